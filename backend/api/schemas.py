@@ -1,0 +1,424 @@
+"""The values that cross the wire, in both directions.
+
+All are `msgspec` structs: validated when decoded, a microsecond to encode, and 20 ms to import where pydantic takes
+200 (the window imports this module before it shows itself). Times are Unix seconds, sizes are bytes, durations are
+seconds. Ids are 32 hexadecimal digits unless a comment says otherwise. Unknown fields are ignored on decode, so that
+an older window can talk to a newer engine.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+__all__ = [
+    "BackendStatus",
+    "Completion",
+    "ContextCut",
+    "ContextPolicy",
+    "Conversation",
+    "ConversationChanged",
+    "ConversationDetail",
+    "ConversationUpdate",
+    "CpuReport",
+    "DiskReport",
+    "ErrorInfo",
+    "Event",
+    "FinishReason",
+    "Folder",
+    "GpuReport",
+    "HardwareReport",
+    "Job",
+    "JobChanged",
+    "LoadModel",
+    "LoadedModel",
+    "MemoryReport",
+    "Message",
+    "ModelChanged",
+    "ModelEntry",
+    "NewConversation",
+    "Notice",
+    "Preset",
+    "Role",
+    "Sampling",
+    "SearchHit",
+    "StartTurn",
+    "TurnDelta",
+    "TurnEnded",
+    "TurnProgress",
+    "TurnStarted",
+    "TurnStats",
+    "TurnTicket",
+]
+
+Role = Literal["system", "user", "assistant"]
+MessageStatus = Literal["complete", "streaming", "stopped", "interrupted", "failed"]
+FinishReason = Literal["stop", "length", "cancelled", "context_full", "error"]
+ContextPolicy = Literal["stop", "drop_middle", "drop_oldest"]
+
+
+class Sampling(Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
+    """How the next token is chosen. These are neutral defaults; a model's own come from the catalogue.
+
+    The chain runs in this order: logit bias, penalties (over the last `penalty_window` tokens), grammar, top-k,
+    softmax at `temperature`, top-p, min-p, draw. `temperature` 0 takes the most probable token.
+    """
+
+    temperature: Annotated[float, Meta(ge=0, le=5)] = 0.7
+    top_k: Annotated[int, Meta(ge=0)] = 40
+    top_p: Annotated[float, Meta(ge=0, le=1)] = 0.95
+    min_p: Annotated[float, Meta(ge=0, le=1)] = 0.05
+    repetition_penalty: Annotated[float, Meta(gt=0, le=10)] = 1.0
+    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] = 0.0
+    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] = 0.0
+    penalty_window: Annotated[int, Meta(ge=0)] = 256
+    #: token id (as text) -> added to the logit, -100..100
+    logit_bias: dict[str, Annotated[float, Meta(ge=-100, le=100)]] = {}
+    seed: int | None = None
+    stop: Annotated[list[str], Meta(max_length=16)] = []
+    max_tokens: Annotated[int, Meta(ge=1)] | None = None
+
+
+class ErrorInfo(Struct, frozen=True, kw_only=True):
+    """An error of `backend.api.errors` on the wire."""
+
+    code: str
+    what: str
+    why: str = ""
+    remedy: str = ""
+    details: str = ""
+
+
+class ContextCut(Struct, frozen=True, kw_only=True):
+    """Where the context window was cut for an answer: these messages of the branch were not shown to the model."""
+
+    policy: ContextPolicy
+    dropped: list[str]  # message ids, oldest first
+    #: the cut is drawn above this message; None where it lies after the last dropped one
+    first_kept: str | None = None
+
+
+class TurnStats(Struct, frozen=True, kw_only=True):
+    """What an answer cost. `tok_s` counts decode only: (completion_tokens - 1) / time after the first token."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0  # of the prompt, found in the KV cache and not computed again
+    completion_tokens: int = 0
+    ttft_s: float = 0.0  # from request to first token, queueing and prefill included
+    prefill_tok_s: float = 0.0
+    tok_s: float = 0.0
+    total_s: float = 0.0
+    seed: int = 0
+    finish_reason: FinishReason = "stop"
+    context_used: int = 0  # tokens in the KV cache after the answer
+    context_length: int = 0
+    cut: ContextCut | None = None
+
+
+class Message(Struct, kw_only=True):
+    """One node of a conversation tree. `parent_id` None is a root; siblings are branches."""
+
+    id: str
+    conversation_id: str
+    parent_id: str | None
+    role: Role
+    content: str
+    status: MessageStatus = "complete"
+    created_at: float = 0.0
+    model: str | None = None  # ModelEntry.id that wrote it
+    stats: TurnStats | None = None
+    error: ErrorInfo | None = None
+
+
+class Conversation(Struct, kw_only=True):
+    """A conversation without its messages. `head_id` is the leaf of the branch that is shown."""
+
+    id: str
+    title: str = ""
+    created_at: float = 0.0
+    updated_at: float = 0.0
+    folder_id: str | None = None
+    preset_id: str | None = None
+    head_id: str | None = None
+    system_prompt: str = ""
+    sampling: Sampling | None = None  # None: the model's defaults
+    context_policy: ContextPolicy = "drop_middle"
+    model: str | None = None
+    deleted_at: float | None = None
+
+
+class ConversationDetail(Struct, kw_only=True):
+    """A conversation with every message of its tree, parents before children."""
+
+    conversation: Conversation
+    messages: list[Message]
+
+
+class NewConversation(Struct, kw_only=True):
+    """Body of POST /api/conversations."""
+
+    title: str = ""
+    system_prompt: str = ""
+    folder_id: str | None = None
+    preset_id: str | None = None
+
+
+class ConversationUpdate(Struct, kw_only=True):
+    """Body of PATCH /api/conversations/{id}: only what is given changes."""
+
+    title: str | UnsetType = UNSET
+    folder_id: str | UnsetType | None = UNSET
+    preset_id: str | UnsetType | None = UNSET
+    head_id: str | UnsetType | None = UNSET
+    system_prompt: str | UnsetType = UNSET
+    sampling: Sampling | UnsetType | None = UNSET
+    context_policy: ContextPolicy | UnsetType = UNSET
+
+
+class StartTurn(Struct, kw_only=True):
+    """Body of POST /api/conversations/{id}/turns, in one of three forms.
+
+    - `text` given: a new user message under `parent_id` (None: a first message), then an answer under it. Editing a
+      user message is this with the edited message's parent.
+    - `text` None, `parent_id` a user message: another answer to it (regenerate).
+    - `continue_id`: go on with an assistant message that was stopped, cut off or interrupted.
+    """
+
+    parent_id: str | None = None
+    text: str | None = None
+    continue_id: str | None = None
+    sampling: Sampling | None = None  # for this turn only
+    response_format: dict[str, object] | None = None
+
+
+class TurnTicket(Struct, kw_only=True):
+    """Answer to StartTurn: the stored messages. The text follows as events."""
+
+    user: Message | None
+    assistant: Message
+
+
+class Folder(Struct, kw_only=True):
+    """A folder of conversations."""
+
+    id: str
+    name: str
+    parent_id: str | None = None
+
+
+class Preset(Struct, kw_only=True):
+    """A named system prompt with sampling."""
+
+    id: str
+    name: str
+    system_prompt: str = ""
+    sampling: Sampling | None = None
+
+
+class SearchHit(Struct, kw_only=True):
+    """One match of a full-text search; `snippet` marks the match with U+2068 and U+2069 around it."""
+
+    conversation_id: str
+    message_id: str | None  # None: the title matched
+    title: str
+    snippet: str
+
+
+ModelSource = Literal["builtin", "file", "huggingface", "lmstudio", "ollama", "llamacpp"]
+
+
+class ModelEntry(Struct, kw_only=True):
+    """A model file on this machine, read in place. `id` is stable for a path (first 16 hex digits of its SHA-256)."""
+
+    id: str
+    name: str
+    path: str
+    source: ModelSource
+    bytes: int
+    architecture: str = ""
+    parameters: int = 0
+    quantization: str = ""  # "Q4_K_M"
+    context_length: int = 0
+    layers: int = 0
+    licence: str = ""
+    error: ErrorInfo | None = None  # set: it cannot be loaded, and why
+
+
+class LoadModel(Struct, kw_only=True):
+    """Body of POST /api/models/load: an id of the list, or a path."""
+
+    id: str | None = None
+    path: str | None = None
+    n_ctx: Annotated[int, Meta(ge=0)] = 0  # 0: the engine's choice
+    n_threads: Annotated[int, Meta(ge=0)] = 0
+    n_gpu_layers: int = -1  # -1: as many as fit
+
+
+class LoadedModel(Struct, kw_only=True):
+    """What the loaded model is and holds."""
+
+    entry: ModelEntry
+    n_ctx: int
+    n_threads: int
+    n_gpu_layers: int
+    n_vocab: int
+    weight_bytes: int
+    kv_bytes: int
+    load_s: float
+    sampling: Sampling  # the model's defaults
+    template_notice: str = ""  # one sentence where the file's own chat template could not be used
+
+
+class BackendStatus(Struct, kw_only=True):
+    """GET /api/status."""
+
+    version: str
+    pid: int
+    model: LoadedModel | None
+    loading: str | None  # job id
+    busy: bool
+    data_dir: str
+    notices: list[str] = []  # what the user must be told once: a recovered database, a read-only folder
+
+
+JobState = Literal["started", "progress", "finished", "failed", "cancelled"]
+
+
+class Job(Struct, kw_only=True):
+    """Long work. Ends in exactly one of finished, failed, cancelled."""
+
+    id: str
+    kind: str  # "load_model"
+    title: str
+    state: JobState
+    stage: str = ""
+    done: float = 0.0
+    total: float = 0.0  # 0: not known
+    unit: str = ""
+    started_at: float = 0.0
+    ended_at: float | None = None
+    error: ErrorInfo | None = None
+    result: dict[str, object] | None = None
+
+
+class CpuReport(Struct, kw_only=True):
+    """The processor."""
+
+    name: str
+    cores: int  # physical
+    threads: int
+    features: list[str]  # "AVX2", "AVX-512 VNNI", "NEON", ...
+
+
+class MemoryReport(Struct, kw_only=True):
+    """Main memory."""
+
+    total: int
+    available: int
+
+
+class GpuReport(Struct, kw_only=True):
+    """One accelerator."""
+
+    name: str
+    backend: str  # "CUDA", "Metal", "Vulkan"
+    vram_total: int
+    vram_free: int
+
+
+class DiskReport(Struct, kw_only=True):
+    """The disk that holds `path`."""
+
+    path: str
+    total: int
+    free: int
+
+
+class HardwareReport(Struct, kw_only=True):
+    """GET /api/hardware."""
+
+    os: str
+    cpu: CpuReport
+    memory: MemoryReport
+    gpus: list[GpuReport]
+    disk: DiskReport
+    engine_rss: int  # resident bytes of the engine process
+    engine_build: str  # llama.cpp's version and its compiled-in features
+    model: LoadedModel | None = None
+
+
+class Event(Struct, kw_only=True, tag_field="type"):
+    """Base of what GET /api/events sends, one JSON object per SSE `data:` line."""
+
+
+class TurnStarted(Event, tag="turn.started", kw_only=True):
+    """Messages are stored; the answer is queued."""
+
+    conversation_id: str
+    user: Message | None
+    assistant: Message
+
+
+class TurnProgress(Event, tag="turn.progress", kw_only=True):
+    """The prompt is being read: `done` of `total` tokens (cached ones count as done). total 0: waiting its turn."""
+
+    conversation_id: str
+    message_id: str
+    done: int
+    total: int
+
+
+class TurnDelta(Event, tag="turn.delta", kw_only=True):
+    """More text. `offset` is the length in code points before it, so that a client can check and mend."""
+
+    conversation_id: str
+    message_id: str
+    offset: int
+    text: str
+    tokens: int  # generated so far
+    tok_s: float
+
+
+class TurnEnded(Event, tag="turn.ended", kw_only=True):
+    """The whole message as it is stored, with its stats or its error."""
+
+    conversation_id: str
+    message: Message
+
+
+class ConversationChanged(Event, tag="conversation.changed", kw_only=True):
+    """Title, folder, head or another field changed; `conversation.deleted_at` says whether it is in the trash."""
+
+    conversation: Conversation
+
+
+class ModelChanged(Event, tag="model.changed", kw_only=True):
+    """Another model is loaded, or none."""
+
+    model: LoadedModel | None
+
+
+class JobChanged(Event, tag="job.changed", kw_only=True):
+    """A job started, moved or ended."""
+
+    job: Job
+
+
+class Notice(Event, tag="notice", kw_only=True):
+    """One sentence for the user."""
+
+    level: Literal["info", "warning", "error"]
+    text: str
+
+
+AnyEvent = TurnStarted | TurnProgress | TurnDelta | TurnEnded | ConversationChanged | ModelChanged | JobChanged | Notice
+
+
+class Completion(Struct, kw_only=True):
+    """What the engine is asked for: a prompt (text with special tokens parsed) and how to go on from it."""
+
+    prompt: str
+    sampling: Sampling
+    grammar: str | None = None  # GBNF
+    logprobs: int | None = None  # how many alternatives per token; 0: the chosen one only

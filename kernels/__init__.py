@@ -1,0 +1,1 @@
+"""The compute floor: every operation has a slow reference, and fast versions that are tested against it."""

@@ -1,0 +1,127 @@
+"""Which palette is in force, and the switch between them while the program runs."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from PySide6.QtCore import QObject, Qt, Signal, SignalInstance
+from PySide6.QtGui import QColor, QPalette
+from PySide6.QtWidgets import QApplication
+
+from ui.theme import icons
+from ui.theme.metrics import metrics
+from ui.theme.palette import DARK, LIGHT, Palette, Role
+from ui.theme.stylesheet import build_stylesheet
+
+__all__ = ["Mode", "apply_theme", "color", "current", "theme_changed"]
+
+Mode = Literal["system", "light", "dark"]
+
+
+class _Theme(QObject):
+    changed = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.palette = LIGHT
+        self.mode: Mode = "system"
+        self.follows: QApplication | None = None
+
+
+_theme = _Theme()
+
+#: emitted after the palette, the zoom or the fonts changed; connect to it whatever is painted by hand.
+theme_changed: SignalInstance = _theme.changed
+
+
+def current() -> Palette:
+    """The palette in force."""
+    return _theme.palette
+
+
+def color(role: Role) -> QColor:
+    """The colour of a role in the palette in force."""
+    return QColor(_theme.palette.value(role))
+
+
+def apply_theme(
+    app: QApplication, mode: Mode = "system", *, zoom: float | None = None, reduced_motion: bool | None = None
+) -> None:
+    """Puts a palette, the stylesheet and the base font in force, and re-tints every icon bound with `bind_icon`.
+
+    Args:
+        app: the one application object.
+        mode: "light", "dark", or "system" to follow the desktop, also when it changes later.
+        zoom: 0.8..2.0 of the normal size; None keeps what is.
+        reduced_motion: True switches animation off; None keeps what is.
+    """
+    if zoom is not None:
+        metrics.zoom = min(2.0, max(0.8, zoom))
+    if reduced_motion is not None:
+        metrics.reduced_motion = reduced_motion
+    _theme.mode = mode
+    hints = app.styleHints()
+    if mode == "system":
+        hints.unsetColorScheme()
+    else:
+        # Native title bars, menus and file dialogs then agree with the window.
+        hints.setColorScheme(Qt.ColorScheme.Dark if mode == "dark" else Qt.ColorScheme.Light)
+    if _theme.follows is not app:
+        _theme.follows = app
+        hints.colorSchemeChanged.connect(_system_changed)
+    _put_in_force(app)
+
+
+def _system_changed() -> None:
+    app = QApplication.instance()
+    if _theme.mode == "system" and isinstance(app, QApplication) and _wanted(app) is not _theme.palette:
+        _put_in_force(app)
+
+
+def _wanted(app: QApplication) -> Palette:
+    if _theme.mode != "system":
+        return DARK if _theme.mode == "dark" else LIGHT
+    return DARK if app.styleHints().colorScheme() == Qt.ColorScheme.Dark else LIGHT
+
+
+def _put_in_force(app: QApplication) -> None:
+    _theme.palette = _wanted(app)
+    if app.style().name() != "fusion":
+        app.setStyle("Fusion")
+    app.setFont(metrics.font("control"))
+    app.setPalette(_qpalette(_theme.palette))
+    app.setStyleSheet(build_stylesheet(_theme.palette, metrics))
+    icons.retint(_theme.palette)
+    _theme.changed.emit()
+
+
+def _qpalette(p: Palette) -> QPalette:
+    made = QPalette()
+    group, role = QPalette.ColorGroup, QPalette.ColorRole
+    for which, colour in (
+        (role.Window, p.window),
+        (role.WindowText, p.text),
+        (role.Base, p.surface),
+        (role.AlternateBase, p.raised),
+        (role.Text, p.text),
+        (role.PlaceholderText, p.muted),
+        (role.Button, p.raised),
+        (role.ButtonText, p.text),
+        (role.BrightText, p.on_accent),
+        (role.ToolTipBase, p.surface),
+        (role.ToolTipText, p.text),
+        (role.Highlight, p.accent_soft),
+        (role.HighlightedText, p.text),
+        (role.Accent, p.accent),
+        (role.Link, p.link),
+        (role.LinkVisited, p.link),
+        (role.Light, p.surface),
+        (role.Midlight, p.raised),
+        (role.Mid, p.line),
+        (role.Dark, p.muted),
+        (role.Shadow, p.line),
+    ):
+        made.setColor(which, QColor(colour))
+    for which in (role.WindowText, role.Text, role.ButtonText):
+        made.setColor(group.Disabled, which, QColor(p.muted))
+    return made

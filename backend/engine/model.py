@@ -85,11 +85,34 @@ class Tokenizer(Protocol):
         ...
 
 
+class Grammar(Protocol):
+    """Which tokens may come next, for text that must match a GBNF grammar. Stateful; one per generation."""
+
+    def allowed(self, tokens: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
+        """For each of these token ids, whether it may come next: (k,) bool."""
+        ...
+
+    def accept(self, token: int) -> None:
+        """The token was emitted."""
+        ...
+
+    def close(self) -> None:
+        """Frees it."""
+        ...
+
+
 class Model(Protocol):
     """A language model with its KV cache. Owned by one thread; see `backend.engine.worker`."""
 
-    info: ModelInfo
-    tokenizer: Tokenizer
+    @property
+    def info(self) -> ModelInfo:
+        """What is known of it."""
+        ...
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Its vocabulary."""
+        ...
 
     @property
     def length(self) -> int:
@@ -118,6 +141,14 @@ class Model(Protocol):
 
     def request_abort(self, flag: bool) -> None:
         """From any thread: makes a running `forward` return early (True), or clears the request (False)."""
+        ...
+
+    def grammar(self, gbnf: str) -> Grammar:
+        """A grammar over this model's vocabulary.
+
+        Raises:
+            GrammarError: the text is not GBNF, or this model cannot follow grammars.
+        """
         ...
 
     def embed(self, tokens: Sequence[int]) -> npt.NDArray[np.float32]:

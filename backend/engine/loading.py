@@ -1,0 +1,112 @@
+"""From a model entry to a loaded model: the choices that the user did not make."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+
+import models_catalog
+from backend.api.errors import ConflictError
+from backend.api.schemas import LoadedModel, LoadModel, ModelEntry, Sampling
+from backend.engine.llama_cpp import LlamaCppModel
+from backend.engine.model import Aborted, Model, TokenTree
+
+_MIB = 1 << 20
+#: A context that fits most chats; more costs KV memory that a laptop needs (189 MB for the built-in model).
+_DEFAULT_CONTEXT = 8192
+#: The smallest context that is still a chat.
+_LEAST_CONTEXT = 2048
+
+
+def load_model(entry: ModelEntry, options: LoadModel, progress: Callable[[float], bool]) -> tuple[Model, LoadedModel]:
+    """Loads a GGUF on llama.cpp. See `backend.engine.worker.Loader`.
+
+    Raises:
+        ModelError, MemoryShortageError: why it cannot be loaded.
+        ConflictError: `progress` gave up.
+    """
+    started = time.perf_counter()
+    threads = options.n_threads or psutil.cpu_count(logical=False) or 1
+    try:
+        model = LlamaCppModel(
+            Path(entry.path),
+            n_ctx=options.n_ctx or _default_context(entry),
+            n_threads=threads,
+            n_gpu_layers=options.n_gpu_layers,
+            n_batch=_passes_of(entry.bytes),
+            progress=progress,
+        )
+    except Aborted:
+        raise ConflictError("Loading was cancelled.") from None
+    _warm_up(model)
+    info = model.info
+    loaded = LoadedModel(
+        entry=entry,
+        n_ctx=info.n_ctx,
+        n_threads=info.n_threads,
+        n_gpu_layers=info.n_gpu_layers,
+        n_vocab=info.n_vocab,
+        weight_bytes=info.weight_bytes,
+        kv_bytes=info.kv_bytes,
+        load_s=time.perf_counter() - started,
+        sampling=recommended_sampling(entry, info.metadata),
+    )
+    return model, loaded
+
+
+def _default_context(entry: ModelEntry) -> int:
+    """8,192 tokens, halved while the KV cache would take more than a quarter of the memory that is available."""
+    trained = entry.context_length or _DEFAULT_CONTEXT
+    n_ctx = min(_DEFAULT_CONTEXT, trained)
+    # 64 KB a token bounds grouped-head models up to 3B; the exact figure is the planner's business
+    per_token = 64 * 1024 if entry.bytes < 3000 * _MIB else 160 * 1024
+    while n_ctx > _LEAST_CONTEXT and n_ctx * per_token > psutil.virtual_memory().available / 4:
+        n_ctx //= 2
+    return n_ctx
+
+
+def _passes_of(weight_bytes: int) -> int:
+    """Tokens of one prefill pass: fewer for slow models, so that progress moves about once a second."""
+    if weight_bytes < 700 * _MIB:
+        return 512
+    return 256 if weight_bytes < 4000 * _MIB else 128
+
+
+def _warm_up(model: LlamaCppModel) -> None:
+    """Two passes, so that the first answer does not pay for page faults and thread start (40 ms for 98 MB)."""
+    tokens = model.tokenizer.encode("a", special=False)[:1] or [0]
+    for _ in range(2):
+        model.forward(TokenTree.chain(tokens))
+        model.rewind(0)
+
+
+@cache
+def _catalogue() -> dict[str, Any]:
+    return dict(json.loads((Path(models_catalog.__file__).parent / "builtin.json").read_text("utf-8")))
+
+
+def recommended_sampling(entry: ModelEntry, metadata: dict[str, str]) -> Sampling:
+    """The model's own defaults: from the file's `general.sampling.*` keys, else from the catalogue, else neutral."""
+    known: dict[str, Any] = {
+        name: float(metadata[key])
+        for name, key in (
+            ("temperature", "general.sampling.temp"),
+            ("top_p", "general.sampling.top_p"),
+            ("min_p", "general.sampling.min_p"),
+        )
+        if key in metadata
+    }
+    if "general.sampling.top_k" in metadata:
+        known["top_k"] = int(metadata["general.sampling.top_k"])
+    if not known:
+        builtin = _catalogue()
+        if Path(entry.path).name == builtin.get("file"):
+            known = builtin.get("sampling", {})
+    return msgspec.convert(known, Sampling)

@@ -1,0 +1,305 @@
+"""The one thread that owns every model, and its asynchronous face.
+
+Models are not thread-safe and a forward pass takes milliseconds to seconds, so all of it happens on one thread, in the
+order of the requests. The event loop gets results through `call_soon_threadsafe`; text is coalesced there to about 30
+pieces a second, because waking the loop costs CPU time that decode needs on a small machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from backend.api.errors import ConflictError, MemoryShortageError, NoModelError, NutshellError
+from backend.api.schemas import Completion, LoadedModel, LoadModel, ModelEntry, TurnStats
+from backend.engine.generate import Prefill, Session, Token, TokenLogprob, generate
+from backend.engine.model import Model
+
+__all__ = ["Engine", "Generation", "GenerationDone", "PrefillProgress", "TextChunk", "TokenLogprob"]
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+PrefillProgress = Prefill
+
+#: How a model comes to life: (entry, options, progress) -> the model and what to tell about it.
+Loader = Callable[[ModelEntry, LoadModel, Callable[[float], bool]], tuple[Model, LoadedModel]]
+
+
+@dataclass(frozen=True, slots=True)
+class TextChunk:
+    """New text. `tokens` counts from the start of the answer; `tok_s` is decode speed so far (0 for the first)."""
+
+    text: str
+    tokens: int
+    tok_s: float
+    logprobs: list[TokenLogprob]
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationDone:
+    """The end of a generation that did not fail (a cancelled one included)."""
+
+    stats: TurnStats
+
+
+Item = PrefillProgress | TextChunk | GenerationDone
+
+
+class Generation:
+    """One answer being made: an async iterator that ends with GenerationDone, or raises a NutshellError."""
+
+    def __init__(self, completion: Completion, coalesce_s: float, cancel_running: Callable[[Generation], None]) -> None:
+        self.completion = completion
+        self.coalesce_s = coalesce_s
+        self.submitted = time.perf_counter()
+        self._cancelled = threading.Event()
+        self._cancel_running = cancel_running
+        self._loop = asyncio.get_running_loop()
+        self._items: asyncio.Queue[Item | Exception] = asyncio.Queue()
+
+    def cancel(self) -> None:
+        """Asks it to end; from any thread. The iterator still ends with GenerationDone, reason "cancelled"."""
+        self._cancelled.set()
+        self._cancel_running(self)
+
+    def cancelled(self) -> bool:
+        """Whether `cancel` was called."""
+        return self._cancelled.is_set()
+
+    def post(self, item: Item | Exception) -> None:
+        """From the engine thread: the next item."""
+        try:
+            self._loop.call_soon_threadsafe(self._items.put_nowait, item)
+        except RuntimeError:  # the loop is closed: nobody listens any more
+            self._cancelled.set()
+
+    async def __aiter__(self) -> AsyncIterator[Item]:
+        while True:
+            item = await self._items.get()
+            if isinstance(item, Exception):
+                raise item
+            yield item
+            if isinstance(item, GenerationDone):
+                return
+
+
+class Engine:
+    """Loads models and generates text, one request at a time.
+
+    Attributes:
+        loaded: the model that is loaded, or None.
+        busy: whether a generation is running or waits.
+    """
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+        self._session: Session | None = None
+        self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._running: Generation | None = None
+        self._lock = threading.Lock()  # guards _running and _waiting
+        self._waiting = 0
+        self.loaded: LoadedModel | None = None
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread.start()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a generation is running or waits."""
+        return self._waiting > 0
+
+    async def load(self, entry: ModelEntry, options: LoadModel, progress: Callable[[float], bool]) -> LoadedModel:
+        """Loads a model in the place of the current one.
+
+        The current one stays until the new one is there, if both fit in memory; then a failed load changes nothing.
+
+        `progress` is called on the engine thread with the loaded fraction; False gives up (raises ConflictError).
+        """
+
+        def work() -> LoadedModel:
+            if self._session is not None and not _both_fit(entry):
+                self._drop_model()
+            model, loaded = self._loader(entry, options, progress)
+            self._drop_model()
+            self._session = Session(model)
+            self.loaded = loaded
+            return loaded
+
+        return await self._call(work)
+
+    async def unload(self) -> None:
+        """Frees the model, after the requests before it."""
+        await self._call(self._drop_model)
+
+    def generate(self, completion: Completion, *, coalesce_s: float = 0.033) -> Generation:
+        """Queues a generation; must be called from a running event loop."""
+        generation = Generation(completion, coalesce_s, self._cancel_running)
+        with self._lock:
+            self._waiting += 1
+        self._tasks.put(lambda: self._drive(generation))
+        return generation
+
+    async def count_tokens(self, text: str, *, special: bool = True) -> int:
+        """Tokens of a text under the loaded model."""
+        return await self._call(lambda: len(self._need().model.tokenizer.encode(text, special=special)))
+
+    async def embed(self, texts: list[str]) -> tuple[list[npt.NDArray[np.float32]], int]:
+        """(n_embd,) unit vectors, one per text, and the tokens read."""
+
+        def work() -> tuple[list[npt.NDArray[np.float32]], int]:
+            model = self._need().model
+            tokens = [model.tokenizer.encode(text, special=False) for text in texts]
+            return [model.embed(ids) for ids in tokens], sum(map(len, tokens))
+
+        return await self._call(work)
+
+    def model(self) -> Model:
+        """The loaded model, for reading its `info` only.
+
+        Raises:
+            NoModelError: none is loaded.
+        """
+        return self._need().model
+
+    async def close(self) -> None:
+        """Cancels what runs, frees the model and ends the thread."""
+        if self._closed:
+            return
+        self._closed = True
+        running = self._running
+        if running is not None:
+            running.cancel()
+        self._tasks.put(self._drop_model)
+        self._tasks.put(None)
+        await asyncio.get_running_loop().run_in_executor(None, self._thread.join, 5.0)
+
+    # -- engine thread -------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            task()
+
+    async def _call(self, work: Callable[[], T]) -> T:
+        if self._closed:
+            raise ConflictError("The engine is shutting down.")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+
+        def settle(setter: Callable[[Any], None], value: Any) -> None:
+            if not future.done():
+                setter(value)
+
+        def task() -> None:
+            try:
+                value = work()
+            except Exception as error:  # noqa: BLE001 - handed to the caller
+                loop.call_soon_threadsafe(settle, future.set_exception, error)
+            else:
+                loop.call_soon_threadsafe(settle, future.set_result, value)
+
+        self._tasks.put(task)
+        return await future
+
+    def _need(self) -> Session:
+        if self._session is None:
+            raise NoModelError("No model is loaded.", remedy="Choose one in the model menu.")
+        return self._session
+
+    def _drop_model(self) -> None:
+        session, self._session, self.loaded = self._session, None, None
+        if session is not None:
+            session.model.close()
+
+    def _cancel_running(self, generation: Generation) -> None:
+        with self._lock:
+            if self._running is generation and self._session is not None:
+                self._session.model.request_abort(True)
+
+    def _drive(self, generation: Generation) -> None:
+        try:
+            session = self._need()
+            with self._lock:
+                session.model.request_abort(False)
+                self._running = generation
+            for item in _stream(session, generation):
+                generation.post(item)
+        except NutshellError as error:
+            generation.post(error)
+        except MemoryError as error:
+            generation.post(MemoryShortageError("Memory ran out while answering.", details=repr(error)))
+        except Exception as error:  # noqa: BLE001 - one answer fails, the thread lives
+            _log.exception("generation failed")
+            generation.post(NutshellError("The engine failed while answering.", details=repr(error)))
+        finally:
+            with self._lock:
+                self._running = None
+                self._waiting -= 1
+
+
+def _stream(session: Session, generation: Generation) -> Any:
+    """The items of `generate`, with text coalesced over time and the clock read."""
+    first = last_flush = 0.0
+    prompt = cached = count = 0
+    prefill_from, prefilled = time.perf_counter(), 0.0
+    text: list[str] = []
+    logprobs: list[TokenLogprob] = []
+
+    def flush(now: float) -> TextChunk:
+        speed = (count - 1) / (now - first) if count > 1 and now > first else 0.0
+        chunk = TextChunk("".join(text), count, speed, logprobs.copy())
+        text.clear()
+        logprobs.clear()
+        return chunk
+
+    for item in generate(session, generation.completion, generation.cancelled):
+        now = time.perf_counter()
+        if isinstance(item, Token):
+            count += 1
+            if count == 1:
+                first = now
+            text.append(item.text)
+            if item.logprob is not None:
+                logprobs.append(item.logprob)
+            if now - last_flush >= generation.coalesce_s and (any(text) or logprobs):
+                last_flush = now
+                yield flush(now)
+        elif isinstance(item, Prefill):
+            prompt, cached, prefilled = item.total, item.cached, now
+            yield item
+        else:
+            text.append(item.text)
+            if any(text) or logprobs:
+                yield flush(now)
+            decode_s = now - first
+            yield GenerationDone(
+                TurnStats(
+                    prompt_tokens=prompt,
+                    cached_tokens=cached,
+                    completion_tokens=count,
+                    ttft_s=first - generation.submitted if count else 0.0,
+                    prefill_tok_s=(prompt - cached) / max(prefilled - prefill_from, 1e-9) if prompt else 0.0,
+                    tok_s=(count - 1) / decode_s if count > 1 and decode_s > 0 else 0.0,
+                    total_s=now - generation.submitted,
+                    seed=item.seed,
+                    finish_reason=item.reason,
+                    context_used=session.model.length,
+                    context_length=session.model.info.n_ctx,
+                )
+            )
+
+
+def _both_fit(entry: ModelEntry) -> bool:
+    """Whether a further model of this size leaves a tenth of the memory that is available now."""
+    import psutil
+
+    available: int = psutil.virtual_memory().available
+    return entry.bytes * 1.2 < available * 0.9

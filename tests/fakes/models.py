@@ -1,0 +1,194 @@
+"""Models without weights: the engine's logic is tested with these, in microseconds and with known answers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from backend.api.errors import ContextOverflowError, GrammarError
+from backend.api.schemas import LoadedModel, LoadModel, ModelEntry, Sampling
+from backend.engine.model import Aborted, Grammar, Logits, Model, ModelInfo, TokenTree
+
+N_VOCAB = 259
+END, START, OTHER = 256, 257, 258
+
+
+class ByteTokenizer:
+    """One token per byte; 256 ends, 257 and 258 are control tokens `<|im_start|>` and `<|im_end|>`-free markers."""
+
+    def encode(self, text: str, *, special: bool) -> list[int]:
+        del special
+        return list(text.encode())
+
+    def piece(self, token: int) -> bytes:
+        return bytes([token]) if token < 256 else b""
+
+    def is_end(self, token: int) -> bool:
+        return token == END
+
+
+class FakeModel:
+    """A model whose next token is decided by `next_token(tokens so far)`; its KV cache is a list, so that tests see it.
+
+    Args:
+        next_token: committed and provisional tokens of a path -> the token with nearly all probability.
+        delay_s: time of one pass, waited on an event so that an abort ends it at once.
+    """
+
+    def __init__(
+        self,
+        next_token: Callable[[Sequence[int]], int],
+        *,
+        n_ctx: int = 4096,
+        n_batch: int = 64,
+        delay_s: float = 0.0,
+    ) -> None:
+        self.tokenizer = ByteTokenizer()
+        self.info = ModelInfo(
+            name="echo",
+            architecture="fake",
+            n_vocab=N_VOCAB,
+            n_ctx=n_ctx,
+            n_ctx_train=n_ctx,
+            n_layers=1,
+            n_embd=8,
+            n_batch=n_batch,
+            bytes_per_token=1,
+            weight_bytes=1,
+            kv_bytes=n_ctx,
+            n_threads=1,
+            n_gpu_layers=0,
+            chat_template=None,
+        )
+        self.cache: list[int] = []
+        self.passes: list[int] = []  # nodes per forward
+        self.closed = False
+        self._next = next_token
+        self._delay_s = delay_s
+        self._pending: TokenTree | None = None
+        self._abort = threading.Event()
+
+    @property
+    def length(self) -> int:
+        return len(self.cache)
+
+    def forward(self, nodes: TokenTree) -> Logits:
+        assert not self.closed
+        if self.length + len(nodes) > self.info.n_ctx:
+            raise ContextOverflowError("The context window is full.")
+        if (self._delay_s and self._abort.wait(self._delay_s)) or self._abort.is_set():
+            raise Aborted
+        self._pending = nodes
+        self.passes.append(len(nodes))
+        rows = np.full((len(nodes.wants_logits), N_VOCAB), -30.0, np.float32)
+        for row, node in zip(rows, nodes.wants_logits, strict=True):
+            row[self._next(self.cache + self._path(node))] = 0.0
+        return rows
+
+    def _path(self, node: int) -> list[int]:
+        assert self._pending is not None
+        path: list[int] = []
+        while node >= 0:
+            path.insert(0, self._pending.tokens[node])
+            node = self._pending.parents[node]
+        return path
+
+    def commit(self, path: Sequence[int]) -> None:
+        assert self._pending is not None
+        self.cache += [self._pending.tokens[i] for i in path]
+        self._pending = None
+
+    def rewind(self, length: int) -> None:
+        self._pending = None
+        del self.cache[length:]
+
+    def request_abort(self, flag: bool) -> None:
+        self._abort.set() if flag else self._abort.clear()
+
+    def grammar(self, gbnf: str) -> Grammar:
+        raise GrammarError("This model cannot follow a grammar.", details=gbnf)
+
+    def embed(self, tokens: Sequence[int]) -> npt.NDArray[np.float32]:
+        vector = np.bincount([t % 8 for t in tokens], minlength=8).astype(np.float32)
+        return vector / np.linalg.norm(vector)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def echo(prompt_end: str = "\x00", *, n_ctx: int = 4096, n_batch: int = 64, delay_s: float = 0.0) -> FakeModel:
+    """A model that repeats the text of the last user turn: what stands between the last two `prompt_end` marks, or the
+    whole prompt where there are none; then it ends.
+    """
+    mark = prompt_end.encode()
+
+    def following(tokens: Sequence[int]) -> int:
+        raw = bytes(t for t in tokens if t < 256)
+        head, found, said = raw.rpartition(mark)
+        if not found:
+            return END
+        asked = head.rpartition(mark)[2]
+        return asked[len(said)] if len(said) < len(asked) else END
+
+    return FakeModel(following, n_ctx=n_ctx, n_batch=n_batch, delay_s=delay_s)
+
+
+def scripted(answer: str, *, n_ctx: int = 4096, n_batch: int = 64, delay_s: float = 0.0) -> FakeModel:
+    """A model that answers every prompt with the same text: after `<|im_start|>assistant\\n`, or after the prompt's end
+    where it was first asked for logits.
+    """
+    marker = b"<|im_start|>assistant\n"
+    text = answer.encode()
+
+    def following(tokens: Sequence[int]) -> int:
+        raw = bytes(t for t in tokens if t < 256)
+        _, found, said = raw.rpartition(marker)
+        if not found:
+            said = raw[following.start :] if following.start <= len(raw) else b""  # type: ignore[attr-defined]
+        return text[len(said)] if len(said) < len(text) else END
+
+    following.start = 1 << 60  # type: ignore[attr-defined]
+    model = FakeModel(following, n_ctx=n_ctx, n_batch=n_batch, delay_s=delay_s)
+    forward = model.forward
+
+    def remember(nodes: TokenTree) -> Logits:
+        if nodes.wants_logits and len(nodes) > 1:
+            following.start = model.length + len(nodes)  # type: ignore[attr-defined]
+        return forward(nodes)
+
+    model.forward = remember  # type: ignore[method-assign]
+    return model
+
+
+def loader_of(
+    make: Callable[[], Model],
+) -> Callable[[ModelEntry, LoadModel, Callable[[float], bool]], tuple[Model, LoadedModel]]:
+    """A loader for `Engine` that makes fakes."""
+
+    def load(entry: ModelEntry, options: LoadModel, progress: Callable[[float], bool]) -> tuple[Model, LoadedModel]:
+        started = time.perf_counter()
+        progress(1.0)
+        model = make()
+        info = model.info
+        return model, LoadedModel(
+            entry=entry,
+            n_ctx=info.n_ctx,
+            n_threads=1,
+            n_gpu_layers=options.n_gpu_layers,
+            n_vocab=info.n_vocab,
+            weight_bytes=info.weight_bytes,
+            kv_bytes=info.kv_bytes,
+            load_s=time.perf_counter() - started,
+            sampling=Sampling(),
+        )
+
+    return load
+
+
+def fake_entry(name: str = "echo") -> ModelEntry:
+    """An entry to load a fake with."""
+    return ModelEntry(id="0123456789abcdef", name=name, path=f"/models/{name}.gguf", source="file", bytes=1)

@@ -1,0 +1,1 @@
+"""What the widgets show, as plain Python and Qt item models: no widget is imported here."""

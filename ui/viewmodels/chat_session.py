@@ -1,0 +1,335 @@
+"""What the user does in the chat, as requests to the engine."""
+
+from __future__ import annotations
+
+import time
+
+from msgspec import UNSET, UnsetType
+from PySide6.QtCore import QObject, Signal
+
+from backend.api.schemas import (
+    ContextPolicy,
+    Conversation,
+    ConversationUpdate,
+    ErrorInfo,
+    Message,
+    NewConversation,
+    Sampling,
+    SearchHit,
+    StartTurn,
+    TurnTicket,
+)
+from ui.bridge.engine_link import EngineLink
+from ui.viewmodels.chat_follower import ChatFollower
+from ui.viewmodels.model_session import ModelSession
+from ui.viewmodels.words import title_from
+
+__all__ = ["WAITING_ID", "ChatSession"]
+
+#: id of the user's message that is shown while the engine or the model is still on its way
+WAITING_ID = "waiting"
+
+
+class ChatSession(ChatFollower):
+    """`ChatFollower` with everything a person can do: write, stop, ask again, change, find, delete, bring back."""
+
+    deleted = Signal(object)  # Conversation: it can be restored
+    text_returned = Signal(str)  # a message that was not sent after all; it belongs back in the composer
+
+    def __init__(self, link: EngineLink, models: ModelSession, parent: QObject | None = None) -> None:
+        super().__init__(link, parent)
+        self._models = models
+        #: what a new chat starts with
+        self.draft = Conversation(id="")
+        self._waiting: Message | None = None
+        self._search = ""
+        self.list.rename_requested.connect(self.rename)
+        models.changed.connect(self._models_changed)
+
+    # What is shown
+
+    @property
+    def conversation(self) -> Conversation:
+        """The open conversation, or the draft of a new one (its id is empty)."""
+        return self.state.conversation if self.state is not None else self.draft
+
+    @property
+    def busy(self) -> bool:
+        """As `ChatFollower.busy`, or while a message waits for the engine."""
+        return super().busy or self._waiting is not None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a message waits for the engine or the model."""
+        return self._waiting is not None
+
+    def branch(self) -> list[Message]:
+        """The messages to show."""
+        shown = self.state.branch() if self.state is not None else []
+        return [*shown, self._waiting] if self._waiting is not None else shown
+
+    def siblings(self) -> dict[str, tuple[int, int]]:
+        """Message id -> (index from 0, count)."""
+        return self.state.siblings() if self.state is not None else {}
+
+    # Conversations
+
+    def new_chat(self) -> None:
+        """Show an empty chat. It becomes a conversation with its first message."""
+        self._return_waiting()
+        self.state = None
+        self.draft = Conversation(id="", context_policy=self.draft.context_policy)
+        self._show()
+
+    def open(self, conversation_id: str) -> None:
+        """Show a conversation: at once when its state is at hand, else when it has been read."""
+        if conversation_id == self.open_id:
+            self._opening = ""
+            return
+        self._return_waiting()
+        kept = self._kept.get(conversation_id)
+        if kept is not None and conversation_id not in self._partial:
+            self.state = kept
+            self._show()
+        else:
+            self._opening = conversation_id
+        if self._link.ready:  # else it is read when the engine is there
+            self._read(conversation_id)
+
+    def rename(self, conversation_id: str, title: str) -> None:
+        """Give a conversation another title."""
+        title = " ".join(title.split())
+        if title and conversation_id:
+            self._link.run(
+                lambda engine: engine.update_conversation(conversation_id, ConversationUpdate(title=title)),
+                success=self._conversation_changed,
+                failure=self._not_changed,
+            )
+
+    def delete(self, conversation_id: str) -> None:
+        """Put a conversation into the trash; `deleted` offers the way back."""
+
+        def gone(conversation: Conversation) -> None:
+            self._conversation_changed(conversation)
+            self.list.remove(conversation.id)
+            self.deleted.emit(conversation)
+
+        if conversation_id:
+            self._link.run(
+                lambda engine: engine.delete_conversation(conversation_id), success=gone, failure=self.problem.emit
+            )
+
+    def restore(self, conversation_id: str) -> None:
+        """Take a conversation out of the trash and show it."""
+
+        def restored(conversation: Conversation) -> None:
+            self._conversation_changed(conversation)
+            self.open(conversation.id)
+
+        self._link.run(
+            lambda engine: engine.restore_conversation(conversation_id), success=restored, failure=self.problem.emit
+        )
+
+    def configure(
+        self,
+        *,
+        system_prompt: str | UnsetType = UNSET,
+        sampling: Sampling | UnsetType | None = UNSET,
+        context_policy: ContextPolicy | UnsetType = UNSET,
+    ) -> None:
+        """Change how the open conversation (or the next new one) is answered, from the next turn on."""
+        conversation = self.conversation
+        if not isinstance(system_prompt, UnsetType):
+            conversation.system_prompt = system_prompt
+        if not isinstance(sampling, UnsetType):
+            conversation.sampling = sampling
+        if not isinstance(context_policy, UnsetType):
+            conversation.context_policy = context_policy
+        self._save(ConversationUpdate(system_prompt=system_prompt, sampling=sampling, context_policy=context_policy))
+
+    def search(self, text: str) -> None:
+        """Filter the list by titles at once, and by what the engine finds inside messages when it answers."""
+        self._search = wanted = text.strip()
+        self.list.set_filter(wanted)
+
+        def found(hits: list[SearchHit]) -> None:
+            if wanted == self._search:
+                self.list.set_filter(wanted, hits)
+
+        if len(wanted) >= 2 and self._link.ready:
+            self._link.run(lambda engine: engine.search(wanted), success=found, quiet=True)
+
+    # Turns
+
+    def send(self, text: str) -> None:
+        """Send what the user wrote; while the engine or the model is on its way it is shown and sent afterwards."""
+        if not text.strip():
+            return
+        if self.busy:
+            self.text_returned.emit(text)
+        elif self._models.can_answer:
+            head = self.state.head_id if self.state is not None else None
+            self._start(StartTurn(parent_id=head, text=text))
+        elif self._models.will_answer:
+            self._waiting = Message(
+                id=WAITING_ID,
+                conversation_id=self.open_id,
+                parent_id=self.state.head_id if self.state is not None else None,
+                role="user",
+                content=text,
+                created_at=time.time(),
+            )
+            self.branch_changed.emit()
+            self._update_busy()
+        else:
+            self.text_returned.emit(text)
+            self.problem.emit(self._no_model())
+
+    def stop(self) -> None:
+        """Stop the answer, keeping its text; or take back a message that still waits to be sent."""
+        message_id = self.streaming_id
+        if self._waiting is not None:
+            self._return_waiting()
+            self.branch_changed.emit()
+            self._update_busy()
+        elif message_id is not None:
+            self._link.run(lambda engine: engine.cancel_message(message_id), failure=self.problem.emit)
+
+    def regenerate(self, message_id: str = "") -> None:
+        """Another answer beside the given one (default: the last)."""
+        answer = self.message(message_id, "assistant")
+        if answer is not None and answer.parent_id is not None:
+            self._start(StartTurn(parent_id=answer.parent_id))
+
+    def edit(self, message_id: str, text: str) -> None:
+        """Ask again with other words: a new branch beside the edited message."""
+        message = self.message(message_id, "user")
+        if message is not None and text.strip():
+            self._start(StartTurn(parent_id=message.parent_id, text=text))
+
+    def continue_answer(self, message_id: str = "") -> None:
+        """Go on with an answer that was stopped, cut off or interrupted."""
+        message = self.message(message_id, "assistant")
+        if message is not None:
+            self._start(StartTurn(continue_id=message.id))
+
+    def step_branch(self, message_id: str, step: int) -> None:
+        """Show the next (+1) or previous (-1) version of a message."""
+        if self.state is None or self.busy:
+            return
+        leaf = self.state.sibling_leaf(message_id, step)
+        if leaf is not None:
+            self.state.show(leaf)
+            self.branch_changed.emit()
+            self._save(ConversationUpdate(head_id=leaf))
+
+    def message(self, message_id: str, role: str) -> Message | None:
+        """The message of that id, or ("") the last one of that role in the branch."""
+        if self.state is None:
+            return None
+        return self.state.get(message_id) if message_id else self.state.last(role)
+
+    def _start(self, turn: StartTurn) -> None:
+        """Ask for a turn; a conversation is made first where there is none."""
+        text = turn.text or ""
+        if self._sending is not None or self.streaming_id is not None:
+            return
+        if not self._models.can_answer:
+            if text:
+                self.text_returned.emit(text)
+            self.problem.emit(self._no_model())
+            return
+        self._sending = self.open_id
+        self._update_busy()
+        if self.state is not None:
+            self._ask(self.state.id, turn)
+        else:
+            self._create(turn)
+
+    def _create(self, turn: StartTurn) -> None:
+        draft = self.draft
+        text = turn.text or ""
+
+        def configured(conversation: Conversation) -> None:
+            self._conversation_changed(conversation)
+            self._ask(conversation.id, turn)
+
+        def created(conversation: Conversation) -> None:
+            self._sending = conversation.id
+            self.list.put(conversation)
+            if self.draft is draft and self.state is None:
+                self._have_created(conversation)
+            if draft.sampling is None and draft.context_policy == conversation.context_policy:
+                self._ask(conversation.id, turn)
+                return
+            update = ConversationUpdate(sampling=draft.sampling, context_policy=draft.context_policy)
+            self._link.run(
+                lambda engine: engine.update_conversation(conversation.id, update),
+                success=configured,
+                failure=lambda error: self._not_sent(error, text),
+            )
+
+        new = NewConversation(title=title_from(text), system_prompt=draft.system_prompt)
+        self._link.run(
+            lambda engine: engine.create_conversation(new),
+            success=created,
+            failure=lambda error: self._not_sent(error, text),
+        )
+
+    def _ask(self, conversation_id: str, turn: StartTurn) -> None:
+        def accepted(ticket: TurnTicket) -> None:
+            self._sending = None
+            self._put_turn(conversation_id, ticket.user, ticket.assistant)
+            self._update_busy()
+
+        self._link.run(
+            lambda engine: engine.start_turn(conversation_id, turn),
+            success=accepted,
+            failure=lambda error: self._not_sent(error, turn.text or ""),
+        )
+
+    def _not_sent(self, error: ErrorInfo, text: str) -> None:
+        self._sending = None
+        if text:
+            self.text_returned.emit(text)
+        self._update_busy()
+        self.problem.emit(error)
+
+    # Waiting for the engine
+
+    def _models_changed(self) -> None:
+        if self._waiting is None:
+            return
+        if self._models.can_answer and not self._opening:
+            text, self._waiting = self._waiting.content, None
+            self.send(text)
+            self.branch_changed.emit()
+        elif not self._models.can_answer and not self._models.will_answer:
+            self._return_waiting()
+            self.branch_changed.emit()
+            self._update_busy()
+
+    def _return_waiting(self) -> None:
+        if self._waiting is not None:
+            text, self._waiting = self._waiting.content, None
+            self.text_returned.emit(text)
+
+    # Small helpers
+
+    def _save(self, update: ConversationUpdate) -> None:
+        conversation_id = self.open_id
+        if conversation_id:
+            self._link.run(
+                lambda engine: engine.update_conversation(conversation_id, update), failure=self.problem.emit
+            )
+
+    def _not_changed(self, error: ErrorInfo) -> None:
+        self.problem.emit(error)
+        self.refresh_list()
+
+    def _no_model(self) -> ErrorInfo:
+        return ErrorInfo(
+            code="no_model",
+            what=self.tr("No model is loaded."),
+            remedy=self.tr("Choose one from the model menu at the top."),
+        )

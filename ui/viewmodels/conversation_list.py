@@ -1,0 +1,225 @@
+"""The list at the side: conversations newest first under date headings, filtered by what is typed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date
+from enum import IntEnum
+from typing import NamedTuple
+
+from PySide6.QtCore import QAbstractListModel, QModelIndex, QObject, QPersistentModelIndex, Qt, Signal
+
+from backend.api.schemas import Conversation, SearchHit
+from ui.viewmodels.words import date_group
+
+__all__ = ["ConversationListModel", "ConversationRole"]
+
+Index = QModelIndex | QPersistentModelIndex
+_NO_PARENT = QModelIndex()
+
+
+class ConversationRole(IntEnum):
+    """Data roles of the list beside Qt's own."""
+
+    ID = Qt.ItemDataRole.UserRole + 1
+    IS_HEADER = Qt.ItemDataRole.UserRole + 2
+    STREAMING = Qt.ItemDataRole.UserRole + 3
+    SNIPPET = Qt.ItemDataRole.UserRole + 4
+
+
+class _Row(NamedTuple):
+    header: str  # the heading's text, or ""
+    id: str  # the conversation's id, or ""
+
+
+class ConversationListModel(QAbstractListModel):
+    """Headings and conversations as rows of one list.
+
+    Rows move with as few signals as a change needs, so that the selection and an open editor survive. `today` gives
+    the date for the headings (replaced in tests).
+    """
+
+    rename_requested = Signal(str, str)  # id, title
+
+    def __init__(self, parent: QObject | None = None, *, today: Callable[[], date] = date.today) -> None:
+        super().__init__(parent)
+        self._today = today
+        self._all: dict[str, Conversation] = {}
+        self._rows: list[_Row] = []
+        self._streaming: frozenset[str] = frozenset()
+        self._filter = ""
+        self._hits: dict[str, str] = {}  # conversation id -> snippet
+
+    # What is shown
+
+    def set_conversations(self, conversations: Iterable[Conversation]) -> None:
+        """Replace them all."""
+        self._all = {one.id: one for one in conversations if one.deleted_at is None}
+        self._update()
+        self._touch(self._all)
+
+    def put(self, conversation: Conversation) -> None:
+        """Add, change or (when it is in the trash) remove one."""
+        if conversation.deleted_at is None:
+            self._all[conversation.id] = conversation
+        else:
+            self._all.pop(conversation.id, None)
+        self._update()
+        self._touch([conversation.id])
+
+    def remove(self, conversation_id: str) -> None:
+        """Take one out of the list."""
+        if self._all.pop(conversation_id, None) is not None:
+            self._update()
+
+    def set_streaming(self, conversation_ids: Iterable[str]) -> None:
+        """Mark the conversations in which an answer is being written."""
+        new = frozenset(conversation_ids)
+        changed, self._streaming = new ^ self._streaming, new
+        self._touch(changed)
+
+    def set_filter(self, text: str, hits: Iterable[SearchHit] = ()) -> None:
+        """Show only titles that contain `text`, and the conversations of `hits` (matches inside messages)."""
+        self._filter = text.strip().casefold()
+        self._hits = {}
+        for hit in hits:
+            self._hits.setdefault(hit.conversation_id, hit.snippet if hit.message_id else "")
+        self._update()
+        self._touch([row.id for row in self._rows if row.id])
+
+    # Reading
+
+    def get(self, conversation_id: str) -> Conversation | None:
+        """The conversation of that id."""
+        return self._all.get(conversation_id)
+
+    def index_of(self, conversation_id: str) -> QModelIndex:
+        """The row of a conversation; invalid when it is not shown."""
+        for position, row in enumerate(self._rows):
+            if row.id and row.id == conversation_id:
+                return self.index(position)
+        return QModelIndex()
+
+    def neighbour(self, conversation_id: str, step: int) -> str | None:
+        """The conversation shown `step` places after this one; the first or last one when this one is not shown."""
+        ids = [row.id for row in self._rows if row.id]
+        if not ids:
+            return None
+        if conversation_id not in ids:
+            return ids[0] if step > 0 else ids[-1]
+        position = ids.index(conversation_id) + step
+        return ids[position] if 0 <= position < len(ids) else None
+
+    @property
+    def shown(self) -> int:
+        """How many conversations (not headings) are shown."""
+        return sum(1 for row in self._rows if row.id)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    # QAbstractListModel
+
+    def rowCount(self, parent: Index = _NO_PARENT) -> int:
+        """Headings and conversations."""
+        return 0 if parent.isValid() else len(self._rows)
+
+    def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+        """Title or heading; the roles of `ConversationRole`; accessible text that says what streams."""
+        if not index.isValid() or not 0 <= index.row() < len(self._rows):
+            return None
+        row = self._rows[index.row()]
+        if role == ConversationRole.IS_HEADER:
+            return bool(row.header)
+        if row.header:
+            return row.header if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole) else None
+        conversation = self._all[row.id]
+        title = conversation.title or self.tr("New chat")
+        streaming = row.id in self._streaming
+        values: Mapping[int, object] = {
+            Qt.ItemDataRole.DisplayRole: title,
+            Qt.ItemDataRole.EditRole: conversation.title,
+            Qt.ItemDataRole.ToolTipRole: title,
+            Qt.ItemDataRole.AccessibleTextRole: self.tr("{0}, answering").format(title) if streaming else title,
+            ConversationRole.ID: row.id,
+            ConversationRole.STREAMING: streaming,
+            ConversationRole.SNIPPET: self._hits.get(row.id, "") if self._filter else "",
+        }
+        return values.get(role)
+
+    def setData(self, index: Index, value: object, role: int = Qt.ItemDataRole.EditRole) -> bool:
+        """Rename in place: asks by `rename_requested` and shows the new title at once."""
+        row = self._rows[index.row()] if index.isValid() else None
+        title = " ".join(str(value).split())
+        if row is None or not row.id or role != Qt.ItemDataRole.EditRole or not title:
+            return False
+        conversation = self._all[row.id]
+        if title != conversation.title:
+            conversation.title = title
+            self._touch([row.id])
+            self.rename_requested.emit(row.id, title)
+        return True
+
+    def flags(self, index: Index) -> Qt.ItemFlag:
+        """Headings can be neither selected nor edited."""
+        if not index.isValid() or self._rows[index.row()].header:
+            return Qt.ItemFlag.NoItemFlags
+        return Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable | Qt.ItemFlag.ItemIsEditable
+
+    # Moving rows
+
+    def _wanted(self) -> list[_Row]:
+        rows: list[_Row] = []
+        today = self._today()
+        for one in sorted(self._all.values(), key=lambda each: (-each.updated_at, each.id)):
+            if self._filter and self._filter not in one.title.casefold() and one.id not in self._hits:
+                continue
+            heading = date_group(one.updated_at, today)
+            if not rows or heading != self._heading_of(rows):
+                rows.append(_Row(heading, ""))
+            rows.append(_Row("", one.id))
+        return rows
+
+    @staticmethod
+    def _heading_of(rows: list[_Row]) -> str:
+        return next(row.header for row in reversed(rows) if row.header)
+
+    def _update(self) -> None:
+        wanted = self._wanted()
+        if wanted == self._rows:
+            return
+        old, new = set(self._rows), set(wanted)
+        if len(old ^ new) > 32 or not old:  # another list: one reset is cheaper than a signal per row
+            self.beginResetModel()
+            self._rows = wanted
+            self.endResetModel()
+            return
+        for position in range(len(self._rows) - 1, -1, -1):
+            if self._rows[position] not in new:
+                self.beginRemoveRows(QModelIndex(), position, position)
+                del self._rows[position]
+                self.endRemoveRows()
+        self._reorder([row for row in wanted if row in old])
+        for position, row in enumerate(wanted):
+            if row not in old:
+                self.beginInsertRows(QModelIndex(), position, position)
+                self._rows.insert(position, row)
+                self.endInsertRows()
+
+    def _reorder(self, order: list[_Row]) -> None:
+        if order == self._rows:
+            return
+        self.layoutAboutToBeChanged.emit()
+        place = {row: position for position, row in enumerate(order)}
+        before = self.persistentIndexList()
+        after = [self.index(place[self._rows[index.row()]]) for index in before]
+        self._rows = order
+        self.changePersistentIndexList(before, after)
+        self.layoutChanged.emit()
+
+    def _touch(self, conversation_ids: Iterable[str]) -> None:
+        ids = set(conversation_ids)
+        for position, row in enumerate(self._rows):
+            if row.id in ids and row.id:
+                index = self.index(position)
+                self.dataChanged.emit(index, index)

@@ -1,0 +1,151 @@
+"""The model that answers: which one is loaded, which one is being loaded, and what else is on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import QObject, Signal
+
+from backend.api.schemas import BackendStatus, ErrorInfo, Job, LoadedModel, LoadModel, ModelEntry
+from ui.bridge.engine_link import EngineLink
+from ui.viewmodels.model_list import ModelListModel
+from ui.viewmodels.words import model_name
+
+__all__ = ["ModelSession"]
+
+_LOAD = "load_model"
+
+
+class ModelSession(QObject):
+    """Follows the model events of the link and asks for loads."""
+
+    changed = Signal()  # loaded model, loading job or its progress
+    problem = Signal(object)  # ErrorInfo: a model could not be loaded
+
+    def __init__(self, link: EngineLink, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._link = link
+        self.list = ModelListModel(self)
+        self.loaded: LoadedModel | None = None
+        self._job: Job | None = None
+        self._asked = ""  # name of a model whose load was asked for, until its job is known
+        self._wanted: str | None = None  # path of the model to bring back after the engine died
+        link.attached.connect(self._attached)
+        link.state_changed.connect(self._state_changed)
+        link.model_changed.connect(self._model_changed)
+        link.job_changed.connect(self._job_changed)
+
+    # Reading
+
+    @property
+    def loading(self) -> bool:
+        """Whether a model is on its way."""
+        return self._job is not None or bool(self._asked)
+
+    @property
+    def progress(self) -> float | None:
+        """Fraction loaded, 0..1; None when it is not known."""
+        job = self._job
+        return min(1.0, job.done / job.total) if job is not None and job.total > 0 else None
+
+    @property
+    def can_answer(self) -> bool:
+        """Whether a turn can be started now."""
+        return self._link.ready and self.loaded is not None and not self.loading
+
+    @property
+    def will_answer(self) -> bool:
+        """Whether waiting helps: the engine or the model is on its way."""
+        return self._link.state in ("starting", "restarting") or self.loading
+
+    @property
+    def title(self) -> str:
+        """What the model button says."""
+        if self.loading:
+            name = self._asked or (self._job.title if self._job is not None else "")
+            return self.tr("Loading {0}…").format(model_name(name)) if name else self.tr("Loading a model…")
+        if self.loaded is not None:
+            return model_name(self.loaded.entry.name)
+        return self.tr("Choose a model") if self._link.ready else self.tr("No model yet")
+
+    # Asking
+
+    def refresh(self) -> None:
+        """Read the list of models again."""
+        self._link.run(lambda engine: engine.models(), success=self.list.set_models)
+
+    def load(self, entry: ModelEntry) -> None:
+        """Load a model of the list."""
+        self._load(LoadModel(id=entry.id), entry.name)
+
+    def load_path(self, path: str | Path) -> None:
+        """Load a GGUF file."""
+        self._load(LoadModel(path=str(path)), Path(path).name)
+
+    def unload(self) -> None:
+        """Let the model go and free its memory."""
+        self._wanted = None
+        self._link.run(lambda engine: engine.unload_model(), failure=self.problem.emit)
+
+    def cancel(self) -> None:
+        """Stop loading."""
+        job = self._job
+        if job is not None:
+            self._link.run(lambda engine: engine.cancel_job(job.id), quiet=True)
+
+    def _load(self, request: LoadModel, name: str) -> None:
+        self._asked = name
+        self.changed.emit()
+        self._link.run(lambda engine: engine.load_model(request), success=self._job_changed, failure=self._refused)
+
+    # Events
+
+    def _attached(self, status: BackendStatus) -> None:
+        self._asked = ""
+        self._set_loaded(status.model)
+        if status.loading is not None:
+            if self._job is None or self._job.id != status.loading:
+                self._job = Job(id=status.loading, kind=_LOAD, title="", state="started")
+        else:
+            self._job = None
+            if status.model is None and self._wanted is not None:
+                self.load_path(self._wanted)
+        self.changed.emit()
+        self.refresh()
+
+    def _state_changed(self, state: str, _sentence: str) -> None:
+        if state != "ready":
+            self._job = None
+            self._asked = ""
+            self._set_loaded(None, keep_wanted=True)
+        self.changed.emit()
+
+    def _model_changed(self, model: LoadedModel | None) -> None:
+        self._set_loaded(model)
+        self.changed.emit()
+
+    def _job_changed(self, job: Job) -> None:
+        if job.kind != _LOAD:
+            return
+        self._asked = ""
+        if job.state in ("started", "progress"):
+            self._job = job
+        elif self._job is None or self._job.id == job.id:
+            self._job = None
+            if job.state == "failed" and job.error is not None:
+                self._wanted = None
+                self.problem.emit(job.error)
+        self.changed.emit()
+
+    def _refused(self, error: ErrorInfo) -> None:
+        self._asked = ""
+        self.changed.emit()
+        self.problem.emit(error)
+
+    def _set_loaded(self, model: LoadedModel | None, *, keep_wanted: bool = False) -> None:
+        self.loaded = model
+        if model is not None:
+            self._wanted = model.entry.path
+        elif not keep_wanted and self._job is None and self._link.ready and not self._wanted:
+            self._wanted = None
+        self.list.set_loaded(model)

@@ -133,7 +133,7 @@ class Supervisor:
         self._probe = probe
         self._run: _Run | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._on_state: Callable[[EngineState], None] = lambda _state: None
+        self._listeners: list[Callable[[EngineState], None]] = []
         self._lock = threading.Lock()
         self._early: list[Callable[[], None]] = []
         self._failures: list[float] = []
@@ -157,9 +157,14 @@ class Supervisor:
             self._run = None
             self._spawn_error = error
 
-    def begin(self, on_state: Callable[[EngineState], None]) -> None:
+    def listen(self, on_state: Callable[[EngineState], None]) -> None:
+        """Reports every state from here on to `on_state`, in the event loop."""
+        self._listeners.append(on_state)
+
+    def begin(self, on_state: Callable[[EngineState], None] | None = None) -> None:
         """Starts (if `spawn` was not called) and reports every state to `on_state`, in the running event loop."""
-        self._on_state = on_state
+        if on_state is not None:
+            self.listen(on_state)
         if self._run is None and self._spawn_error is None:
             self.spawn()
         loop = asyncio.get_running_loop()
@@ -247,7 +252,8 @@ class Supervisor:
         for future in changed:
             if not future.done():
                 future.set_result(None)
-        self._on_state(state)
+        for listener in self._listeners:
+            listener(state)
 
     def _started(self) -> None:
         self._set(Starting(self._attempt))

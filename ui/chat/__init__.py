@@ -1,0 +1,1 @@
+"""The conversation and the place where one types."""

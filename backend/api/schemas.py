@@ -12,8 +12,12 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from backend.api.errors import NutshellError
+
 __all__ = [
+    "Attachment",
     "BackendStatus",
+    "Cancelled",
     "Completion",
     "ContextCut",
     "ContextPolicy",
@@ -88,6 +92,12 @@ class ErrorInfo(Struct, frozen=True, kw_only=True):
     why: str = ""
     remedy: str = ""
     details: str = ""
+
+    @classmethod
+    def of(cls, error: NutshellError) -> ErrorInfo:
+        """What an error says; its details (engine output) are cut at 8,000 characters."""
+        details = error.details[:8000]
+        return cls(code=error.code, what=error.what, why=error.why, remedy=error.remedy, details=details)
 
 
 class ContextCut(Struct, frozen=True, kw_only=True):
@@ -199,6 +209,12 @@ class TurnTicket(Struct, kw_only=True):
     assistant: Message
 
 
+class Cancelled(Struct, kw_only=True):
+    """Answer to POST /api/messages/{id}/cancel: whether there was an answer to stop."""
+
+    cancelled: bool
+
+
 class Folder(Struct, kw_only=True):
     """A folder of conversations."""
 
@@ -214,6 +230,18 @@ class Preset(Struct, kw_only=True):
     name: str
     system_prompt: str = ""
     sampling: Sampling | None = None
+
+
+class Attachment(Struct, kw_only=True):
+    """A file that was given with a message. Its bytes stay in the database; `text` is what was read out of it."""
+
+    id: str
+    message_id: str
+    name: str
+    mime: str
+    size: int
+    text: str = ""
+    created_at: float = 0.0
 
 
 class SearchHit(Struct, kw_only=True):

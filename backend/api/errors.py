@@ -3,12 +3,17 @@
     NutshellError                       something the user should read
     ├── InvalidRequestError        400  a field is missing, out of range, or of the wrong type
     │   ├── ContextOverflowError   400  the text does not fit the context window
-    │   └── GrammarError           400  a JSON schema or grammar that cannot be used
+    │   ├── GrammarError           400  a JSON schema or grammar that cannot be used
+    │   ├── MethodError            405  the address exists, but not for this HTTP method
+    │   ├── RequestTooLargeError   413  the body is larger than the server takes
+    │   └── MediaTypeError         415  the body is not declared as JSON
     ├── UnauthorizedError          401  no key, or the wrong one
     ├── ForbiddenError             403  Host or Origin is not ours
     ├── NotFoundError              404  no such conversation, message, model, job
     ├── ConflictError              409  not now: the thing is in use, or in another state
-    │   └── NoModelError           409  no model is loaded
+    │   ├── NoModelError           409  no model is loaded
+    │   └── PortInUseError         409  another program listens on the port
+    ├── BusyError                  429  too many requests wait already
     ├── ModelError                 422
     │   ├── InvalidModelFileError  422  the file is damaged, truncated, or not a model
     │   ├── UnsupportedModelError  422  a good file that this engine cannot run
@@ -31,6 +36,7 @@ from typing import ClassVar
 
 __all__ = [
     "BY_CODE",
+    "BusyError",
     "ConflictError",
     "ContextOverflowError",
     "DatabaseDamagedError",
@@ -40,13 +46,17 @@ __all__ = [
     "GrammarError",
     "InvalidModelFileError",
     "InvalidRequestError",
+    "MediaTypeError",
     "MemoryShortageError",
+    "MethodError",
     "ModelError",
     "ModelLoadError",
     "NoModelError",
     "NotFoundError",
     "NutshellError",
+    "PortInUseError",
     "ReadOnlyError",
+    "RequestTooLargeError",
     "StorageError",
     "TemplateError",
     "UnauthorizedError",
@@ -98,6 +108,27 @@ class GrammarError(InvalidRequestError):
     code = "invalid_grammar"
 
 
+class MethodError(InvalidRequestError):
+    """The address exists, but not for this HTTP method."""
+
+    code = "method_not_allowed"
+    status = 405
+
+
+class RequestTooLargeError(InvalidRequestError):
+    """The body is larger than the server takes."""
+
+    code = "request_too_large"
+    status = 413
+
+
+class MediaTypeError(InvalidRequestError):
+    """The body is not declared as JSON."""
+
+    code = "unsupported_media_type"
+    status = 415
+
+
 class UnauthorizedError(NutshellError):
     """No key, or the wrong one."""
 
@@ -130,6 +161,19 @@ class NoModelError(ConflictError):
     """No model is loaded."""
 
     code = "no_model"
+
+
+class PortInUseError(ConflictError):
+    """Another program listens on the port."""
+
+    code = "port_in_use"
+
+
+class BusyError(NutshellError):
+    """Too many requests wait already."""
+
+    code = "too_busy"
+    status = 429
 
 
 class ModelError(NutshellError):

@@ -111,7 +111,7 @@ class Sampler:
         return ids, probabilities
 
     def _weights(self, logits: FloatRow, peak: np.float32) -> FloatColumn:
-        weights: FloatColumn = np.exp((logits - peak).astype(np.float64) / (self.sampling.temperature or 1.0))
+        weights: FloatColumn = np.exp(np.subtract(logits, peak, dtype=np.float64) / (self.sampling.temperature or 1.0))
         return weights
 
     def _best(self, row: FloatRow, k: int) -> IntRow:

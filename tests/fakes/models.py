@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -120,48 +121,33 @@ class FakeModel:
         self.closed = True
 
 
-def echo(prompt_end: str = "\x00", *, n_ctx: int = 4096, n_batch: int = 64, delay_s: float = 0.0) -> FakeModel:
-    """A model that repeats the text of the last user turn: what stands between the last two `prompt_end` marks, or the
-    whole prompt where there are none; then it ends.
-    """
-    mark = prompt_end.encode()
+def echo(*, n_ctx: int = 4096, n_batch: int = 64, delay_s: float = 0.0) -> FakeModel:
+    """A model that repeats the last user message of a ChatML prompt, then ends."""
+    turn = re.compile(rb".*<\|im_start\|>user\n(.*?)<\|im_end\|>\n<\|im_start\|>assistant\n(.*)", re.DOTALL)
 
     def following(tokens: Sequence[int]) -> int:
-        raw = bytes(t for t in tokens if t < 256)
-        head, found, said = raw.rpartition(mark)
-        if not found:
+        found = turn.fullmatch(bytes(t for t in tokens if t < 256))
+        if not found or len(found[2]) >= len(found[1]):
             return END
-        asked = head.rpartition(mark)[2]
-        return asked[len(said)] if len(said) < len(asked) else END
+        return found[1][len(found[2])]
 
     return FakeModel(following, n_ctx=n_ctx, n_batch=n_batch, delay_s=delay_s)
 
 
+#: Where the answer of a `scripted` model begins: behind ChatML's last marker, or behind a NUL in a raw prompt.
+_ANSWER = re.compile(rb".*(?:<\|im_start\|>assistant\n|\x00)(.*)", re.DOTALL)
+
+
 def scripted(answer: str, *, n_ctx: int = 4096, n_batch: int = 64, delay_s: float = 0.0) -> FakeModel:
-    """A model that answers every prompt with the same text: after `<|im_start|>assistant\\n`, or after the prompt's end
-    where it was first asked for logits.
-    """
-    marker = b"<|im_start|>assistant\n"
+    """A model that answers every prompt with the same text. A raw prompt must end with a NUL; a chat has its marker."""
     text = answer.encode()
 
     def following(tokens: Sequence[int]) -> int:
-        raw = bytes(t for t in tokens if t < 256)
-        _, found, said = raw.rpartition(marker)
-        if not found:
-            said = raw[following.start :] if following.start <= len(raw) else b""  # type: ignore[attr-defined]
+        found = _ANSWER.fullmatch(bytes(t for t in tokens if t < 256))
+        said = found[1] if found else b""
         return text[len(said)] if len(said) < len(text) else END
 
-    following.start = 1 << 60  # type: ignore[attr-defined]
-    model = FakeModel(following, n_ctx=n_ctx, n_batch=n_batch, delay_s=delay_s)
-    forward = model.forward
-
-    def remember(nodes: TokenTree) -> Logits:
-        if nodes.wants_logits and len(nodes) > 1:
-            following.start = model.length + len(nodes)  # type: ignore[attr-defined]
-        return forward(nodes)
-
-    model.forward = remember  # type: ignore[method-assign]
-    return model
+    return FakeModel(following, n_ctx=n_ctx, n_batch=n_batch, delay_s=delay_s)
 
 
 def loader_of(

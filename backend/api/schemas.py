@@ -31,6 +31,7 @@ __all__ = [
     "Event",
     "FinishReason",
     "Folder",
+    "FolderUpdate",
     "GpuReport",
     "HardwareReport",
     "Job",
@@ -42,8 +43,11 @@ __all__ = [
     "ModelChanged",
     "ModelEntry",
     "NewConversation",
+    "NewFolder",
+    "NewPreset",
     "Notice",
     "Preset",
+    "PresetUpdate",
     "Role",
     "Sampling",
     "SearchHit",
@@ -223,6 +227,20 @@ class Folder(Struct, kw_only=True):
     parent_id: str | None = None
 
 
+class NewFolder(Struct, kw_only=True):
+    """Body of POST /api/folders."""
+
+    name: str
+    parent_id: str | None = None
+
+
+class FolderUpdate(Struct, kw_only=True):
+    """Body of PATCH /api/folders/{id}: only what is given changes."""
+
+    name: str | UnsetType = UNSET
+    parent_id: str | UnsetType | None = UNSET
+
+
 class Preset(Struct, kw_only=True):
     """A named system prompt with sampling."""
 
@@ -230,6 +248,22 @@ class Preset(Struct, kw_only=True):
     name: str
     system_prompt: str = ""
     sampling: Sampling | None = None
+
+
+class NewPreset(Struct, kw_only=True):
+    """Body of POST /api/presets."""
+
+    name: str
+    system_prompt: str = ""
+    sampling: Sampling | None = None
+
+
+class PresetUpdate(Struct, kw_only=True):
+    """Body of PATCH /api/presets/{id}: only what is given changes."""
+
+    name: str | UnsetType = UNSET
+    system_prompt: str | UnsetType = UNSET
+    sampling: Sampling | UnsetType | None = UNSET
 
 
 class Attachment(Struct, kw_only=True):

@@ -1,0 +1,146 @@
+"""Full-text search over titles and messages.
+
+Words match whole, the last one as a beginning, "quoted words" as a phrase; case and accents do not matter, and all
+words must be there. The index cuts text into words at spaces and punctuation. So what is not a word to it (Chinese,
+Japanese, Thai: no spaces; `->` or the end of `C++`: no letters) is looked for letter by letter instead, in what the
+words have left over or in everything. Nothing that a user types is an error.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import unicodedata
+from dataclasses import dataclass
+
+from backend.api.schemas import SearchHit
+
+from .database import Database
+
+__all__ = ["MARK_END", "MARK_START", "Query", "Search", "parse"]
+
+MARK_START = "\u2068"
+MARK_END = "\u2069"
+_SNIPPET_WORDS = 20
+_SNIPPET_CHARS = 60  # on each side of a match that was found letter by letter
+_MAX_WORDS = 32
+_CORRUPT_SEARCH_INDEX = 267
+
+_PARTS = re.compile(r'"([^"]*)"?|([^\s"]+)')
+_LANGUAGE = re.compile(r"[A-Za-z0-9]+[+#]+")  # C++, C#, F#
+# Scripts that put no spaces between words: Thai, Lao, Myanmar, Khmer, kana, Han.
+_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
+
+
+@dataclass(frozen=True)
+class Query:
+    """A query as understood: `match` for the index ("" for none), and texts that must occur letter by letter."""
+
+    match: str
+    literal: tuple[str, ...]
+
+
+def _indexed(text: str) -> bool:
+    """Say whether the index sees a word in this text."""
+    return any(unicodedata.category(character)[0] in "LN" for character in text)
+
+
+def parse(text: str) -> Query:
+    """Understand what a user typed. Never raises."""
+    text = text.replace("\0", " ").encode("utf-8", "replace").decode()
+    words: list[str] = []
+    literal: list[str] = []
+    for phrase, word in _PARTS.findall(text):
+        part = (phrase or word).strip()
+        if not part:
+            continue
+        if _UNSPACED.search(part) or not _indexed(part):
+            literal.append(part)
+        else:
+            words.append(f'"{part}"')  # quoted: operators and punctuation of the index's own language are only text
+            if _LANGUAGE.fullmatch(part):
+                literal.append(part)  # the index finds "c", this the rest
+    words = words[:_MAX_WORDS]
+    if words and not text.rstrip().endswith('"'):
+        words[-1] += "*"
+    return Query(" ".join(words), tuple(literal[:_MAX_WORDS]))
+
+
+def _snippet(text: str, literal: str) -> str:
+    at = text.casefold().find(literal.casefold())
+    if at < 0 or text[at : at + len(literal)].casefold() != literal.casefold():  # folding may change the length
+        at = max(text.find(literal), 0)
+    end = at + len(literal)
+    start, stop = max(at - _SNIPPET_CHARS, 0), min(end + _SNIPPET_CHARS, len(text))
+    before = ("…" if start else "") + text[start:at]
+    return f"{before}{MARK_START}{text[at:end]}{MARK_END}{text[end:stop]}" + ("…" if stop < len(text) else "")
+
+
+def _hits(connection: sqlite3.Connection, query: Query, limit: int, *, titles: bool) -> list[SearchHit]:
+    """Matches in titles or in messages, newest first.
+
+    Newest first and not best first: the index yields rows in that order and stops at the limit, where a score would
+    have to be computed for every match (at 100,000 messages a common word took 25 times as long).
+    """
+    index = "title_search" if titles else "message_search"
+    text = "c.title" if titles else "m.content"
+    row_number = "c.num" if titles else "m.num"
+    if titles:
+        source, message_id = "conversations c", "NULL"
+    else:
+        source, message_id = "messages m CROSS JOIN conversations c ON c.id = m.conversation_id", "m.id"
+    conditions, values = ["c.deleted_at IS NULL"], []
+    if query.match:
+        source = f"{index} CROSS JOIN {source}" + (" AND" if not titles else " ON") + f" {row_number} = {index}.rowid"
+        conditions.insert(0, f"{index} MATCH ?")
+        values.append(query.match)
+        snippet = f"snippet({index}, 0, '{MARK_START}', '{MARK_END}', '…', {_SNIPPET_WORDS})"
+        order = f"{index}.rowid"
+    else:
+        snippet, order = text, row_number
+    for literal in query.literal:
+        # lower() folds ASCII only, which is what is left here: other letters went to the index
+        conditions.append(f"instr(lower({text}), lower(?))")
+        values.append(literal)
+    rows = connection.execute(
+        f"SELECT c.id, {message_id}, c.title, {snippet} FROM {source} WHERE {' AND '.join(conditions)}"
+        f" ORDER BY {order} DESC LIMIT ?",
+        (*values, limit),
+    )
+    return [
+        SearchHit(
+            conversation_id=conversation_id,
+            message_id=message,
+            title=title,
+            snippet=found if query.match else _snippet(found, query.literal[0]),
+        )
+        for conversation_id, message, title, found in rows
+    ]
+
+
+class Search:
+    """The part of the store that searches."""
+
+    _db: Database
+
+    def search(self, query: str, limit: int = 50) -> list[SearchHit]:
+        """Conversations whose title matches, then messages, each newest first; none for an empty query.
+
+        Conversations in the trash are not searched. A damaged index is built again on the way.
+        """
+        parsed = parse(query)
+        if limit < 1 or not (parsed.match or parsed.literal):
+            return []
+        with self._db.reading() as connection:
+            try:
+                return self._search(connection, parsed, limit)
+            except sqlite3.Error as error:
+                if getattr(error, "sqlite_errorcode", 0) != _CORRUPT_SEARCH_INDEX or self._db.read_only:
+                    raise
+            self._db.rebuild_search()
+            return self._search(connection, parsed, limit)
+
+    @staticmethod
+    def _search(connection: sqlite3.Connection, query: Query, limit: int) -> list[SearchHit]:
+        hits = _hits(connection, query, limit, titles=True)
+        return hits + _hits(connection, query, limit - len(hits), titles=False) if len(hits) < limit else hits

@@ -185,11 +185,13 @@ class EngineLink(QObject):
         delay = RETRY_FIRST_S
         while self._client is client:
             try:
-                status = await client.status()
-                delay = RETRY_FIRST_S
-                self._announce(status)
-                async for event in client.events():
-                    self._dispatch(event)
+                # The stream first: what happens while the status is on its way must not be missed.
+                async with client.open_events() as events:
+                    status = await client.status()
+                    delay = RETRY_FIRST_S
+                    self._announce(status)
+                    async for event in events:
+                        self._dispatch(event)
             except EngineUnavailableError:
                 pass
             except Exception as error:  # noqa: BLE001 - a refused token or a broken stream must not end in silence
@@ -202,8 +204,11 @@ class EngineLink(QObject):
             delay = min(delay * 2, RETRY_LAST_S)
 
     def _announce(self, status: BackendStatus) -> None:
-        self._set_state("ready", "")
-        self.attached.emit(status)
+        changed = self._state != "ready"
+        self._state, self._sentence = "ready", ""
+        self.attached.emit(status)  # before the state: who hears "ready" finds lists and model in place
+        if changed:
+            self.state_changed.emit("ready", "")
 
     def _dispatch(self, event: AnyEvent) -> None:
         match event:

@@ -145,9 +145,8 @@ class ChatFollower(QObject):
         needed = self.live_conversations | {self.open_id}
         for key in set(self._kept) - needed:
             del self._kept[key]
-        self._busy = self.busy
         self.opened.emit()
-        self.busy_changed.emit(self._busy)
+        self._update_busy()
 
     # Events of answers
 

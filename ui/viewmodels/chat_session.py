@@ -161,16 +161,19 @@ class ChatSession(ChatFollower):
 
     # Turns
 
-    def send(self, text: str) -> None:
-        """Send what the user wrote; while the engine or the model is on its way it is shown and sent afterwards."""
-        if not text.strip():
-            return
-        if self.busy:
-            self.text_returned.emit(text)
-        elif self._models.can_answer:
+    def send(self, text: str) -> bool:
+        """Send what the user wrote; while the engine or the model is on its way it is shown and sent afterwards.
+
+        False: it was not taken, and belongs into the composer still. A text that was taken and could not be sent
+        after all comes back with `text_returned`.
+        """
+        if not text.strip() or self.busy:
+            return False
+        if self._models.can_answer:
             head = self.state.head_id if self.state is not None else None
             self._start(StartTurn(parent_id=head, text=text))
-        elif self._models.will_answer:
+            return True
+        if self._models.will_answer:
             self._waiting = Message(
                 id=WAITING_ID,
                 conversation_id=self.open_id,
@@ -181,9 +184,9 @@ class ChatSession(ChatFollower):
             )
             self.branch_changed.emit()
             self._update_busy()
-        else:
-            self.text_returned.emit(text)
-            self.problem.emit(self._no_model())
+            return True
+        self.problem.emit(self._no_model())
+        return False
 
     def stop(self) -> None:
         """Stop the answer, keeping its text; or take back a message that still waits to be sent."""
@@ -302,12 +305,14 @@ class ChatSession(ChatFollower):
             return
         if self._models.can_answer and not self._opening:
             text, self._waiting = self._waiting.content, None
-            self.send(text)
             self.branch_changed.emit()
+            self.send(text)
         elif not self._models.can_answer and not self._models.will_answer:
             self._return_waiting()
             self.branch_changed.emit()
             self._update_busy()
+            if self._link.ready:
+                self.problem.emit(self._no_model())
 
     def _return_waiting(self) -> None:
         if self._waiting is not None:

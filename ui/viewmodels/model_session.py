@@ -28,7 +28,8 @@ class ModelSession(QObject):
         self.list = ModelListModel(self)
         self.loaded: LoadedModel | None = None
         self._job: Job | None = None
-        self._asked = ""  # name of a model whose load was asked for, until its job is known
+        self._asking = False  # a load was asked for and its job is not known yet
+        self._asked = ""  # name of the model whose load was asked for here
         self._wanted: str | None = None  # path of the model to bring back after the engine died
         link.attached.connect(self._attached)
         link.state_changed.connect(self._state_changed)
@@ -40,7 +41,7 @@ class ModelSession(QObject):
     @property
     def loading(self) -> bool:
         """Whether a model is on its way."""
-        return self._job is not None or bool(self._asked)
+        return self._job is not None or self._asking
 
     @property
     def progress(self) -> float | None:
@@ -62,8 +63,9 @@ class ModelSession(QObject):
     def title(self) -> str:
         """What the model button says."""
         if self.loading:
-            name = self._asked or (self._job.title if self._job is not None else "")
-            return self.tr("Loading {0}…").format(model_name(name)) if name else self.tr("Loading a model…")
+            if self._asked:
+                return self.tr("Loading {0}…").format(model_name(self._asked))
+            return self.tr("Loading a model…")
         if self.loaded is not None:
             return model_name(self.loaded.entry.name)
         return self.tr("Choose a model") if self._link.ready else self.tr("No model yet")
@@ -84,7 +86,6 @@ class ModelSession(QObject):
 
     def unload(self) -> None:
         """Let the model go and free its memory."""
-        self._wanted = None
         self._link.run(lambda engine: engine.unload_model(), failure=self.problem.emit)
 
     def cancel(self) -> None:
@@ -94,30 +95,32 @@ class ModelSession(QObject):
             self._link.run(lambda engine: engine.cancel_job(job.id), quiet=True)
 
     def _load(self, request: LoadModel, name: str) -> None:
-        self._asked = name
+        self._asking, self._asked = True, name
         self.changed.emit()
         self._link.run(lambda engine: engine.load_model(request), success=self._job_changed, failure=self._refused)
 
     # Events
 
     def _attached(self, status: BackendStatus) -> None:
-        self._asked = ""
+        self._asking, self._asked = False, ""
+        wanted, self._wanted = self._wanted, None
         self._set_loaded(status.model)
         if status.loading is not None:
             if self._job is None or self._job.id != status.loading:
                 self._job = Job(id=status.loading, kind=_LOAD, title="", state="started")
         else:
             self._job = None
-            if status.model is None and self._wanted is not None:
-                self.load_path(self._wanted)
+            if status.model is None and wanted is not None:
+                self.load_path(wanted)
         self.changed.emit()
         self.refresh()
 
     def _state_changed(self, state: str, _sentence: str) -> None:
-        if state != "ready":
+        if state != "ready" and not self._link.alive:
             self._job = None
-            self._asked = ""
-            self._set_loaded(None, keep_wanted=True)
+            self._asking, self._asked = False, ""
+            self.loaded = None  # but it is still wanted: it comes back with the engine
+            self.list.set_loaded(None)
         self.changed.emit()
 
     def _model_changed(self, model: LoadedModel | None) -> None:
@@ -127,25 +130,23 @@ class ModelSession(QObject):
     def _job_changed(self, job: Job) -> None:
         if job.kind != _LOAD:
             return
-        self._asked = ""
+        self._asking = False
         if job.state in ("started", "progress"):
             self._job = job
         elif self._job is None or self._job.id == job.id:
             self._job = None
+            self._asked = ""
             if job.state == "failed" and job.error is not None:
-                self._wanted = None
                 self.problem.emit(job.error)
         self.changed.emit()
 
     def _refused(self, error: ErrorInfo) -> None:
-        self._asked = ""
+        self._asking, self._asked = False, ""
         self.changed.emit()
         self.problem.emit(error)
 
-    def _set_loaded(self, model: LoadedModel | None, *, keep_wanted: bool = False) -> None:
+    def _set_loaded(self, model: LoadedModel | None) -> None:
         self.loaded = model
-        if model is not None:
-            self._wanted = model.entry.path
-        elif not keep_wanted and self._job is None and self._link.ready and not self._wanted:
-            self._wanted = None
+        # Not while another model is being loaded: a model that ends the engine must not be tried for ever.
+        self._wanted = model.entry.path if model is not None else None
         self.list.set_loaded(model)

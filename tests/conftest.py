@@ -1,36 +1,34 @@
-"""What holds for every test: no network, no screen, no file of the person who runs them."""
+"""Fixtures that several test folders share: models."""
 
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests import network_guard
+from tests.formats.tiny_gguf import write_tiny_gguf
 
-# Before any test module is imported: some read the environment at import, and Qt does when it starts.
-network_guard.install()
-os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-_HOME = tempfile.TemporaryDirectory(prefix="nutshell-tests-", ignore_cleanup_errors=True)
-os.environ["NUTSHELL_DATA_DIR"] = str(Path(_HOME.name) / "data")
-os.environ["NUTSHELL_CACHE_DIR"] = str(Path(_HOME.name) / "cache")
+SMOLLM2 = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
-@pytest.fixture(autouse=True)
-def _no_connection_leaves_this_machine() -> Iterator[None]:
-    yield
-    report = network_guard.take_report()
-    assert not report, f"A connection beyond this machine was tried:\n{report}"
+@pytest.fixture(scope="session")
+def tiny_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real model of 126 KB with random weights: Llama architecture, 283 tokens, chat template. Do not change it."""
+    return write_tiny_gguf(tmp_path_factory.mktemp("tiny") / "tiny.gguf")
 
 
 @pytest.fixture(scope="session")
 def smollm2() -> Path:
-    """The built-in model's file (SmolLM2-135M-Instruct, Q4_1). Skips where it was not fetched."""
-    folder = Path(os.environ.get("NUTSHELL_TEST_MODELS", "") or Path.home() / ".cache" / "nutshell-test-models")
-    path = folder / "SmolLM2-135M-Instruct.Q4_1.gguf"
-    if not path.is_file():
-        pytest.skip(f"needs the built-in model at {path}")
-    return path
+    """The built-in model, from NUTSHELL_TEST_MODELS or where the installer puts it; skips where it is in neither."""
+    folders = [Path(os.environ.get("NUTSHELL_TEST_MODELS", Path.home() / ".cache" / "nutshell-test-models"))]
+    try:
+        from backend.config.paths import paths
+
+        folders.append(paths().models)
+    except ImportError:
+        pass
+    for folder in folders:
+        if (folder / SMOLLM2).is_file():
+            return folder / SMOLLM2
+    pytest.skip(f"the built-in model {SMOLLM2} is not in {' or '.join(str(folder) for folder in folders)}")

@@ -68,7 +68,7 @@ def _check_kind(header: GGUFHeader) -> None:
     if not architecture:
         if header.tensors or not header.metadata:
             raise damaged("It does not say what kind of model it holds.")
-        raise _other("It holds settings and no model.")
+        raise _other("It holds settings, and no model.")
     if not header.tensors:
         raise _other("It holds a vocabulary and settings, but no weights.")
     if kind not in ("", "model"):
@@ -78,7 +78,7 @@ def _check_kind(header: GGUFHeader) -> None:
     if architecture not in CHAT_ARCHITECTURES:
         raise UnsupportedModelError(
             "This kind of model is not known to the engine.",
-            why=f"Its architecture is called {architecture[:40]}.",
+            why=f"Its architecture is called {header.text('general.architecture')[:40]}.",
             remedy="Look for a newer version of Nutshell, or choose another model.",
         )
 

@@ -75,8 +75,9 @@ class GGUFHeader:
 
     @property
     def architecture(self) -> str:
-        """For example "llama"."""
-        return self.text("general.architecture")
+        """For example "llama"; just as the file has it, for it is part of other keys."""
+        value = self.metadata.get("general.architecture")
+        return value if isinstance(value, str) else ""
 
     @property
     def name(self) -> str:

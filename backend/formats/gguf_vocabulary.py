@@ -72,12 +72,14 @@ def _tokens(header: GGUFHeader) -> list[bytes]:
 
 
 def _check_distinct(tokens: list[bytes]) -> set[bytes]:
-    """llama.cpp asserts that no two tokens have the same text; it names an empty token by its number."""
+    """llama.cpp asserts that no two tokens have the same text.
+
+    It cuts a token at a zero byte, and names an empty one by its number.
+    """
     distinct = set(tokens)
-    empty = b"" in distinct
-    if empty:
-        named = [token or f"[EMPTY_{number}]".encode() for number, token in enumerate(tokens)]
-        distinct = set(named)
+    if b"" in distinct or b"\0" in b"".join(tokens):
+        cut = (token.partition(b"\0")[0] for token in tokens)
+        distinct = {token or b"[EMPTY_%d]" % number for number, token in enumerate(cut)}
     if len(distinct) != len(tokens):
         raise damaged("Its vocabulary has the same token twice.", f"{len(tokens) - len(distinct)} repeated")
     return distinct

@@ -45,6 +45,12 @@ class Stamp:
             self.started.append(step)
         self._write()
 
+    def cancel(self, step: str) -> None:
+        """Takes `start` back: nothing was changed after all."""
+        if step in self.started:
+            self.started.remove(step)
+            self._write()
+
     def finish(self, step: str, key: str) -> None:
         """Says that a step is finished."""
         self.done[step] = key

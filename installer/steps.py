@@ -65,6 +65,8 @@ class Setup:
             try:
                 said = step.act()
             except CommandError as error:
+                if step.name != "environment" and "Installing collected packages" not in error.output:
+                    self._stamp.cancel(step.name)  # pip gave up, offline perhaps, before it changed anything
                 raise explain(error, step.doing, system.compiler_remedy()) from error
             if step.name in wanted and not (step.name == "system" and self.window_problem):
                 self._stamp.finish(step.name, wanted[step.name])

@@ -1,0 +1,347 @@
+"""The engine process, as seen from the window or a terminal.
+
+One method per native route. Errors of the engine are raised as the classes that they were there. Importing this
+module is cheap: httpx takes 85 ms to import and is loaded with the first request.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from backend.api.errors import BY_CODE, EngineUnavailableError, NutshellError
+from backend.api.schemas import (
+    AnyEvent,
+    BackendStatus,
+    Cancelled,
+    Conversation,
+    ConversationDetail,
+    ConversationUpdate,
+    ErrorInfo,
+    Folder,
+    FolderUpdate,
+    HardwareReport,
+    Job,
+    JobChanged,
+    LoadModel,
+    ModelEntry,
+    NewConversation,
+    NewFolder,
+    NewPreset,
+    Preset,
+    PresetUpdate,
+    SearchHit,
+    StartTurn,
+    TurnDelta,
+    TurnEnded,
+    TurnProgress,
+    TurnStarted,
+    TurnTicket,
+)
+
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = ["Client", "to_error"]
+
+T = TypeVar("T")
+
+#: Loopback answers in well under a millisecond; a full backlog is the only thing that can take longer.
+_CONNECT_S = 3.0
+#: A request may wait for the disk, or for a model's file header; none takes longer than this.
+_READ_S = 30.0
+
+_encoder = msgspec.json.Encoder()
+_event_decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
+
+
+class _Failure(msgspec.Struct):
+    error: ErrorInfo
+
+
+def to_error(info: ErrorInfo) -> NutshellError:
+    """The exception that an error on the wire stands for; an unknown code becomes a plain NutshellError."""
+    kind = BY_CODE.get(info.code, NutshellError)
+    return kind(info.what, why=info.why, remedy=info.remedy, details=info.details)
+
+
+def _unavailable(error: Exception) -> EngineUnavailableError:
+    return EngineUnavailableError(
+        "The engine does not answer.",
+        why="Its process has ended, or it is busy starting.",
+        remedy="Wait a moment and try again.",
+        details=f"{type(error).__name__}: {error}",
+    )
+
+
+class Client:
+    """Talks to one engine process; belongs to the event loop that first uses it.
+
+    Every method may raise a NutshellError: what the engine refused, or EngineUnavailableError where it is gone.
+    """
+
+    def __init__(self, base_url: str, token: str) -> None:
+        self.base_url = base_url.rstrip("/")
+        self._token = token
+        self._http: httpx.AsyncClient | None = None
+
+    async def close(self) -> None:
+        """Closes the connections. The client can be used again afterwards."""
+        http, self._http = self._http, None
+        if http is not None:
+            await http.aclose()
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    # -- the process -----------------------------------------------------------------------------------------------
+
+    async def status(self) -> BackendStatus:
+        """What the engine process is doing."""
+        return await self._ask("GET", "/api/status", BackendStatus)
+
+    async def hardware(self) -> HardwareReport:
+        """The machine, and what the loaded model uses of it."""
+        return await self._ask("GET", "/api/hardware", HardwareReport)
+
+    async def shutdown(self) -> None:
+        """Asks the process to end; it does so within two seconds."""
+        await self._send("POST", "/api/shutdown")
+
+    # -- models and jobs -------------------------------------------------------------------------------------------
+
+    async def models(self) -> list[ModelEntry]:
+        """The model files that were found on this machine."""
+        return await self._ask("GET", "/api/models", list[ModelEntry])
+
+    async def load_model(self, request: LoadModel) -> Job:
+        """Starts loading; the job's events say how it goes. See also `loaded_model`."""
+        return await self._ask("POST", "/api/models/load", Job, request)
+
+    async def unload_model(self) -> None:
+        """Frees the model."""
+        await self._send("POST", "/api/models/unload")
+
+    async def jobs(self) -> list[Job]:
+        """Running and recent jobs, newest first."""
+        return await self._ask("GET", "/api/jobs", list[Job])
+
+    async def job(self, job_id: str) -> Job:
+        """One job."""
+        return await self._ask("GET", f"/api/jobs/{quote(job_id, safe='')}", Job)
+
+    async def cancel_job(self, job_id: str) -> None:
+        """Asks a job to stop."""
+        await self._send("POST", f"/api/jobs/{quote(job_id, safe='')}/cancel")
+
+    async def wait_for_job(self, job: Job) -> Job:
+        """The job once it has ended. Raises its error if it failed."""
+        async with self.open_events() as events:
+            job = await self.job(job.id)  # it may have ended before the events were open
+            while job.ended_at is None:
+                event = await anext(events, None)
+                if event is None:
+                    raise _unavailable(ConnectionError("the event stream ended"))
+                if isinstance(event, JobChanged) and event.job.id == job.id:
+                    job = event.job
+        if job.error is not None:
+            raise to_error(job.error)
+        return job
+
+    # -- conversations ---------------------------------------------------------------------------------------------
+
+    async def conversations(self, *, deleted: bool = False) -> list[Conversation]:
+        """All conversations, newest first; or those in the trash."""
+        return await self._ask("GET", f"/api/conversations{'?deleted=true' if deleted else ''}", list[Conversation])
+
+    async def conversation(self, conversation_id: str) -> ConversationDetail:
+        """One conversation with its messages."""
+        return await self._ask("GET", _conversation(conversation_id), ConversationDetail)
+
+    async def create_conversation(self, new: NewConversation) -> Conversation:
+        """A new conversation."""
+        return await self._ask("POST", "/api/conversations", Conversation, new)
+
+    async def update_conversation(self, conversation_id: str, update: ConversationUpdate) -> Conversation:
+        """Changes what is given."""
+        return await self._ask("PATCH", _conversation(conversation_id), Conversation, update)
+
+    async def delete_conversation(self, conversation_id: str) -> Conversation:
+        """Moves it to the trash; an answer that is being written there is stopped."""
+        return await self._ask("DELETE", _conversation(conversation_id), Conversation)
+
+    async def restore_conversation(self, conversation_id: str) -> Conversation:
+        """Takes it out of the trash."""
+        return await self._ask("POST", f"{_conversation(conversation_id)}/restore", Conversation)
+
+    async def start_turn(self, conversation_id: str, turn: StartTurn) -> TurnTicket:
+        """Stores the messages and queues the answer, which comes as events."""
+        return await self._ask("POST", f"{_conversation(conversation_id)}/turns", TurnTicket, turn)
+
+    async def cancel_message(self, message_id: str) -> bool:
+        """Stops an answer; False if it was not being written."""
+        path = f"/api/messages/{quote(message_id, safe='')}/cancel"
+        return (await self._ask("POST", path, Cancelled)).cancelled
+
+    async def search(self, query: str, limit: int = 50) -> list[SearchHit]:
+        """Full-text search in titles and messages."""
+        return await self._ask("GET", f"/api/search?q={quote(query, safe='')}&limit={limit}", list[SearchHit])
+
+    # -- folders and presets ---------------------------------------------------------------------------------------
+
+    async def folders(self) -> list[Folder]:
+        """All folders."""
+        return await self._ask("GET", "/api/folders", list[Folder])
+
+    async def create_folder(self, new: NewFolder) -> Folder:
+        """A new folder."""
+        return await self._ask("POST", "/api/folders", Folder, new)
+
+    async def update_folder(self, folder_id: str, update: FolderUpdate) -> Folder:
+        """Renames or moves a folder."""
+        return await self._ask("PATCH", f"/api/folders/{quote(folder_id, safe='')}", Folder, update)
+
+    async def delete_folder(self, folder_id: str) -> None:
+        """Removes a folder; what is in it moves one level up."""
+        await self._send("DELETE", f"/api/folders/{quote(folder_id, safe='')}")
+
+    async def presets(self) -> list[Preset]:
+        """All presets."""
+        return await self._ask("GET", "/api/presets", list[Preset])
+
+    async def create_preset(self, new: NewPreset) -> Preset:
+        """A new preset."""
+        return await self._ask("POST", "/api/presets", Preset, new)
+
+    async def update_preset(self, preset_id: str, update: PresetUpdate) -> Preset:
+        """Changes what is given."""
+        return await self._ask("PATCH", f"/api/presets/{quote(preset_id, safe='')}", Preset, update)
+
+    async def delete_preset(self, preset_id: str) -> None:
+        """Removes a preset."""
+        await self._send("DELETE", f"/api/presets/{quote(preset_id, safe='')}")
+
+    # -- events ----------------------------------------------------------------------------------------------------
+
+    async def events(self) -> AsyncIterator[AnyEvent]:
+        """Everything that happens, from now until the engine ends the stream."""
+        async with self.open_events() as events:
+            async for event in events:
+                yield event
+
+    @asynccontextmanager
+    async def open_events(self) -> AsyncGenerator[AsyncGenerator[AnyEvent, None], None]:
+        """Like `events`, for those who must not miss anything: whatever happens after this is entered arrives."""
+        import httpx
+
+        # A stream may be silent for as long as the user is; the engine's end shows as the connection's end.
+        patience = httpx.Timeout(_CONNECT_S, read=None)
+        try:
+            async with self._client().stream("GET", "/api/events", timeout=patience) as response:
+                if response.status_code != 200:
+                    raise _error_of(response.status_code, await response.aread())
+                async with contextlib.aclosing(_events_of(response)) as events:
+                    yield events
+        except httpx.TransportError as error:
+            raise _unavailable(error) from error
+
+    async def chat_stream(
+        self, conversation_id: str, turn: StartTurn
+    ) -> AsyncGenerator[TurnStarted | TurnProgress | TurnDelta | TurnEnded, None]:
+        """Runs one turn and yields its events: TurnStarted first, TurnEnded last.
+
+        Closing the generator before its end stops the answer.
+        """
+        async with self.open_events() as events:
+            ticket = await self.start_turn(conversation_id, turn)
+            message_id = ticket.assistant.id
+            ended = False
+            try:
+                yield TurnStarted(conversation_id=conversation_id, user=ticket.user, assistant=ticket.assistant)
+                async for event in events:
+                    match event:
+                        case TurnProgress() | TurnDelta() if event.message_id == message_id:
+                            yield event
+                        case TurnEnded() if event.message.id == message_id:
+                            ended = True
+                            yield event
+                            return
+                        case _:
+                            continue
+                raise _unavailable(ConnectionError("the event stream ended"))
+            finally:
+                if not ended:
+                    with contextlib.suppress(NutshellError):
+                        await self.cancel_message(message_id)
+
+    # -- plumbing --------------------------------------------------------------------------------------------------
+
+    def _client(self) -> httpx.AsyncClient:
+        if self._http is None:
+            import httpx
+
+            self._http = httpx.AsyncClient(
+                base_url=self.base_url,
+                headers={"authorization": f"Bearer {self._token}", "accept-encoding": "identity"},
+                timeout=httpx.Timeout(_READ_S, connect=_CONNECT_S),
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=4, keepalive_expiry=30.0),
+                # Neither proxies nor .netrc from the environment: loopback is nobody else's business.
+                trust_env=False,
+                # http:// only: without this, reading the certificate store takes 20 ms of the first request.
+                verify=False,
+                follow_redirects=False,
+            )
+        return self._http
+
+    async def _ask(self, method: str, path: str, kind: type[T], body: msgspec.Struct | None = None) -> T:
+        return msgspec.json.decode(await self._send(method, path, body), type=kind)
+
+    async def _send(self, method: str, path: str, body: msgspec.Struct | None = None) -> bytes:
+        import httpx
+
+        content = None if body is None else _encoder.encode(body)
+        headers = {"content-type": "application/json"} if content is not None else None
+        try:
+            response = await self._client().request(method, path, content=content, headers=headers)
+        except httpx.TransportError as error:
+            raise _unavailable(error) from error
+        if response.status_code >= 400:
+            raise _error_of(response.status_code, response.content)
+        return response.content
+
+
+def _conversation(conversation_id: str) -> str:
+    return f"/api/conversations/{quote(conversation_id, safe='')}"
+
+
+def _error_of(status: int, content: bytes) -> NutshellError:
+    try:
+        return to_error(msgspec.json.decode(content, type=_Failure).error)
+    except msgspec.DecodeError:
+        return NutshellError(
+            "The engine gave an answer that Nutshell does not understand.",
+            remedy="Restart Nutshell; if it happens again, look at the log.",
+            details=f"HTTP {status}: {content[:500]!r}",
+        )
+
+
+async def _events_of(response: httpx.Response) -> AsyncGenerator[AnyEvent, None]:
+    """The events of an SSE body whose frames are one `data:` line or one comment, as our server writes them."""
+    rest = b""
+    async for piece in response.aiter_raw():
+        *frames, rest = (rest + piece).split(b"\n\n")
+        for frame in frames:
+            if frame.startswith(b"data: "):
+                try:
+                    event: AnyEvent = _event_decoder.decode(frame[6:])
+                except msgspec.ValidationError:
+                    continue  # an event of a newer engine
+                yield event

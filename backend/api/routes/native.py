@@ -1,0 +1,99 @@
+"""Status, models, jobs, hardware, events: what a window needs besides conversations."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from backend.api.body import body
+from backend.api.events import Subscription
+from backend.api.failures import Json
+from backend.api.schemas import BackendStatus, LoadModel
+from backend.api.services import Services
+from backend.api.sse import KEEP_ALIVE_S, EventStream, comment, data
+from backend.api.version import version
+from backend.engine.llama_library import build_description
+
+__all__ = ["routes"]
+
+
+def routes(services: Services) -> list[Route]:
+    """The routes under /api that are not about conversations."""
+
+    async def status(request: Request) -> Response:
+        if services.opening is not None:
+            await asyncio.wait({services.opening})
+        return Json(
+            BackendStatus(
+                version=version(),
+                pid=os.getpid(),
+                model=services.engine.loaded,
+                loading=services.loader.loading,
+                busy=services.engine.busy,
+                data_dir=str(services.data_dir),
+                notices=services.notices,
+            )
+        )
+
+    async def hardware(request: Request) -> Response:
+        report = await asyncio.to_thread(services.hardware)
+        report.engine_build = await asyncio.to_thread(build_description)
+        report.model = services.engine.loaded
+        return Json(report)
+
+    async def models(request: Request) -> Response:
+        return Json(await asyncio.to_thread(services.models.scan))
+
+    async def load(request: Request) -> Response:
+        return Json(await services.loader.start(await body(request, LoadModel)), status_code=202)
+
+    async def unload(request: Request) -> Response:
+        await services.loader.unload()
+        return Response(status_code=204)
+
+    async def jobs(request: Request) -> Response:
+        return Json(services.jobs.list())
+
+    async def job(request: Request) -> Response:
+        return Json(services.jobs.get(request.path_params["id"]))
+
+    async def cancel_job(request: Request) -> Response:
+        return Json(services.jobs.cancel(request.path_params["id"]))
+
+    async def events(request: Request) -> Response:
+        # Subscribed before the response starts: whoever has read the headers misses nothing from then on.
+        subscription = services.hub.subscribe()
+
+        async def close() -> None:
+            subscription.close()
+
+        return EventStream(event_frames(subscription), on_close=close)
+
+    async def shutdown(request: Request) -> Response:
+        services.request_stop()
+        return Response(status_code=202)
+
+    return [
+        Route("/api/status", status),
+        Route("/api/hardware", hardware),
+        Route("/api/models", models),
+        Route("/api/models/load", load, methods=["POST"]),
+        Route("/api/models/unload", unload, methods=["POST"]),
+        Route("/api/jobs", jobs),
+        Route("/api/jobs/{id}", job),
+        Route("/api/jobs/{id}/cancel", cancel_job, methods=["POST"]),
+        Route("/api/events", events),
+        Route("/api/shutdown", shutdown, methods=["POST"]),
+    ]
+
+
+async def event_frames(subscription: Subscription, keep_alive_s: float = KEEP_ALIVE_S) -> AsyncGenerator[bytes, None]:
+    """A comment at once, then every event as one frame; a comment after each silence."""
+    yield comment("nutshell events")
+    while (batch := await subscription.batch(keep_alive_s)) is not None:
+        yield b"".join(map(data, batch)) if batch else comment("keep-alive")

@@ -1,0 +1,127 @@
+"""What the routes work with: the parts of the backend, put together once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backend.api.errors import NutshellError
+from backend.api.events import EventHub
+from backend.api.naming import find
+from backend.api.schemas import HardwareReport, LoadModel
+from backend.chat.service import Chat
+from backend.jobs.jobs import JobHandle, Jobs
+from backend.jobs.loading import ModelLoader
+
+if TYPE_CHECKING:
+    from backend.engine.worker import Engine, Generation
+    from backend.hub.local import LocalModels
+    from backend.storage.store import Store
+
+__all__ = ["Services"]
+
+#: Seconds that one part may take to end. The process is given 1.5 s for all of them (see `process`).
+STEP_S = 0.7
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class Services:
+    """The parts of one engine process.
+
+    Attributes:
+        data_dir: where the conversations are.
+        hardware: probes the machine; slow (tens of milliseconds), called off the loop.
+        notices: sentences that the user must be told once.
+        generations: those that other programs asked for and that run now.
+        request_stop: asks the process to end; set by whoever runs the server.
+        opening: finds the model of the command line; what depends on knowing it waits for this.
+    """
+
+    store: Store
+    engine: Engine
+    models: LocalModels
+    data_dir: Path
+    hub: EventHub
+    chat: Chat
+    jobs: Jobs
+    loader: ModelLoader
+    hardware: Callable[[], HardwareReport]
+    notices: list[str] = field(default_factory=list)
+    generations: set[Generation] = field(default_factory=set)
+    request_stop: Callable[[], None] = lambda: None
+    opening: asyncio.Task[None] | None = None
+
+    @classmethod
+    def build(
+        cls,
+        *,
+        store: Store,
+        engine: Engine,
+        models: LocalModels,
+        data_dir: Path,
+        hardware: Callable[[], HardwareReport],
+        notices: list[str] | None = None,
+    ) -> Services:
+        """Puts the parts together around one event hub."""
+        hub = EventHub()
+        jobs = Jobs(hub.publish)
+        chat = Chat(store, engine, hub.publish)
+        return cls(
+            store=store,
+            engine=engine,
+            models=models,
+            data_dir=data_dir,
+            hub=hub,
+            chat=chat,
+            jobs=jobs,
+            loader=ModelLoader(engine, models, jobs, hub.publish, adopt=chat.adopt_model),
+            hardware=hardware,
+            notices=[*store.notices, *(notices or [])],
+        )
+
+    async def open_model(self, request: LoadModel) -> None:
+        """Loads the model of the command line, by path, id or name. What is wrong with it becomes a failed job, as if
+        the user had asked for it in the window.
+        """
+        try:
+            if request.id is not None:
+                entry = find(await asyncio.to_thread(self.models.scan), request.id)
+                request = LoadModel(id=entry.id) if entry is not None else request
+            await self.loader.start(request)
+        except NutshellError as error:
+            logger.warning("the model %s cannot be loaded: %s", request.id or request.path, error)
+            failure = error
+
+            async def fail(_: JobHandle) -> None:
+                raise failure
+
+            self.jobs.start("load_model", f"Loading {Path(request.path or request.id or '').name}", fail)
+
+    async def quiesce(self) -> None:
+        """Ends what runs: answers (they are saved as they are), loading, streams. The server still answers."""
+        for generation in list(self.generations):
+            generation.cancel()
+        await _step("chat", self.chat.close())
+        await _step("jobs", self.jobs.close())
+        self.hub.close()
+
+    async def close(self) -> None:
+        """Frees the model and closes the database. Call `quiesce` first."""
+        await _step("engine", self.engine.close())
+        self.store.close()
+
+
+async def _step(name: str, work: Awaitable[None]) -> None:
+    # One part that cannot end must not keep the others from ending: the database comes last.
+    try:
+        await asyncio.wait_for(work, STEP_S)
+    except TimeoutError:
+        logger.warning("%s did not end in time", name)
+    except NutshellError as error:
+        logger.warning("%s did not end well: %s", name, error)

@@ -3,47 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from installer import locations
+from installer.catalogue import BuiltinModel
 from installer.errors import SetupError
 from installer.processes import Runner
 from installer.wheels import pip
-
-
-@dataclass(frozen=True)
-class BuiltinModel:
-    """What the catalogue says of the file. `size` is bytes."""
-
-    file: str
-    size: int
-    sha256: str
-    package: str
-    version: str
-
-    @classmethod
-    def read(cls, catalogue: Path | None = None) -> BuiltinModel:
-        """The first (and only) built-in model of the catalogue."""
-        entry = json.loads((catalogue or locations.CATALOGUE).read_bytes())["models"][0]
-        source = entry["source"]
-        return cls(entry["file"], entry["bytes"], entry["sha256"], source["package"], source["version"])
-
-    @property
-    def path(self) -> Path:
-        """Where it is kept."""
-        return locations.cache_dir() / "models" / self.file
-
-    @property
-    def present(self) -> bool:
-        """Whether a file of the right size is there; its hash was checked before it got its name."""
-        try:
-            return self.path.stat().st_size == self.size
-        except OSError:
-            return False
 
 
 def fetch(runner: Runner, model: BuiltinModel) -> None:

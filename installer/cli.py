@@ -17,6 +17,7 @@ import os
 import sys
 
 from installer import locations
+from installer.stamp import is_ready
 
 _TERMINAL = {"ask", "chat", "models", "serve", "hardware", "bench", "plan", "compress"}
 
@@ -61,13 +62,20 @@ def _run(arguments: list[str]) -> int:
             file=sys.stderr,
         )
         return 2
-    from installer.steps import is_ready, replace_process
-
     if not is_ready(window=window):
         code = _prepared((), window=window)
         if code:
             return code
-    return replace_process([str(locations.VENV_PYTHON), "-m", "app", *arguments])
+    return _become([str(locations.VENV_PYTHON), "-m", "app", *arguments])
+
+
+def _become(command: list[str]) -> int:  # noqa: RET503 - execv does not return
+    if sys.platform == "win32":
+        import subprocess
+
+        return subprocess.run(command, check=False).returncode
+    else:  # noqa: RET505 - mypy takes a branch for another system, not what follows a return
+        os.execv(command[0], command)
 
 
 def _prepared(parts: tuple[str, ...], *, window: bool = False) -> int:

@@ -25,11 +25,11 @@ def data_dir() -> Path:
 
 
 def _folder(variable: str, kind: str) -> Path:
-    if chosen := os.environ.get(variable):
+    if chosen := os.environ.get(variable, "").strip():
         return Path(chosen).expanduser().absolute()
     portable = ROOT / "portable-data"
     if portable.is_dir():
-        return portable / kind
+        return portable / "cache" if kind == "cache" else portable
     return _windows_folder(kind) if sys.platform == "win32" else _posix_folder(kind)
 
 

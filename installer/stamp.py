@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from installer import locations
+from installer.catalogue import BuiltinModel
 from installer.cpu import llama_key
 
 #: goes up when the set-up itself changes in a way that its inputs do not show
@@ -77,24 +79,30 @@ def digest(*names: str) -> str:
     return found.hexdigest()[:16]
 
 
-def base_keys() -> Keys:
-    """What chat needs, a key for each step. Called at every start; reads five small files and the CPU's name, 2 ms."""
-    tag = sys.implementation.cache_tag
-    return {
-        "environment": f"{tag} {locations.ROOT}",  # a virtual environment cannot be moved
+def wanted_keys(parts: Iterable[str] = ()) -> Keys:
+    """What must be finished for chat and for these parts: a key for each step.
+
+    Called at every start: reads some small files and the processor's name, 1 ms.
+    """
+    wanted = {
+        # a virtual environment cannot be moved, nor used by another Python
+        "environment": f"{sys.implementation.cache_tag} {locations.ROOT}",
         "packages": digest("installer/locks/base.txt"),
         "llama": llama_key(),
         "program": digest("pyproject.toml"),
         "model": digest("models_catalog/builtin.json"),
         "system": _FORMAT,
     }
+    for part in parts:
+        if part == "compression":
+            wanted["torch"] = digest("installer/locks/torch.txt")
+        wanted[part] = digest(f"installer/locks/{part}.txt")
+    return wanted
 
 
-def part_keys(part: str) -> Keys:
-    """What an addition to the base needs."""
-    if part == "test":
-        return {"test": digest("installer/locks/test.txt")}
-    return {
-        "torch": digest("installer/locks/torch.txt"),
-        "compression": digest("installer/locks/compression.txt"),
-    }
+def is_ready(*, window: bool) -> bool:
+    """Whether the program can start right away. Runs at every start."""
+    wanted = wanted_keys()
+    if not window:
+        wanted.pop("system")
+    return locations.VENV_PYTHON.exists() and Stamp().has(wanted) and BuiltinModel.read().present

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import subprocess
@@ -12,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from installer import builtin_model, llama, locations, system
+from installer.catalogue import BuiltinModel
 from installer.errors import CommandError, SetupError, explain
 from installer.locking import InstallerLock
 from installer.processes import Runner
 from installer.progress import Progress
-from installer.stamp import Keys, Stamp, base_keys, part_keys
+from installer.stamp import Keys, Stamp, wanted_keys
 from installer.wheels import Pin, Wheels, pip, read_lock
 
 _GB = 10**9
@@ -55,7 +55,7 @@ class Setup:
         wanted = wanted_keys(parts)
         if not self._environment_works(wanted):
             self._stamp.clear()
-        if all(self._stamp.has({name: key}) for name, key in wanted.items()) and _model_present():
+        if all(self._stamp.has({name: key}) for name, key in wanted.items()) and BuiltinModel.read().present:
             return
         todo = [step for step in self._steps(parts) if not self._finished(step.name, wanted)]
         self._before(todo)
@@ -111,7 +111,7 @@ class Setup:
         if name == "engine":
             return self._stamp.has({"llama": wanted["llama"]}) or llama.kept_wheel() is not None
         if name == "model":
-            return _model_present() and self._stamp.has({name: wanted[name]})
+            return BuiltinModel.read().present and self._stamp.has({name: wanted[name]})
         return self._stamp.has({name: wanted[name]})
 
     def _before(self, todo: list[_Step]) -> None:
@@ -225,7 +225,7 @@ class Setup:
     # the rest
 
     def _model(self) -> str:
-        model = builtin_model.BuiltinModel.read()
+        model = BuiltinModel.read()
         if model.present:
             return "already there"
         builtin_model.fetch(self._runner, model)
@@ -239,22 +239,6 @@ class Setup:
         except CommandError as error:
             self.window_problem = str(explain(error, "installing system packages"))
         return "something is missing" if self.window_problem else ""
-
-
-def wanted_keys(parts: Iterable[str]) -> Keys:
-    """Key of each step for the base and these parts."""
-    wanted = base_keys()
-    for part in parts:
-        wanted |= part_keys(part)
-    return wanted
-
-
-def is_ready(parts: Iterable[str] = (), *, window: bool = False) -> bool:
-    """Whether a command can start right away: one stamp, two files. Runs at every start."""
-    wanted = wanted_keys(parts)
-    if not window:
-        wanted.pop("system")
-    return locations.VENV_PYTHON.exists() and Stamp().has(wanted) and _model_present()
 
 
 def prepare(parts: Iterable[str] = ()) -> str:
@@ -281,21 +265,9 @@ def prepare(parts: Iterable[str] = ()) -> str:
         raise
 
 
-def _model_present() -> bool:
-    return builtin_model.BuiltinModel.read().present
-
-
 def remove(folder: Path) -> bool:
     """Deletes a folder; whether it was there."""
     if not folder.exists():
         return False
     shutil.rmtree(folder)
     return True
-
-
-def replace_process(command: list[str]) -> int:  # noqa: RET503 - execv does not return
-    """Becomes the program (POSIX), or runs it and hands on its exit code (Windows)."""
-    if sys.platform == "win32":
-        return subprocess.run(command, check=False).returncode
-    else:  # noqa: RET505 - mypy takes a branch for another system, not what follows a return
-        os.execv(command[0], command)

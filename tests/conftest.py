@@ -1,15 +1,34 @@
-"""Fixtures that several test folders share: models."""
+"""What holds for every test (no network, no screen, no file of the person who runs them), and the models they share."""
 
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from backend.config.paths import paths
+from tests import network_guard
 from tests.formats.tiny_gguf import write_tiny_gguf
 
 SMOLLM2 = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+# Before any test module is imported: some read the environment at import, and Qt does when it starts.
+network_guard.install()
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+_INSTALLED_MODELS = paths().models  # where the installer put them, looked up before the folders are moved
+_HOME = tempfile.TemporaryDirectory(prefix="nutshell-tests-", ignore_cleanup_errors=True)
+os.environ["NUTSHELL_DATA_DIR"] = str(Path(_HOME.name) / "data")
+os.environ["NUTSHELL_CACHE_DIR"] = str(Path(_HOME.name) / "cache")
+
+
+@pytest.fixture(autouse=True)
+def _no_connection_leaves_this_machine() -> Iterator[None]:
+    yield
+    report = network_guard.take_report()
+    assert not report, f"A connection beyond this machine was tried:\n{report}"
 
 
 @pytest.fixture(scope="session")
@@ -21,13 +40,10 @@ def tiny_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def smollm2() -> Path:
     """The built-in model, from NUTSHELL_TEST_MODELS or where the installer puts it; skips where it is in neither."""
-    folders = [Path(os.environ.get("NUTSHELL_TEST_MODELS", Path.home() / ".cache" / "nutshell-test-models"))]
-    try:
-        from backend.config.paths import paths
-
-        folders.append(paths().models)
-    except ImportError:
-        pass
+    folders = [
+        Path(os.environ.get("NUTSHELL_TEST_MODELS", Path.home() / ".cache" / "nutshell-test-models")),
+        _INSTALLED_MODELS,
+    ]
     for folder in folders:
         if (folder / SMOLLM2).is_file():
             return folder / SMOLLM2

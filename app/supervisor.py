@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import http.client
 import json
 import os
@@ -26,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.engine_log import EngineLog
-from backend.api.errors import EngineUnavailableError
+from backend.api.errors import BY_CODE, EngineUnavailableError, NutshellError
 
 __all__ = ["Died", "EngineState", "Failed", "Handshake", "Limits", "Ready", "Starting", "Stopped", "Supervisor"]
 
@@ -42,11 +43,18 @@ class Handshake:
     token: str
     pid: int
     version: str
+    host: str = "127.0.0.1"
+
+    @property
+    def address(self) -> str:
+        """The host to connect to: one that listens everywhere is reached through the loopback."""
+        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
 
     @property
     def base_url(self) -> str:
         """Address for `backend.api.client.Client`."""
-        return f"http://127.0.0.1:{self.port}"
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"http://{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +83,9 @@ class Died:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Given up. `Supervisor.restart` tries again."""
+    """Given up, for a reason that the engine gave itself or after too many failures. `restart` tries again."""
 
-    error: EngineUnavailableError
+    error: NutshellError
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +126,7 @@ class Supervisor:
         arguments: Sequence[str] = (),
         *,
         log: Path | None = None,
+        host: str = "127.0.0.1",
         command: Sequence[str] | None = None,
         env: Mapping[str, str] | None = None,
         limits: Limits | None = None,
@@ -126,6 +135,7 @@ class Supervisor:
         self.arguments = list(arguments)
         self.state: EngineState | None = None
         self.log = EngineLog(log)
+        self._host = host
         # -P: a json.py in the folder that the user happens to stand in must not be imported by the engine.
         self._command = list(command) if command is not None else [sys.executable, "-P", "-m", "backend.api"]
         self._env = dict(env or {})
@@ -152,7 +162,14 @@ class Supervisor:
         self._attempt = len(self._failures) + 1
         self._spawn_error = None
         try:
-            self._run = _Run(self._command + self.arguments, self._env, self.log, self._post_handshake, self._post_exit)
+            self._run = _Run(
+                self._command + self.arguments,
+                self._env,
+                self._host,
+                self.log,
+                self._post_handshake,
+                self._post_exit,
+            )
         except OSError as error:
             self._run = None
             self._spawn_error = error
@@ -192,6 +209,7 @@ class Supervisor:
 
         Raises:
             EngineUnavailableError: the engine was given up, or is being stopped.
+            NutshellError: what the engine itself said instead (a port in use, a data folder that cannot be read).
         """
         while True:
             if isinstance(self.state, Ready):
@@ -281,7 +299,6 @@ class Supervisor:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-        run.handshake = handshake
         if self._probe is not None:
             self._health = asyncio.get_running_loop().create_task(self._watch_health(run, handshake))
         self._set(Ready(handshake))
@@ -294,6 +311,9 @@ class Supervisor:
         run.release()
         reason = run.verdict or reason_for_exit(code, ready=run.handshake is not None)
         details = self.log.tail()
+        if run.refusal is not None:  # it knows why, and would say the same again
+            self._set(Failed(run.refusal))
+            return
         now = time.monotonic()
         self._failures = [t for t in self._failures if now - t < self._limits.give_up_window_s] + [now]
         if len(self._failures) >= self._limits.give_up_failures:
@@ -352,12 +372,15 @@ class _Run:
         self,
         command: Sequence[str],
         env: Mapping[str, str],
+        host: str,
         log: EngineLog,
         on_handshake: Callable[[_Run, Handshake], None],
         on_exit: Callable[[_Run, int], None],
     ) -> None:
         self.handshake: Handshake | None = None
+        self.refusal: NutshellError | None = None  # what it said in place of a handshake
         self.verdict = ""  # why we killed it, if we did
+        self._host = host
         self._log = log
         self._on_handshake = on_handshake
         self._on_exit = on_exit
@@ -370,7 +393,7 @@ class _Run:
         flags = 0
         if sys.platform == "win32":
             flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
-        log.note("starting: " + " ".join(command))
+        log.note(f"starting: {' '.join(command)}")  # no secret is in the arguments: a key goes by the environment
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -393,9 +416,12 @@ class _Run:
         assert self.process.stdout is not None
         with contextlib.suppress(OSError, ValueError):  # ValueError: closed under us by release
             for line in self.process.stdout:
-                if self.handshake is None and (handshake := _parse_handshake(line)) is not None:
-                    self.handshake = handshake
-                    self._on_handshake(self, handshake)
+                first = _parse_first_line(line) if self.handshake is None else None
+                if isinstance(first, Handshake):
+                    self.handshake = dataclasses.replace(first, host=self._host)
+                    self._on_handshake(self, self.handshake)
+                elif first is not None:
+                    self.refusal = first
                 else:
                     self._log.write(line)
 
@@ -444,16 +470,21 @@ class _Run:
                 pipe.close()
 
 
-def _parse_handshake(line: bytes) -> Handshake | None:
+def _parse_first_line(line: bytes) -> Handshake | NutshellError | None:
+    """The handshake, or the error that the engine ends with; None for any other text."""
     try:
         fields = json.loads(line)
+        if "error" in fields:
+            told = {str(key): str(value) for key, value in fields["error"].items()}
+            kind = BY_CODE.get(told.pop("code", ""), NutshellError)
+            return kind(told.pop("what"), **told)
         return Handshake(int(fields["port"]), str(fields["token"]), int(fields["pid"]), str(fields["version"]))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
 def _ask_to_shut_down(handshake: Handshake) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", handshake.port, timeout=1.0)
+    connection = http.client.HTTPConnection(handshake.address, handshake.port, timeout=1.0)
     try:
         connection.request("POST", "/api/shutdown", headers={"Authorization": f"Bearer {handshake.token}"})
         connection.getresponse().read()

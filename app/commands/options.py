@@ -1,0 +1,67 @@
+"""Options that `ask` and `chat` share, and what they mean for the engine."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+import msgspec
+
+from backend.api.errors import InvalidRequestError
+from backend.api.schemas import Sampling
+
+__all__ = ["add_answer_options", "number", "sampling_from"]
+
+
+def number(kind: Callable[[str], float], low: float, high: float) -> Callable[[str], float]:
+    """An argparse type: a number within bounds, with a sentence for everything else."""
+
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text} is not between {low:g} and {high:g}")
+        return value
+
+    return parse
+
+
+def add_answer_options(parser: argparse.ArgumentParser) -> None:
+    """Adds --model, --system, --temperature, --seed, --max-tokens and --no-save."""
+    parser.add_argument("--model", default="", metavar="M", help="a GGUF file, or (part of) a name or id from `models`")
+    parser.add_argument("--system", default="", metavar="TEXT", help="the system prompt: how the model should behave")
+    parser.add_argument(
+        "--temperature",
+        type=number(float, 0, 5),
+        metavar="T",
+        help="0 always takes the likeliest word; 1 is livelier (default: the model's own)",
+    )
+    parser.add_argument(
+        "--seed", type=number(int, 0, 2**63 - 1), metavar="N", help="the same seed gives the same answer again"
+    )
+    parser.add_argument(
+        "--max-tokens",
+        type=number(int, 1, 2**31 - 1),
+        metavar="N",
+        help="stop after N tokens (about 3/4 of a word each)",
+    )
+    parser.add_argument("--no-save", action="store_true", help="do not keep the conversation on this machine")
+
+
+def sampling_from(arguments: argparse.Namespace, base: Sampling) -> Sampling | None:
+    """The model's own sampling with what was asked for; None when nothing was.
+
+    Raises:
+        InvalidRequestError: a value that the engine would refuse.
+    """
+    asked = {
+        name: value for name in ("temperature", "seed", "max_tokens") if (value := getattr(arguments, name)) is not None
+    }
+    if not asked:
+        return None
+    try:
+        return msgspec.convert({**msgspec.to_builtins(base), **asked}, Sampling)
+    except msgspec.ValidationError as error:
+        raise InvalidRequestError("An option has a value that does not work.", why=f"{error}.") from error

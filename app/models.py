@@ -1,0 +1,131 @@
+"""Which model a start begins with: the one asked for, the one used last, or the built-in one."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from importlib import resources
+from collections.abc import Sequence
+from pathlib import Path
+
+from backend.api.client import to_error
+from backend.api.errors import NoModelError, NotFoundError
+from backend.api.schemas import ModelEntry
+from backend.config.paths import paths
+from backend.config.settings import Settings
+
+__all__ = ["ModelWish", "builtin_model", "default_model", "first_model", "match_model", "no_model"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelWish:
+    """A model to load.
+
+    Attributes:
+        path: its file; None where `text` is a name or an id that only the list of models can tell, or where there is
+            no model at all.
+        text: what the person typed, "" for nothing.
+        notices: sentences to show, for example that another model takes the place of a missing one.
+    """
+
+    path: Path | None
+    text: str = ""
+    notices: list[str] = field(default_factory=list)
+
+
+def first_model(wanted: str, settings: Settings | None = None) -> ModelWish:
+    """What to load for `wanted` (a path, a name, an id), or for "" the model used last, else the built-in one.
+
+    Raises:
+        NotFoundError: `wanted` is a path and there is no such file.
+    """
+    if wanted:
+        return _asked_for(wanted)
+    notices: list[str] = []
+    where = paths()
+    settings = settings or Settings.load(where.settings)
+    if settings.last_model:
+        last = Path(settings.last_model)
+        if last.is_file():
+            return ModelWish(last)
+        notices.append(
+            f"The model used last is no longer where it was ({last}), so the built-in model answers. "
+            "Choose another one in the model menu."
+        )
+    return ModelWish(builtin_model(where.models), notices=notices)
+
+
+def builtin_model(folder: Path) -> Path | None:
+    """The built-in model's file: in `folder`, where the installer puts it, or in the folder of the tests' models."""
+    catalogue = json.loads(resources.files("models_catalog").joinpath("builtin.json").read_text("utf-8"))
+    name: str = catalogue["models"][0]["file"]
+    tests = os.environ.get("NUTSHELL_TEST_MODELS")
+    for candidate in (folder, Path(tests) if tests else None):
+        if candidate is not None and (candidate / name).is_file():
+            return candidate / name
+    return None
+
+
+def default_model(wanted: str = "") -> ModelEntry:
+    """As `first_model`, read in this process: for benchmarks, which need no engine process to know a file.
+
+    Raises:
+        NoModelError, NotFoundError, ModelError.
+    """
+    from backend.hub.local import LocalModels
+
+    wish = first_model(wanted)
+    local = LocalModels(builtin_model(paths().models))
+    if wish.path is not None:
+        return local.entry_for(wish.path)
+    if not wish.text:
+        raise no_model()
+    return match_model(wish.text, local.scan())
+
+
+def match_model(wanted: str, entries: Sequence[ModelEntry]) -> ModelEntry:
+    """The entry with this id, this name, or the only one whose name holds the text (case does not matter).
+
+    Raises:
+        NotFoundError: none, or more than one.
+        ModelError: the file is there but cannot be used.
+    """
+    low = wanted.casefold()
+    found = (
+        [entry for entry in entries if entry.id == wanted]
+        or [entry for entry in entries if entry.name.casefold() == low]
+        or [entry for entry in entries if low in entry.name.casefold()]
+    )
+    if not found:
+        raise NotFoundError(
+            f'There is no model "{wanted}" on this machine.',
+            remedy="The command nutshell models lists those that are; a path to a GGUF file works too.",
+        )
+    if len(found) > 1:
+        names = ", ".join(sorted(entry.name for entry in found)[:5])
+        raise NotFoundError(
+            f'"{wanted}" fits {len(found)} models: {names}.', remedy="Give more of the name, or the path."
+        )
+    if found[0].error is not None:
+        raise to_error(found[0].error)
+    return found[0]
+
+
+def no_model() -> NoModelError:
+    """For a command that needs a model where there is none."""
+    return NoModelError(
+        "There is no model on this machine yet.",
+        why="The built-in model has not been fetched.",
+        remedy="Run python3 -m installer run once with a network, or give a GGUF file with --model.",
+    )
+
+
+def _asked_for(wanted: str) -> ModelWish:
+    path = Path(wanted).expanduser()
+    if path.is_file():
+        return ModelWish(path.resolve())
+    looks_like_path = path.suffix.lower() == ".gguf" or len(path.parts) > 1
+    if looks_like_path and not path.exists():
+        raise NotFoundError(f"There is no file {path}.", remedy="Check the path; nutshell models lists what is there.")
+    return ModelWish(None, wanted)

@@ -22,12 +22,16 @@ from backend.formats.gguf_tables import (
 )
 from backend.formats.gguf_vocabulary import check_vocabulary
 
-__all__ = ["check_chat_model"]
+__all__ = ["NotForChatError", "check_chat_model"]
 
 _MAX_LAYERS = 512  # LLAMA_MAX_LAYERS
 _MAX_EXPERTS = 1024  # LLAMA_MAX_EXPERTS
 _MAX_CONTEXT = 1 << 27  # the longest known is 10 million
 _MAX_WIDTH = 1 << 20
+
+
+class NotForChatError(UnsupportedModelError):
+    """A sound file that is not a chat model: an adapter, a companion, a vocabulary, an embedding model ..."""
 
 
 def check_chat_model(header: GGUFHeader) -> None:
@@ -46,8 +50,8 @@ def check_chat_model(header: GGUFHeader) -> None:
     check_vocabulary(header)
 
 
-def _other(why: str, remedy: str = "Choose a chat model: its name often ends in -Instruct.") -> UnsupportedModelError:
-    return UnsupportedModelError("This file does not hold a chat model.", why=why, remedy=remedy)
+def _other(why: str, remedy: str = "Choose a chat model: its name often ends in -Instruct.") -> NotForChatError:
+    return NotForChatError("This file does not hold a chat model.", why=why, remedy=remedy)
 
 
 def _check_kind(header: GGUFHeader) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from backend.api.errors import InvalidModelFileError, ModelError, UnsupportedModelError
@@ -24,14 +25,15 @@ PARTIAL_SUFFIXES = (
     ".tmp",
 )
 
+_OLLAMA_PARTIAL = re.compile(r"sha256-[0-9a-f]+-partial(-\d+)?")
 _CHOOSE = "Choose a file in the GGUF format; its name usually ends in .gguf."
 _AGAIN = "Download the model again."
 
 
 def is_partial(name: str) -> bool:
-    """Whether a file name is that of a half-finished download. Ollama's look like `sha256-...-partial-3`."""
+    """Whether a file name is that of a half-finished download."""
     lower = name.lower()
-    return lower.endswith(PARTIAL_SUFFIXES) or "-partial" in lower
+    return lower.endswith(PARTIAL_SUFFIXES) or _OLLAMA_PARTIAL.fullmatch(lower) is not None
 
 
 def partial_download(path: Path) -> InvalidModelFileError:

@@ -1,7 +1,8 @@
 """Opening the database: one at a time, checked where there is a reason, mended, migrated.
 
-A clean start costs some milliseconds, because a clean stop leaves no log file behind: only where one lies there (the
-process was killed, or the power went) or damage was noticed at run time is the whole file checked.
+A clean stop leaves no log file behind. Where one lies there (the process was killed, or the power went), where damage
+was noticed at run time, and where the file is small, the whole file is checked: 0.6 ms per MB, so that a start after a
+kill with 160 MB of conversations costs 0.1 s, and a clean one never more than 5 ms.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ __all__ = ["Opened", "open_database"]
 
 APPLICATION_ID = 0x4E757473
 _GATE_SECONDS = 30.0  # another process may be checking or migrating a large file
+_ALWAYS_CHECKED = 8 << 20  # bytes
 _LARGEST_LOG = 1 << 28  # a log is 4 MB as a rule; above this it is not kept in memory for a recovery
 
 
@@ -73,13 +75,13 @@ def _open_behind_gate(path: Path, backups: Path, migrations: Sequence[Migration]
     suspicious = bool(log) or (check_request(path).exists() and not others)
     notices: list[str] = []
     try:
-        connection = _connect_checked(path, log, suspicious=suspicious)
+        connection = _connect_checked(path, log, suspicious=suspicious, alone=not others)
     except DatabaseDamagedError as error:
         if others:
             error.remedy = "Close every window and command of Nutshell, then start it again."
             raise
         notices.append(recover(path, log))
-        connection = _connect_checked(path, b"", suspicious=False)
+        connection = _connect_checked(path, b"", suspicious=False, alone=True)
     owner = Owner(path)
     try:
         if suspicious:
@@ -104,7 +106,7 @@ def _left_log(path: Path) -> bytes:
         return b""
 
 
-def _connect_checked(path: Path, log: bytes, *, suspicious: bool) -> sqlite3.Connection:
+def _connect_checked(path: Path, log: bytes, *, suspicious: bool, alone: bool) -> sqlite3.Connection:
     """A connection to a sound file of ours. Raises DatabaseDamagedError and other StorageErrors."""
     if path.is_dir() or (path.exists() and not path.is_file()):
         raise damaged(path, "not a file")
@@ -120,6 +122,7 @@ def _connect_checked(path: Path, log: bytes, *, suspicious: bool) -> sqlite3.Con
         _check_ours(connection, path)
         if suspicious:
             _check_log(connection, path, log)
+        if suspicious or (alone and path.stat().st_size <= _ALWAYS_CHECKED):
             problem = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if problem != "ok":
                 raise damaged(path, str(problem))

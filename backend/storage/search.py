@@ -61,7 +61,7 @@ def parse(text: str) -> Query:
             if _LANGUAGE.fullmatch(part):
                 literal.append(part)  # the index finds "c", this the rest
     words = words[:_MAX_WORDS]
-    if words and not text.rstrip().endswith('"'):
+    if words and not text.rstrip().endswith(('"', "+", "#")):
         words[-1] += "*"
     return Query(" ".join(words), tuple(literal[:_MAX_WORDS]))
 
@@ -99,8 +99,9 @@ def _hits(connection: sqlite3.Connection, query: Query, limit: int, *, titles: b
     else:
         snippet, order = text, row_number
     for literal in query.literal:
-        # lower() folds ASCII only, which is what is left here: other letters went to the index
-        conditions.append(f"instr(lower({text}), lower(?))")
+        # lower() copies the text and folds ASCII only: not needed where there is nothing to fold
+        folds = literal.isascii() and literal.lower() != literal.upper()
+        conditions.append(f"instr(lower({text}), lower(?))" if folds else f"instr({text}, ?)")
         values.append(literal)
     rows = connection.execute(
         f"SELECT c.id, {message_id}, c.title, {snippet} FROM {source} WHERE {' AND '.join(conditions)}"

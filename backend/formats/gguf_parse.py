@@ -18,7 +18,7 @@ MAX_KEY_BYTES = 1024
 MAX_STRING_BYTES = 4 << 20
 MAX_ELEMENT_BYTES = 1 << 16
 #: strings of all arrays together; the largest known files have 0.8 million, and each costs 0.15 us
-MAX_STRINGS = 1 << 21
+MAX_STRINGS = 1_500_000
 #: shorter arrays become tuples in `metadata`, longer ones a `GGUFArray`
 INLINE_NUMBERS = 1024
 INLINE_STRINGS = 64

@@ -64,7 +64,7 @@ def survivors(source: Path, n: int, seed: int, folder: Path) -> tuple[list[Path]
     slowest = 0.0
     for number, data in enumerate(mutations(source, n, seed)):
         path.write_bytes(data)
-        start = time.perf_counter()
+        start = time.process_time()
         try:
             read_header(path)
         except (InvalidModelFileError, UnsupportedModelError) as error:
@@ -73,7 +73,7 @@ def survivors(source: Path, n: int, seed: int, folder: Path) -> tuple[list[Path]
                 assert part.isprintable(), (number, part)
         else:
             accepted.append(path.rename(folder / f"{number}.gguf"))
-        slowest = max(slowest, time.perf_counter() - start)
+        slowest = max(slowest, time.process_time() - start)
     return accepted, slowest
 
 
@@ -123,15 +123,20 @@ def test_a_huge_header_is_given_up(tmp_path: Path) -> None:
     key = b"general.noise"
     start = b"GGUF" + (3).to_bytes(4, "little") + (0).to_bytes(8, "little") + (1).to_bytes(8, "little")
     start += len(key).to_bytes(8, "little") + key + (9).to_bytes(4, "little")
-    for element, count in ((0, 1_999_999_000), (8, 240_000_000), (8, 1 << 21)):
+    for element, count in ((0, 1_999_999_000), (8, 240_000_000), (8, 1_500_000)):
         with path.open("wb") as file:
             file.write(start + element.to_bytes(4, "little") + count.to_bytes(8, "little"))
             file.truncate(2_000_000_100)
+        began = time.process_time()
+        refuse(path)
+        assert time.process_time() - began < 1
         tracemalloc.start()
-        began = time.perf_counter()
-        with pytest.raises((InvalidModelFileError, UnsupportedModelError)):
-            read_header(path)
+        refuse(path)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert time.perf_counter() - began < 5  # tracing slows it
         assert peak < 100 << 20
+
+
+def refuse(path: Path) -> None:
+    with pytest.raises((InvalidModelFileError, UnsupportedModelError)):
+        read_header(path)

@@ -331,6 +331,6 @@ def test_a_second_scan_of_200_models_is_quick(tiny_gguf: Path, home: Path) -> No
         put(tiny_gguf, home / f"mine/{n}.gguf")
     models = LocalModels(None, [home / "mine"], env={}, home=home)
     assert len(models.scan()) == 200
-    start = time.perf_counter()
+    start = time.process_time()  # not the clock on the wall: other programs run beside the tests
     models.scan()
-    assert time.perf_counter() - start < 0.25
+    assert time.process_time() - start < 0.25

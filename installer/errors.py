@@ -88,9 +88,8 @@ def explain(error: CommandError, doing: str, compiler_remedy: str = "") -> Setup
         if re.search(pattern, error.output):
             return SetupError(what, remedy or compiler_remedy or f"Install a C++ compiler and {AGAIN}", error.log)
     lines = [line.strip() for line in error.output.splitlines() if line.strip()]
-    said = next(
-        (line for line in reversed(lines) if re.search(r"\w(Error|Exception): ", line)), lines[-1] if lines else ""
-    )
+    named = [line for line in lines if re.search(r"\w(Error|Exception): ", line)]
+    said = (named or lines or [""])[-1]
     return SetupError(
         f"The set-up stopped while {doing} (exit code {error.code}): {said[:300].rstrip('.') or 'no reason was given'}.",
         f"Correct this and {AGAIN}",

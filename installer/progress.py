@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from typing import TextIO
@@ -74,7 +75,7 @@ class Progress:
     def _line(self, text: str, *, end: str) -> None:
         # Spaces, not an escape code, wipe the rest of the old line: an old Windows console knows no codes.
         if self._live:
-            text = text[:118]
+            text = text[: shutil.get_terminal_size().columns - 1]
             self._stream.write(f"\r{text}{' ' * (self._width - len(text))}{end}")
             self._width = len(text)
         else:

@@ -129,10 +129,6 @@ def _split_host(value: str) -> tuple[str, int]:
     return (host.rstrip("."), int(port)) if port.isascii() and port.isdigit() and len(port) <= 5 else ("", 0)
 
 
-class _TooLargeError(Exception):
-    pass
-
-
 class Guard:
     """Pure ASGI middleware that applies `Access`."""
 
@@ -164,18 +160,7 @@ class Guard:
             return
         if length is None:
             receive = self._limited(receive)
-        started = False
-
-        async def watch(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
-        try:
-            await self.app(scope, receive, watch if length is None else send)
-        except _TooLargeError:
-            if not started:
-                await failure(self._too_large(), path, {"connection": "close"})(scope, receive, send)
+        await self.app(scope, receive, send)
 
     def _check_host(self, hosts: list[str]) -> None:
         if len(hosts) != 1 or not self.access.host_allowed(hosts[0]):
@@ -241,7 +226,7 @@ class Guard:
             if message["type"] == "http.request":
                 seen += len(message.get("body", b""))
                 if seen > self.access.max_body:
-                    raise _TooLargeError
+                    raise self._too_large()
             return message
 
         return limited

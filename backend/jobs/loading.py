@@ -105,7 +105,7 @@ class ModelLoader:
             return loaded
         job = await self._jobs.wait((await self.start(LoadModel(id=entry.id))).id)
         loaded = self._engine.loaded
-        if loaded is None or job.state != "finished":
+        if loaded is None or loaded.entry.id != entry.id or job.state != "finished":
             raise ConflictError(
                 f"{entry.name} was not loaded.",
                 why="Loading was cancelled, or another model was asked for meanwhile.",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -23,7 +24,7 @@ from backend.api.services import Services
 from backend.engine.model import Model
 from backend.engine.worker import Engine, Loader
 from backend.storage.store import Store
-from tests.fakes.models import fake_entry, loader_of
+from tests.fakes.models import END, FakeModel, fake_entry, loader_of
 
 T = TypeVar("T")
 DEADLINE_S = 20.0
@@ -121,7 +122,7 @@ class RunningServer:
 
         async def waiting() -> None:
             async with asyncio.timeout(DEADLINE_S):
-                while not condition():
+                while not condition():  # noqa: ASYNC110 - what is waited for is state of others, without an event
                     await asyncio.sleep(0.005)
 
         self.do(waiting())
@@ -180,16 +181,31 @@ def running_server(
         yield first
     finally:
         stop: asyncio.Event = first.stop  # type: ignore[attr-defined]
-        try:
+        with contextlib.suppress(RuntimeError):  # it was stopped by the test
             first._loop.call_soon_threadsafe(stop.set)
-        except RuntimeError:
-            pass  # it was stopped by the test
         thread.join(DEADLINE_S)
         assert not thread.is_alive(), "the server did not stop"
+
+
+def answering(answer: str, *, delay_s: float = 0.0, n_ctx: int = 4096) -> FakeModel:
+    """A model that gives this answer after every prompt that ends with "### Assistant:\n" (which is how the built-in
+    plain template ends) or "=>", and ends at once after any other.
+    """
+    marks, text = (b"### Assistant:\n", b"=>"), answer.encode()
+
+    def following(tokens: Sequence[int]) -> int:
+        raw = bytes(token for token in tokens if token < 256)
+        place = (
+            max(raw.rfind(mark) + len(mark) for mark in marks if mark in raw) if any(m in raw for m in marks) else -1
+        )
+        said = len(raw) - place
+        return text[said] if place >= 0 and said < len(text) else END
+
+    return FakeModel(following, n_ctx=n_ctx, delay_s=delay_s)
 
 
 def _none() -> Model:
     raise AssertionError("this server has no model")
 
 
-__all__ = ["FakeLocalModels", "LoadModel", "RunningServer", "hardware", "make_services", "running_server"]
+__all__ = ["FakeLocalModels", "LoadModel", "RunningServer", "answering", "hardware", "make_services", "running_server"]

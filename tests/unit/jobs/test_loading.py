@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.api.errors import ConflictError, InvalidRequestError, ModelLoadError, NotFoundError, UnsupportedModelError
+from backend.api.schemas import ErrorInfo, Event, LoadedModel, LoadModel, ModelChanged, ModelEntry
+from backend.engine.model import Model
+from backend.engine.worker import Engine
+from backend.jobs.jobs import Jobs
+from backend.jobs.loading import ModelLoader
+from tests.fakes.models import echo, loader_of
+from tests.fakes.server import FakeLocalModels
+
+DEADLINE_S = 10.0
+
+
+def entry(name: str) -> ModelEntry:
+    return ModelEntry(id=name.ljust(16, "0"), name=name, path=f"/models/{name}.gguf", source="file", bytes=100)
+
+
+A, B = entry("a"), entry("b")
+BROKEN = ModelEntry(
+    id="broken",
+    name="broken",
+    path="/models/broken.gguf",
+    source="file",
+    bytes=1,
+    error=ErrorInfo(code="unsupported_model", what="Cannot run."),
+)
+
+
+class Gate:
+    """A loader that can be held, counts its loads, and fails for the names in `bad`."""
+
+    def __init__(self) -> None:
+        self.loads: list[str] = []
+        self.bad: set[str] = set()
+        self.open = threading.Event()
+        self.open.set()
+        self.entered = threading.Event()
+
+    def __call__(
+        self, what: ModelEntry, options: LoadModel, progress: Callable[[float], bool]
+    ) -> tuple[Model, LoadedModel]:
+        self.loads.append(what.name)
+        self.entered.set()
+        while not self.open.wait(0.005):
+            if not progress(0.5):
+                raise ConflictError("Loading was cancelled.")
+        if what.name in self.bad:
+            raise ModelLoadError("No.")
+        return loader_of(echo)(what, options, progress)
+
+
+class Setup:
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.gate = Gate()
+        self.engine = Engine(self.gate)
+        self.jobs = Jobs(self.events.append)
+        self.loader = ModelLoader(self.engine, FakeLocalModels(A, B, BROKEN), self.jobs, self.events.append)
+
+    @property
+    def changes(self) -> list[str | None]:
+        return [
+            event.model.entry.name if event.model else None for event in self.events if isinstance(event, ModelChanged)
+        ]
+
+    async def entered(self) -> None:
+        assert await asyncio.to_thread(self.gate.entered.wait, DEADLINE_S)
+        self.gate.entered.clear()
+
+
+def run(test: Callable[[Setup], Awaitable[None]]) -> None:
+    async def main() -> None:
+        setup = Setup()
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                await test(setup)
+        finally:
+            setup.gate.open.set()
+            await setup.jobs.close()
+            await setup.engine.close()
+
+    asyncio.run(main())
+
+
+def test_loading_is_a_job_and_is_announced() -> None:
+    async def test(s: Setup) -> None:
+        job = await s.loader.start(LoadModel(id=A.id))
+        assert s.loader.loading == job.id
+        ended = await s.jobs.wait(job.id)
+        assert (ended.state, ended.result) == ("finished", {"model_id": A.id})
+        assert (ended.done, ended.total, ended.unit) == (100, 100, "bytes")
+        assert s.loader.loading is None
+        assert s.changes == ["a"]
+
+    run(test)
+
+
+def test_by_path() -> None:
+    async def test(s: Setup) -> None:
+        await s.jobs.wait((await s.loader.start(LoadModel(path=str(Path(B.path))))).id)
+        assert s.changes == ["b"]
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("request_", "error"),
+    [
+        (LoadModel(), InvalidRequestError),
+        (LoadModel(id="nope"), NotFoundError),
+        (LoadModel(id="broken"), UnsupportedModelError),
+    ],
+)
+def test_refused_at_once(request_: LoadModel, error: type[Exception]) -> None:
+    async def test(s: Setup) -> None:
+        with pytest.raises(error):
+            await s.loader.start(request_)
+        assert s.gate.loads == []
+
+    run(test)
+
+
+def test_the_same_request_while_loading_is_the_same_job() -> None:
+    async def test(s: Setup) -> None:
+        s.gate.open.clear()
+        first = await s.loader.start(LoadModel(id=A.id))
+        await s.entered()
+        assert (await s.loader.start(LoadModel(path=A.path))).id == first.id
+        s.gate.open.set()
+        await s.jobs.wait(first.id)
+        assert s.gate.loads == ["a"]
+
+    run(test)
+
+
+def test_loading_again_with_the_same_options_does_nothing_and_with_others_loads() -> None:
+    async def test(s: Setup) -> None:
+        await s.jobs.wait((await s.loader.start(LoadModel(id=A.id))).id)
+        await s.jobs.wait((await s.loader.start(LoadModel(id=A.id))).id)
+        assert s.gate.loads == ["a"]
+        await s.jobs.wait((await s.loader.start(LoadModel(id=A.id, n_ctx=512))).id)
+        assert s.gate.loads == ["a", "a"]
+
+    run(test)
+
+
+def test_another_model_gives_up_the_load_that_is_under_way() -> None:
+    async def test(s: Setup) -> None:
+        s.gate.open.clear()
+        first = await s.loader.start(LoadModel(id=A.id))
+        await s.entered()
+        second = await s.loader.start(LoadModel(id=B.id))
+        assert s.loader.loading == second.id
+        assert (await s.jobs.wait(first.id)).state == "cancelled"
+        s.gate.open.set()
+        assert (await s.jobs.wait(second.id)).state == "finished"
+        assert s.engine.loaded is not None
+        assert s.engine.loaded.entry.name == "b"
+        assert s.changes == ["b"]
+
+    run(test)
+
+
+def test_a_failed_load_says_why_and_the_state_is_told_truly() -> None:
+    async def test(s: Setup) -> None:
+        await s.loader.ensure(A)
+        s.gate.bad.add("b")
+        with pytest.raises(ModelLoadError):
+            await s.loader.ensure(B)
+        told = s.changes[-1]
+        now = s.engine.loaded.entry.name if s.engine.loaded else None
+        assert told == now
+        assert s.loader.loading is None
+
+    run(test)
+
+
+def test_unload_also_while_loading() -> None:
+    async def test(s: Setup) -> None:
+        await s.loader.ensure(A)
+        s.gate.open.clear()
+        s.gate.entered.clear()
+        job = await s.loader.start(LoadModel(id=B.id))
+        await s.entered()
+        await s.loader.unload()
+        assert s.jobs.get(job.id).state == "cancelled"
+        assert s.engine.loaded is None
+        assert s.changes[-1] is None
+
+    run(test)
+
+
+def test_ensure_loads_once_for_many_who_ask() -> None:
+    async def test(s: Setup) -> None:
+        models: list[Any] = await asyncio.gather(*(s.loader.ensure(A) for _ in range(5)))
+        assert {model.entry.name for model in models} == {"a"}
+        assert s.gate.loads == ["a"]
+
+    run(test)
+
+
+def test_ensure_that_is_overtaken_says_so() -> None:
+    async def test(s: Setup) -> None:
+        s.gate.open.clear()
+        asked = asyncio.ensure_future(s.loader.ensure(A))
+        await s.entered()
+        second = await s.loader.start(LoadModel(id=B.id))
+        with pytest.raises(ConflictError, match="was not loaded"):
+            await asked
+        s.gate.open.set()
+        await s.jobs.wait(second.id)
+
+    run(test)
+
+
+def test_settled_waits_for_the_load_and_not_longer() -> None:
+    async def test(s: Setup) -> None:
+        await s.loader.settled()
+        s.gate.open.clear()
+        await s.loader.start(LoadModel(id=A.id))
+        waiting = asyncio.ensure_future(s.loader.settled())
+        await s.entered()
+        assert not waiting.done()
+        s.gate.open.set()
+        await waiting
+        assert s.engine.loaded is not None
+
+    run(test)

@@ -326,12 +326,13 @@ class Supervisor:
             self._retry = asyncio.get_running_loop().call_later(delay, self._spawn_again)
 
     def _fail(self, why: str, *, details: str) -> None:
+        more = f" The log is {self.log.path}." if self.log.path is not None else ""
         self._set(
             Failed(
                 EngineUnavailableError(
                     "The engine does not start.",
                     why=why,
-                    remedy="Your conversations are safe. Try again, or choose another model.",
+                    remedy=f"Your conversations are safe; try again.{more}",
                     details=details,
                 )
             )

@@ -1,0 +1,243 @@
+"""The running window: puts engine, link, settings and main window together, and takes them apart in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from PySide6.QtCore import QEvent, QObject, Qt, QTimer
+from PySide6.QtWidgets import QApplication
+
+from app.models import builtin_model
+from app.quit_signals import QuitSignals
+from app.single_instance import Doorbell
+from app.supervisor import Died, EngineState, Failed, Ready, Starting, Stopped, Supervisor
+from backend.api.client import Client
+from backend.api.errors import NutshellError
+from backend.api.schemas import BackendStatus, LoadedModel
+from backend.config import logging as log_files
+from backend.config.paths import Paths
+from backend.config.settings import Settings
+from ui.bridge.engine_link import EngineLink
+from ui.main_window import MainWindow
+from ui.theme import apply_theme
+
+__all__ = ["Desktop"]
+
+_log = logging.getLogger("nutshell.window")
+
+
+class Desktop(QObject):
+    """One window with its engine process.
+
+    Attributes:
+        window: the main window. link: its link to the engine. supervisor: what keeps the engine alive.
+        settings: what the user chose, saved as it changes.
+        shown: set when the window has been painted.
+        exit_code: for the process, once `run` has returned.
+    """
+
+    def __init__(
+        self, app: QApplication, supervisor: Supervisor, settings: Settings, where: Paths, notices: list[str]
+    ) -> None:
+        super().__init__()
+        self.exit_code = 0
+        self.supervisor = supervisor
+        self.settings = settings
+        self.shown = asyncio.Event()
+        self._app = app
+        self._where = where
+        self._notices = [*settings.notices, *notices]
+        self._client: Client | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+        self._model_came = False  # since the engine was started
+        self._quit = asyncio.Event()
+        self._doorbell: Doorbell | None = None
+        app.setApplicationName("nutshell")
+        app.setApplicationDisplayName("Nutshell")
+        app.setDesktopFileName("nutshell")
+        app.setQuitOnLastWindowClosed(False)  # the engine is ended first, in the loop
+        apply_theme(app, settings.theme, zoom=settings.zoom)
+        self.link = EngineLink(self)
+        self.link.attached.connect(self._attached)
+        self.link.model_changed.connect(self._model_changed)
+        self.window = MainWindow(self.link, settings.as_dict(), save=self._save)
+        self.window.restart_requested.connect(self._try_again)
+        self.window.installEventFilter(self)
+
+    async def run(self, script: Callable[[Desktop], Awaitable[None]] | None = None) -> None:
+        """Shows the window and returns when it was closed and the engine has ended.
+
+        Args:
+            script: drives the window in place of a person; the window closes when it returns.
+        """
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._loop_failed)
+        old_hook, sys.excepthook = sys.excepthook, self._unexpected
+        signals = QuitSignals(self.close, self)
+        self._app.lastWindowClosed.connect(self.close)
+        acting = None if script is None else loop.create_task(self._act(script))
+        try:
+            self.supervisor.begin(self._engine_changed)
+            self.window.show()
+            await self._quit.wait()
+            self.window.hide()  # at once; what follows may take two seconds
+            await self._end()
+            if acting is not None:
+                await acting
+        finally:
+            signals.close()
+            sys.excepthook = old_hook
+
+    def close(self) -> None:
+        """Ends the program."""
+        self._quit.set()
+
+    def raise_window(self) -> None:
+        """Brings the window in front of the others."""
+        window = self.window
+        window.setWindowState(window.windowState() & ~Qt.WindowState.WindowMinimized | Qt.WindowState.WindowActive)
+        window.show()
+        window.raise_()
+        window.activateWindow()
+
+    # -- starting and ending
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Notices the window's first paint."""
+        if event.type() == QEvent.Type.Paint and not self.shown.is_set():
+            self.shown.set()
+            watched.removeEventFilter(self)
+            QTimer.singleShot(0, self, self._after_first_paint)
+        return False
+
+    def _after_first_paint(self) -> None:
+        """What nobody waits for, once the window is there."""
+        log_files.configure(self._where.logs, "window")
+        self._doorbell = Doorbell(self._where.data, self.raise_window)
+        for notice in self._notices:
+            self.link.notice.emit("warning", notice)
+
+    async def _act(self, script: Callable[[Desktop], Awaitable[None]]) -> None:
+        try:
+            await script(self)
+        finally:
+            self.close()
+
+    async def _end(self) -> None:
+        if self._doorbell is not None:
+            self._doorbell.close()
+        await self.link.close()
+        await self.supervisor.stop()
+        self._drop_client()
+        await asyncio.gather(*self._closing, return_exceptions=True)
+        self.window.close()
+
+    # -- the engine's states
+
+    def _engine_changed(self, state: EngineState) -> None:
+        match state:
+            case Starting(attempt=1):
+                self._model_came = False
+                self.link.starting()
+            case Starting():
+                self._model_came = False
+            case Ready(handshake=handshake):
+                self._client = Client(handshake.base_url, handshake.token)
+                self.link.attach(self._client)
+            case Died():
+                self._died(state)
+            case Failed(error=error):
+                _log.error("the engine was given up: %s [%s]", error, error.details)
+                self.link.fail(error)
+                self._drop_client()
+            case Stopped():
+                self.link.detach(self.tr("The engine has ended."))
+
+    def _died(self, state: Died) -> None:
+        _log.warning("the engine died: %s", state.reason)
+        saved = self.tr("Your text is saved.") if state.was_ready else ""
+        again = self.tr("It is starting again…")
+        self.link.detach(" ".join(part for part in (state.reason, saved, again) if part))
+        self._drop_client()
+        if self.supervisor.arguments and not self._model_came:
+            # A model that ends the engine while it is read would end it again each time.
+            name = Path(self.supervisor.arguments[-1]).name
+            self.supervisor.arguments = []
+            self.link.notice.emit(
+                "error",
+                self.tr(
+                    "The engine stopped while it was loading {0}, so it starts without a model. "
+                    "Choose another one in the model menu."
+                ).format(name),
+            )
+
+    def _try_again(self) -> None:
+        self._later(self.supervisor.restart())
+
+    def _drop_client(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            self._later(client.close())
+
+    def _later(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    # -- the model, to bring it back after a crash and at the next start
+
+    def _attached(self, status: BackendStatus) -> None:
+        if status.model is not None:
+            self._remember(status.model)
+
+    def _model_changed(self, model: LoadedModel | None) -> None:
+        if model is None:
+            self.supervisor.arguments = []
+        else:
+            self._remember(model)
+
+    def _remember(self, model: LoadedModel) -> None:
+        self._model_came = True
+        path = model.entry.path
+        self.supervisor.arguments = ["--model", path]
+        builtin = builtin_model(self._where.models)
+        self._save({"last_model": "" if builtin is not None and Path(path) == builtin else path})
+
+    def _save(self, values: dict[str, Any]) -> None:
+        """Keeps settings that changed. A folder that cannot be written is said once, at the start, by the engine."""
+        changed = {name: value for name, value in values.items() if self.settings.as_dict().get(name) != value}
+        if not changed:
+            return
+        try:
+            for name, value in changed.items():
+                self.settings.set(name, value)
+            self.settings.save()
+        except NutshellError as error:
+            _log.warning("settings were not saved: %s [%s]", error, error.details)
+
+    # -- what nobody foresaw
+
+    def _unexpected(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            self.close()
+            return
+        _log.error("a fault in the window", exc_info=(kind, error, trace))
+        self.link.notice.emit(
+            "error",
+            self.tr(
+                "Something went wrong inside Nutshell. Your conversations are safe; the log says more ({0})."
+            ).format(str(self._where.logs / "window.log")),
+        )
+
+    def _loop_failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if isinstance(error, BaseException):
+            self._unexpected(type(error), error, error.__traceback__)
+        else:
+            _log.error("a fault in the event loop: %s", context.get("message"))

@@ -1,0 +1,90 @@
+"""The window's start: every step in the order that brings it to the screen soonest.
+
+The engine process is started before Qt is imported, so that it reads its model while the window is built.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from app.display import why_no_window
+from app.models import first_model
+from app.single_instance import claim, knock
+from app.supervisor import Handshake, Supervisor
+from app.terminal import say
+from backend.config.paths import Paths, paths
+from backend.config.settings import Settings
+
+if TYPE_CHECKING:
+    from app.desktop import Desktop
+
+__all__ = ["Script", "run"]
+
+#: Drives the window in place of a person: for benchmarks and journeys.
+Script = Callable[["Desktop"], Awaitable[None]]
+
+
+def run(script: Script | None = None) -> int:
+    """Opens the window and returns the exit code when it is closed."""
+    if sentence := why_no_window():
+        say(sentence)
+        return 1
+    where = paths()
+    lock = claim(where.data)
+    if lock is None:
+        return _raise_first_window(where)
+    settings = Settings.load(where.settings)
+    wish = first_model("", settings)
+    arguments = ["--model", str(wish.path)] if wish.path is not None else []
+    supervisor = Supervisor(arguments, log=where.logs / "engine.log", probe=_probe)
+    supervisor.spawn()
+    try:
+        return _show(supervisor, settings, where, wish.notices, script)
+    finally:
+        supervisor.stop_blocking()
+        lock.release()
+
+
+def _show(supervisor: Supervisor, settings: Settings, where: Paths, notices: list[str], script: Script | None) -> int:
+    import qasync
+    from PySide6.QtWidgets import QApplication
+
+    from app.desktop import Desktop
+
+    existing = QApplication.instance()
+    app = existing if isinstance(existing, QApplication) else QApplication(sys.argv[:1])
+    loop = qasync.QEventLoop(app)
+    asyncio.set_event_loop(loop)
+    desktop = Desktop(app, supervisor, settings, where, notices)
+    with loop:
+        loop.run_until_complete(desktop.run(script))
+    return desktop.exit_code
+
+
+def _raise_first_window(where: Paths) -> int:
+    from PySide6.QtCore import QCoreApplication
+
+    app = QCoreApplication.instance() or QCoreApplication(sys.argv[:1])
+    answered = knock(where.data)
+    del app
+    if answered:
+        say("Nutshell is already open; its window was brought to the front.")
+        return 0
+    say("Nutshell is already open, but its window does not answer. End it, then start again.")
+    return 1
+
+
+async def _probe(handshake: Handshake) -> None:
+    """One question to the engine, on a connection of its own: 2 ms here, every 15 s."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", handshake.port)
+    try:
+        head = f"GET /api/status HTTP/1.1\r\nHost: 127.0.0.1:{handshake.port}\r\n"
+        writer.write(f"{head}Authorization: Bearer {handshake.token}\r\nConnection: close\r\n\r\n".encode())
+        if not (await reader.readline()).startswith(b"HTTP/1.1 200"):
+            raise ConnectionError("the engine refused a health check")
+        await reader.read()
+    finally:
+        writer.close()

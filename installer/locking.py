@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import IO
+
+_ASK_EVERY_S = 0.3
 
 
 class InstallerLock:
@@ -14,6 +17,9 @@ class InstallerLock:
 
     An installer that is killed may leave a package download or a compiler running. Because that child holds the lock
     too, the next installer waits for it and then finds its result, instead of writing into the same folders.
+
+    Attributes:
+        waiting: called again and again while another holds the lock.
     """
 
     def __init__(self, path: Path, waiting: Callable[[], None]) -> None:
@@ -24,10 +30,11 @@ class InstallerLock:
     def __enter__(self) -> InstallerLock:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._path.open("ab")
-        if not self._take(wait=False):
+        # asked again, and not one blocking call, so that the person sees time pass; a file lock has no event to wait for
+        pause = threading.Event()
+        while not self._take():
             self._waiting()
-            while not self._take(wait=True):
-                pass
+            pause.wait(_ASK_EVERY_S)
         return self
 
     def __exit__(
@@ -44,18 +51,17 @@ class InstallerLock:
             raise RuntimeError("the lock is not held")
         return self._file.fileno()
 
-    def _take(self, *, wait: bool) -> bool:
+    def _take(self) -> bool:
         descriptor = self.fileno
         try:
             if sys.platform == "win32":
                 import msvcrt
 
-                # LK_LOCK tries for ten seconds and then fails; the caller asks again
-                msvcrt.locking(descriptor, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+                msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
             else:
                 import fcntl
 
-                fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             return False
         return True

@@ -22,7 +22,7 @@ def words(seconds: float) -> str:
 
 
 class Progress:
-    """Numbers the steps and keeps one line current. Writes to standard error: standard output is the program's."""
+    """Numbers the steps (of `total`; 0: unnumbered) and keeps one line current. Writes to standard error: standard output is the program's."""
 
     def __init__(self, total: int, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
@@ -33,6 +33,11 @@ class Progress:
         self._detail = ""
         self._began = self._told = time.monotonic()
         self._width = 0
+
+    @property
+    def current(self) -> str:
+        """The title of the step at work, or ""."""
+        return self._title
 
     def begin(self, title: str) -> None:
         """Starts the next step."""
@@ -70,7 +75,7 @@ class Progress:
         self._width = 0
 
     def _head(self) -> str:
-        return f"[{self._number}/{self.total}] {self._title}"
+        return f"[{self._number}/{self.total}] {self._title}" if self.total else self._title
 
     def _line(self, text: str, *, end: str) -> None:
         # Spaces, not an escape code, wipe the rest of the old line: an old Windows console knows no codes.

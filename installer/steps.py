@@ -249,18 +249,22 @@ def prepare(parts: Iterable[str] = ()) -> str:
     """
     progress = Progress(0)
     cache = locations.cache_dir()
+
+    def waiting() -> None:
+        if progress.current:
+            progress.update()
+        else:
+            progress.begin("Waiting: another set-up is at work on this computer")
+
     try:
-        with InstallerLock(
-            cache / "installer.lock",
-            lambda: progress.note("Another set-up is at work on this computer; waiting until it has finished."),
-        ) as lock:
+        with InstallerLock(cache / "installer.lock", waiting) as lock:
+            if progress.current:
+                progress.done()
+            progress = Progress(0)
             setup = Setup(progress, lock)
             setup.run(parts)
             return setup.window_problem
-    except SetupError:
-        progress.interrupt()
-        raise
-    except KeyboardInterrupt:
+    except (SetupError, OSError, KeyboardInterrupt):
         progress.interrupt()
         raise
 

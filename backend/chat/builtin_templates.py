@@ -54,13 +54,13 @@ PLAIN = BuiltinTemplate(
     stop=("\n### User:", "\n### System:"),
 )
 
-_KNOWN = (_CHATML, _LLAMA3, _GEMMA, _PHI3, _MISTRAL)
+KNOWN = (_CHATML, _LLAMA3, _GEMMA, _PHI3, _MISTRAL)
 
 
 def choose(has_token: dict[str, bool]) -> BuiltinTemplate:
     """The first template whose control tokens the vocabulary has; plain text where none fits."""
-    return next((t for t in _KNOWN if all(has_token.get(token, False) for token in t.needs)), PLAIN)
+    return next((t for t in KNOWN if all(has_token.get(token, False) for token in t.needs)), PLAIN)
 
 
 #: Every control token that `choose` wants to know about.
-MARKERS: tuple[str, ...] = tuple(token for template in _KNOWN for token in template.needs)
+MARKERS: tuple[str, ...] = tuple(token for template in KNOWN for token in template.needs)

@@ -176,7 +176,7 @@ class Chat:
         status: MessageStatus = "failed"
         error: ErrorInfo | None = None
         try:
-            if self._engine.busy:
+            if self._engine.busy or len(self._turns) > 1:
                 self._publish(self._progress(turn, 0, 0))
             await self._answer(turn)
             status = "stopped" if turn.stats.finish_reason == "cancelled" else "complete"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -37,7 +38,7 @@ class TemplateSandbox:
     """The template process, started when first needed and again after it was killed."""
 
     def __init__(self) -> None:
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._lock = asyncio.Lock()
 
     async def render(self, template: str, context: dict[str, Any]) -> str:
@@ -49,7 +50,8 @@ class TemplateSandbox:
         if len(template) > MOST_TEMPLATE_BYTES:
             raise _unusable(f"it is {len(template):,} bytes long")
         async with self._lock:
-            answer = await self._ask(json.dumps({"template": template, "context": context}).encode() + b"\n")
+            line = await self._ask(json.dumps({"template": template, "context": context}).encode() + b"\n")
+        answer = json.loads(line)
         if "error" in answer:
             raise _unusable("it has an error", details=str(answer["error"]))
         return str(answer["text"])
@@ -58,63 +60,67 @@ class TemplateSandbox:
         """Ends the process."""
         process, self._process = self._process, None
         if process is not None:
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
-            # the transport keeps its pipes until the loop has seen their end
-            process._transport.close()  # type: ignore[attr-defined]
+            await asyncio.to_thread(_end, process)
 
-    async def _ask(self, request: bytes) -> dict[str, Any]:
-        process = await self._started()
-        assert process.stdin is not None
-        assert process.stdout is not None
+    async def _ask(self, request: bytes) -> bytes:
+        """One line for one line. The blocking exchange runs on a thread; this task watches and may kill the process,
+        which ends the exchange.
+        """
+        if self._process is None:
+            self._process = await asyncio.to_thread(_start)
+        process = self._process
+        exchange = asyncio.ensure_future(asyncio.to_thread(_exchange, process, request))
         try:
-            process.stdin.write(request)
-            reading = asyncio.ensure_future(process.stdout.readline())
-            over = await _watch(process, reading)
-            if over:
-                raise _unusable(over)
-            line = reading.result()
-        except (ValueError, ConnectionError) as error:  # ValueError: the line is over the stream's limit
-            await self.close()
-            raise _unusable("its output is too large", details=repr(error)) from None
+            over = await _watch(process, exchange)
+            line = b"" if over else exchange.result()
+            if len(line) > MOST_OUTPUT_BYTES:
+                over = "its output is too large"
         except BaseException:
+            process.kill()
+            await asyncio.wait({exchange})
             await self.close()
             raise
-        if not line:
+        if over or not line.endswith(b"\n"):
+            process.kill()
+            await asyncio.wait({exchange})
             await self.close()
-            raise _unusable("rendering it crashed")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    async def _started(self) -> asyncio.subprocess.Process:
-        if self._process is None or self._process.returncode is not None:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "backend.chat.template_process",
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                limit=MOST_OUTPUT_BYTES,
-            )
-        return self._process
+            raise _unusable(over or "rendering it crashed")
+        return line
 
 
-async def _watch(process: asyncio.subprocess.Process, reading: asyncio.Future[bytes]) -> str:
+def _start() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "backend.chat.template_process"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.communicate()  # closes the pipes and waits
+
+
+def _exchange(process: subprocess.Popen[bytes], request: bytes) -> bytes:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(request)
+        process.stdin.flush()
+        return process.stdout.readline(MOST_OUTPUT_BYTES + 1)
+    except OSError:  # it died while we wrote
+        return b""
+
+
+async def _watch(process: subprocess.Popen[bytes], exchange: asyncio.Future[bytes]) -> str:
     """Waits for the answer; returns why it was given up, or ""."""
     end = time.monotonic() + MOST_SECONDS
     while True:
-        done, _ = await asyncio.wait({reading}, timeout=_WATCH_S)
+        done, _ = await asyncio.wait({exchange}, timeout=_WATCH_S)
         if done:
             return ""
-        over = ""
         if time.monotonic() > end:
-            over = f"rendering it took more than {MOST_SECONDS:.0f} seconds"
-        elif _resident(process.pid) > MOST_MEMORY_BYTES:
-            over = f"rendering it took more than {MOST_MEMORY_BYTES // _MIB} MB"
-        if over:
-            reading.cancel()
-            return over
+            return f"rendering it took more than {MOST_SECONDS:.0f} seconds"
+        if _resident(process.pid) > MOST_MEMORY_BYTES:
+            return f"rendering it took more than {MOST_MEMORY_BYTES // _MIB} MB"
 
 
 def _resident(pid: int) -> int:

@@ -12,7 +12,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from backend.api.errors import ConflictError, MemoryShortageError, NoModelError, NutshellError
 from backend.api.schemas import Completion, LoadedModel, LoadModel, ModelEntry, TurnStats
-from backend.engine.generate import Prefill, Session, Token, TokenLogprob, generate
+from backend.engine.generate import End, Prefill, Session, Token, TokenLogprob, generate
 from backend.engine.model import Model
 
 __all__ = ["Engine", "Generation", "GenerationDone", "PrefillProgress", "TextChunk", "TokenLogprob"]
@@ -230,7 +230,7 @@ class Engine:
             with self._lock:
                 session.model.request_abort(False)
                 self._running = generation
-            for item in _stream(session, generation):
+            for item in _Collector(generation).items(session):
                 generation.post(item)
         except NutshellError as error:
             generation.post(error)
@@ -245,56 +245,78 @@ class Engine:
                 self._waiting -= 1
 
 
-def _stream(session: Session, generation: Generation) -> Any:
-    """The items of `generate`, with text coalesced over time and the clock read."""
-    first = last_flush = 0.0
-    prompt = cached = count = 0
-    prefill_from, prefilled = time.perf_counter(), 0.0
-    text: list[str] = []
-    logprobs: list[TokenLogprob] = []
+class _Collector:
+    """Tokens of one generation, gathered into pieces worth waking the event loop for, and the clock readings."""
 
-    def flush(now: float) -> TextChunk:
-        speed = (count - 1) / (now - first) if count > 1 and now > first else 0.0
-        chunk = TextChunk("".join(text), count, speed, logprobs.copy())
-        text.clear()
-        logprobs.clear()
-        return chunk
+    def __init__(self, generation: Generation) -> None:
+        self._generation = generation
+        self._text: list[str] = []
+        self._logprobs: list[TokenLogprob] = []
+        self._flushed = 0.0
+        self._first = 0.0
+        self._count = 0
+        self._prefill = Prefill(0, 0, 0)
+        self._prefill_from = self._prefill_to = time.perf_counter()
 
-    for item in generate(session, generation.completion, generation.cancelled):
-        now = time.perf_counter()
-        if isinstance(item, Token):
-            count += 1
-            if count == 1:
-                first = now
-            text.append(item.text)
-            if item.logprob is not None:
-                logprobs.append(item.logprob)
-            if now - last_flush >= generation.coalesce_s and (any(text) or logprobs):
-                last_flush = now
-                yield flush(now)
-        elif isinstance(item, Prefill):
-            prompt, cached, prefilled = item.total, item.cached, now
-            yield item
-        else:
-            text.append(item.text)
-            if any(text) or logprobs:
-                yield flush(now)
-            decode_s = now - first
-            yield GenerationDone(
-                TurnStats(
-                    prompt_tokens=prompt,
-                    cached_tokens=cached,
-                    completion_tokens=count,
-                    ttft_s=first - generation.submitted if count else 0.0,
-                    prefill_tok_s=(prompt - cached) / max(prefilled - prefill_from, 1e-9) if prompt else 0.0,
-                    tok_s=(count - 1) / decode_s if count > 1 and decode_s > 0 else 0.0,
-                    total_s=now - generation.submitted,
-                    seed=item.seed,
-                    finish_reason=item.reason,
-                    context_used=session.model.length,
-                    context_length=session.model.info.n_ctx,
-                )
-            )
+    def items(self, session: Session) -> Iterator[Item]:
+        """The items of `generate`, text coalesced; what was gathered comes out before an error does."""
+        generation = self._generation
+        try:
+            for item in generate(session, generation.completion, generation.cancelled):
+                now = time.perf_counter()
+                if isinstance(item, Token):
+                    self._add(item, now)
+                    if now - self._flushed >= generation.coalesce_s:
+                        yield from self._flush(now)
+                elif isinstance(item, Prefill):
+                    self._prefill, self._prefill_to = item, now
+                    yield item
+                else:
+                    self._text.append(item.text)
+                    yield from self._flush(now)
+                    yield GenerationDone(self._stats(session, item, now))
+        except GeneratorExit:
+            raise
+        except BaseException:
+            yield from self._flush(time.perf_counter())
+            raise
+
+    def _add(self, token: Token, now: float) -> None:
+        self._count += 1
+        if self._count == 1:
+            self._first = now
+        if token.text:
+            self._text.append(token.text)
+        if token.logprob is not None:
+            self._logprobs.append(token.logprob)
+
+    def _flush(self, now: float) -> Iterator[TextChunk]:
+        text = "".join(self._text)
+        if text or self._logprobs:
+            self._flushed = now
+            yield TextChunk(text, self._count, self._tok_s(now), self._logprobs.copy())
+            self._text.clear()
+            self._logprobs.clear()
+
+    def _tok_s(self, now: float) -> float:
+        return (self._count - 1) / (now - self._first) if self._count > 1 and now > self._first else 0.0
+
+    def _stats(self, session: Session, end: End, now: float) -> TurnStats:
+        submitted, prefill = self._generation.submitted, self._prefill
+        read = prefill.total - prefill.cached
+        return TurnStats(
+            prompt_tokens=prefill.total,
+            cached_tokens=prefill.cached,
+            completion_tokens=self._count,
+            ttft_s=self._first - submitted if self._count else 0.0,
+            prefill_tok_s=read / max(self._prefill_to - self._prefill_from, 1e-9),
+            tok_s=self._tok_s(now),
+            total_s=now - submitted,
+            seed=end.seed,
+            finish_reason=end.reason,
+            context_used=session.model.length,
+            context_length=session.model.info.n_ctx,
+        )
 
 
 def _both_fit(entry: ModelEntry) -> bool:

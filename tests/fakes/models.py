@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,15 +15,27 @@ from backend.api.schemas import LoadedModel, LoadModel, ModelEntry, Sampling
 from backend.engine.model import Aborted, Grammar, Logits, Model, ModelInfo, TokenTree
 
 N_VOCAB = 259
-END, START, OTHER = 256, 257, 258
+END = 256
+CONTROL = {257: b"<|im_start|>", 258: b"<|im_end|>"}
+
+
+def as_bytes(tokens: Iterable[int]) -> bytes:
+    """Tokens as the text that they were, control tokens included."""
+    return b"".join(CONTROL.get(t, b"") if t >= 256 else bytes([t]) for t in tokens)
 
 
 class ByteTokenizer:
-    """One token per byte; 256 ends, 257 and 258 are control tokens `<|im_start|>` and `<|im_end|>`-free markers."""
+    """One token per byte; 256 ends an answer, 257 and 258 are ChatML's control tokens."""
 
     def encode(self, text: str, *, special: bool) -> list[int]:
-        del special
-        return list(text.encode())
+        raw = text.encode()
+        if not special:
+            return list(raw)
+        tokens: list[int] = []
+        for part in re.split(rb"(<\|im_start\|>|<\|im_end\|>)", raw):
+            known = next((token for token, name in CONTROL.items() if name == part), None)
+            tokens += [known] if known is not None else list(part)
+        return tokens
 
     def piece(self, token: int) -> bytes:
         return bytes([token]) if token < 256 else b""
@@ -126,7 +138,7 @@ def echo(*, n_ctx: int = 4096, n_batch: int = 64, delay_s: float = 0.0) -> FakeM
     turn = re.compile(rb".*<\|im_start\|>user\n(.*?)<\|im_end\|>\n<\|im_start\|>assistant\n(.*)", re.DOTALL)
 
     def following(tokens: Sequence[int]) -> int:
-        found = turn.fullmatch(bytes(t for t in tokens if t < 256))
+        found = turn.fullmatch(as_bytes(tokens))
         if not found or len(found[2]) >= len(found[1]):
             return END
         return found[1][len(found[2])]
@@ -143,7 +155,7 @@ def scripted(answer: str, *, n_ctx: int = 4096, n_batch: int = 64, delay_s: floa
     text = answer.encode()
 
     def following(tokens: Sequence[int]) -> int:
-        found = _ANSWER.fullmatch(bytes(t for t in tokens if t < 256))
+        found = _ANSWER.fullmatch(as_bytes(tokens))
         said = found[1] if found else b""
         return text[len(said)] if len(said) < len(text) else END
 

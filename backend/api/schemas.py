@@ -384,7 +384,7 @@ class GpuReport(Struct, kw_only=True):
     """One accelerator."""
 
     name: str
-    backend: str  # "CUDA", "Metal", "Vulkan"
+    backend: str  # "CUDA", "Metal", "Vulkan"; "" where this build of the engine cannot use it
     vram_total: int
     vram_free: int
 

@@ -18,18 +18,31 @@ from backend.api.errors import (
     StorageError,
 )
 
-__all__ = ["PAGE_SIZE", "Database", "check_request", "connect", "disk_full", "file_error", "read_only", "translate"]
+__all__ = [
+    "PAGE_SIZE",
+    "SQLITE_ERRORS",
+    "Database",
+    "check_request",
+    "connect",
+    "damaged",
+    "disk_full",
+    "file_error",
+    "read_only",
+    "translate",
+]
 
 T = TypeVar("T")
 
 PAGE_SIZE = 4096  # set explicitly: recovery of a file whose header is gone relies on it
 BUSY_MS = 5000
 _DISK_RESERVE = 1 << 20  # less free space than this explains a failed write
+#: what the sqlite3 module raises; the second where a message of SQLite quotes damaged text
+SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
 _CORRUPT_SEARCH_INDEX = 267  # SQLITE_CORRUPT_VTAB: the tables are sound, their full-text index is not
 
 
 def connect(path: Path, *, uri: str = "") -> sqlite3.Connection:
-    """Open a connection with our pragmas. A new file becomes a WAL database. Raises sqlite3.Error."""
+    """Open a connection with our pragmas. A new file becomes a WAL database. Raises SQLITE_ERRORS."""
     # isolation_level None: transactions begin where we say so. Threads share the connection behind Database's lock.
     connection = sqlite3.connect(uri or path, isolation_level=None, check_same_thread=False, uri=bool(uri))
     try:
@@ -106,12 +119,14 @@ def _low_on_space(path: Path) -> bool:
         return False
 
 
-def translate(path: Path, error: sqlite3.Error) -> StorageError:
-    """The error of ours that says what SQLite's error means."""
+def translate(path: Path, error: Exception) -> StorageError:
+    """The error of ours that says what one of SQLITE_ERRORS means."""
     code: int = getattr(error, "sqlite_errorcode", 0) or 0
     name: str = getattr(error, "sqlite_errorname", "") or type(error).__name__
     details = f"{name}: {error}"
     primary = code & 0xFF
+    if isinstance(error, UnicodeDecodeError) or "decode to UTF-8" in str(error):
+        return damaged(path, details)
     if primary == sqlite3.SQLITE_FULL:
         return disk_full(path, details)
     if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
@@ -164,7 +179,7 @@ class Database:
             self._check_open()
             try:
                 yield self._connection
-            except sqlite3.Error as error:
+            except SQLITE_ERRORS as error:
                 raise self.explain(error) from error
 
     def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -173,13 +188,13 @@ class Database:
             self._check_writable()
             try:
                 return self._transaction(work)
-            except sqlite3.Error as error:
+            except SQLITE_ERRORS as error:
                 if getattr(error, "sqlite_errorcode", 0) != _CORRUPT_SEARCH_INDEX:
                     raise self.explain(error) from error
             try:
                 self.rebuild_search()
                 return self._transaction(work)
-            except sqlite3.Error as error:
+            except SQLITE_ERRORS as error:
                 raise self.explain(error) from error
 
     def run(self, sql: str, values: tuple[object, ...]) -> int:
@@ -188,7 +203,7 @@ class Database:
             self._check_writable()
             try:
                 return self._connection.execute(sql, values).rowcount
-            except sqlite3.Error as error:
+            except SQLITE_ERRORS as error:
                 raise self.explain(error) from error
 
     def rebuild_search(self) -> None:
@@ -197,7 +212,7 @@ class Database:
             for table in ("message_search", "title_search"):
                 self._connection.execute(f"INSERT INTO {table} ({table}) VALUES ('rebuild')")
 
-    def explain(self, error: sqlite3.Error) -> StorageError:
+    def explain(self, error: Exception) -> StorageError:
         """Translate, and where the file is damaged, ask the next opening for a full check."""
         explained = translate(self.path, error)
         if isinstance(explained, DatabaseDamagedError):

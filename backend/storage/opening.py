@@ -15,7 +15,17 @@ from pathlib import Path
 
 from backend.api.errors import DatabaseDamagedError, DiskFullError, ReadOnlyError, StorageError
 
-from .database import PAGE_SIZE, Database, check_request, connect, damaged, file_error, read_only, translate
+from .database import (
+    PAGE_SIZE,
+    SQLITE_ERRORS,
+    Database,
+    check_request,
+    connect,
+    damaged,
+    file_error,
+    read_only,
+    translate,
+)
 from .liveness import Owner, living_owners
 from .locks import FileLock
 from .messages import fold_interrupted
@@ -116,7 +126,7 @@ def _connect_checked(path: Path, log: bytes, *, suspicious: bool, alone: bool) -
         raise damaged(path, "empty, with a log")  # SQLite would take it for new and remove the log
     try:
         connection = connect(path)
-    except sqlite3.Error as error:
+    except SQLITE_ERRORS as error:
         raise translate(path, error) from error
     try:
         _check_ours(connection, path)
@@ -126,7 +136,9 @@ def _connect_checked(path: Path, log: bytes, *, suspicious: bool, alone: bool) -
             problem = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if problem != "ok":
                 raise damaged(path, str(problem))
-    except sqlite3.Error as error:
+        if check_request(path).exists():
+            _read_all(connection)
+    except SQLITE_ERRORS as error:
         connection.close()
         raise translate(path, error) from error
     except BaseException:
@@ -160,6 +172,14 @@ def _check_log(connection: sqlite3.Connection, path: Path, log: bytes) -> None:
     _, frames, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     if expected is None or frames < expected:
         raise damaged(path, f"write-ahead log: {frames} of {expected} frames")
+
+
+def _read_all(connection: sqlite3.Connection) -> None:
+    """Read every row: damage inside a text breaks no rule of the file, and only reading shows it."""
+    for table in schema_columns(connection):
+        if not table.endswith("_search"):
+            for _ in connection.execute(f'SELECT * FROM "{table}"'):
+                pass
 
 
 def _fit_version(
@@ -204,7 +224,7 @@ def _end_orphans(connection: sqlite3.Connection, path: Path, living: set[str]) -
             connection.execute("BEGIN IMMEDIATE")
             fold_interrupted(connection, orphans)
             connection.execute("COMMIT")
-    except sqlite3.Error as error:
+    except SQLITE_ERRORS as error:
         raise translate(path, error) from error
 
 
@@ -223,7 +243,7 @@ def _open_for_reading(path: Path, reason: StorageError) -> Opened:
                 break  # it would have to be migrated
             if version > LATEST:
                 _check_newer(connection, path, version)
-        except (sqlite3.Error, StorageError):
+        except (*SQLITE_ERRORS, StorageError):
             if connection is not None:
                 connection.close()
             continue

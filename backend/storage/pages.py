@@ -45,6 +45,12 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
     return (value - (1 << 64) if value >= 1 << 63 else value), at
 
 
+def _text(raw: bytes) -> str:
+    if raw.endswith(bytes(64)):  # its last page was lost: no text ends in so many zero bytes
+        raw = raw.rstrip(b"\0")
+    return raw.decode("utf-8", "replace")
+
+
 def _values(record: bytes, whole: bool) -> list[Value]:
     """The columns of a record; of one that is not whole, those that are there, the last one perhaps shortened."""
     end, at = _varint(record, 0)
@@ -76,7 +82,7 @@ def _values(record: bytes, whole: bool) -> list[Value]:
         elif kind < 7:
             values.append(int.from_bytes(raw, "big", signed=True))
         else:
-            values.append(raw.decode("utf-8", "replace") if kind % 2 else raw)
+            values.append(_text(raw) if kind % 2 else raw)
     return values
 
 
@@ -112,7 +118,7 @@ class Pages:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._file.close()
 
-    def page(self, number: int) -> bytes:
+    def page(self, number: int, *, may_be_empty: bool = False) -> bytes:
         """The bytes of a page. Raises DamagedPageError when it is not in the file, cut off, or all zeros."""
         if not 1 <= number <= self.count:
             raise DamagedPageError("no such page")
@@ -123,7 +129,7 @@ class Pages:
                 data = self._file.read(self.page_size)
             except OSError as error:  # a bad sector
                 raise DamagedPageError(str(error)) from error
-        if len(data) < self.page_size or not any(data):
+        if len(data) < self.page_size or not (may_be_empty or any(data)):
             raise DamagedPageError("empty page")
         return data
 
@@ -225,9 +231,11 @@ class Pages:
         """What is readable of a chain of overflow pages, `size` bytes at most."""
         parts: list[bytes] = []
         per_page = self._usable - 4
-        for _ in range(-(-size // per_page)):
+        count = -(-size // per_page)
+        for index in range(count):
             try:
-                data = self.page(number)
+                # The last page points nowhere, and a file that ends in zeros is nothing strange.
+                data = self.page(number, may_be_empty=index == count - 1)
             except DamagedPageError:
                 break
             number = struct.unpack_from(">I", data)[0]

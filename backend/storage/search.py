@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from backend.api.schemas import SearchHit
 
-from .database import Database
+from .database import SQLITE_ERRORS, Database
 
 __all__ = ["MARK_END", "MARK_START", "Query", "Search", "parse"]
 
@@ -135,7 +135,7 @@ class Search:
         with self._db.reading() as connection:
             try:
                 return self._search(connection, parsed, limit)
-            except sqlite3.Error as error:
+            except SQLITE_ERRORS as error:
                 if getattr(error, "sqlite_errorcode", 0) != _CORRUPT_SEARCH_INDEX or self._db.read_only:
                     raise
             self._db.rebuild_search()

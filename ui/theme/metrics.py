@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from PySide6.QtGui import QFont, QFontDatabase
+from PySide6.QtGui import QFont, QFontDatabase, QFontMetricsF
 
 __all__ = ["FontRole", "Metrics", "metrics"]
 
@@ -112,6 +112,14 @@ class Metrics:
         if role == "code":
             font.setStyleHint(QFont.StyleHint.Monospace)
         return font
+
+    def measure_width(self) -> int:
+        """Pixels of a line of `measure_chars` characters of body text, by the width that its letters have on average.
+
+        The font's own average covers every glyph it has and is too narrow for a text; half a line of prose is nearer.
+        """
+        sample = "the quick brown fox jumps over the lazy dog, "
+        return round(QFontMetricsF(self.font("body")).horizontalAdvance(sample) / len(sample) * self.measure_chars)
 
 
 metrics = Metrics()

@@ -97,6 +97,11 @@ class MarkdownDocument:
         return self._writer.spans
 
     @property
+    def header_height(self) -> int:
+        """Height of the line above code, in pixels."""
+        return self._writer.styles.header_height
+
+    @property
     def markers(self) -> list[Marker]:
         """Bullets and numbers, first to last."""
         return self._writer.markers

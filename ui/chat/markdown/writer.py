@@ -348,7 +348,7 @@ class Writer:
         cursor.setBlockFormat(styles.spacer())
         cursor.setBlockCharFormat(_tiny(styles))
         cursor.setCharFormat(_tiny(styles))
-        self._kind, self._fresh, self._in_list = "table", True, bool(self._lists)
+        self._kind, self._fresh, self._in_list, self._last_list = "table", True, bool(self._lists), None
 
 
 _ALIGN: Final = {

@@ -1,0 +1,386 @@
+"""The text of one message: read-only, as high as its content, selectable, with what belongs beside the text painted."""
+
+from __future__ import annotations
+
+import bisect
+import math
+import time
+from typing import Final
+
+from PySide6.QtCore import QMimeData, QPointF, QRect, QRectF, QSize, Qt, QTimer, QUrl, Signal
+from PySide6.QtGui import (
+    QFontMetricsF,
+    QMouseEvent,
+    QPainter,
+    QPaintEvent,
+    QPen,
+    QTextBlock,
+    QTextCursor,
+    QTextDocument,
+    QTextOption,
+    QWheelEvent,
+)
+from PySide6.QtWidgets import QApplication, QFrame, QSizePolicy, QTextBrowser, QWidget
+
+from ui.chat.markdown import CodeBlock, MarkdownDocument, Span
+from ui.chat.markdown.styles import CODE_HEADER, KIND, SPACER
+from ui.theme import color, metrics
+from ui.widgets.buttons import IconButton
+from ui.widgets.dialogs import open_link
+
+__all__ = ["MessageBody"]
+
+#: One slice of colouring code. Two of them with their painting stay under the 16 ms of a frame.
+_SLICE_S: Final = 0.006
+_COPIED_MS: Final = 1200
+
+
+class MessageBody(QTextBrowser):
+    """Shows Markdown (`verbatim=False`) or text as typed.
+
+    Its height follows its width and its content; whoever places it calls `fit` and listens to `height_changed`.
+
+    Signals:
+        height_changed: `fit` would give another height now.
+        reveal_requested(QRectF): a part, in its own coordinates, that should be scrolled into view.
+    """
+
+    height_changed = Signal()
+    reveal_requested = Signal(QRectF)
+
+    def __init__(self, parent: QWidget | None = None, *, verbatim: bool = False) -> None:
+        super().__init__(parent)
+        self._height = 0
+        self._caret = False
+        self._buttons: list[_CopyButton] = []
+        self._colouring = QTimer(self)
+        self._colouring.setSingleShot(True)
+        self._colouring.setInterval(0)
+        self._colouring.timeout.connect(self._colour_slice)
+
+        self.setProperty("bare", True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setOpenLinks(False)
+        self.setOpenExternalLinks(False)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setWordWrapMode(QTextOption.WrapMode.WrapAtWordBoundaryOrAnywhere)
+        self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+        self.setTextInteractionFlags(
+            Qt.TextInteractionFlag.TextSelectableByMouse
+            | Qt.TextInteractionFlag.TextSelectableByKeyboard
+            | Qt.TextInteractionFlag.LinksAccessibleByMouse
+            | Qt.TextInteractionFlag.LinksAccessibleByKeyboard
+        )
+        self.viewport().setAutoFillBackground(False)
+        self.markdown = MarkdownDocument(self.document(), verbatim=verbatim)
+        self.document().documentLayout().documentSizeChanged.connect(self._size_changed)
+        self.anchorClicked.connect(self._open)
+
+    # content
+
+    def set_source(self, text: str) -> None:
+        """Shows another text."""
+        self.markdown.set_source(text)
+        self._after_change()
+
+    def append(self, text: str) -> None:
+        """Adds text at the end."""
+        self.markdown.append(text)
+        self._place_buttons()
+        self.viewport().update(self._tail_rect())
+
+    def finish(self) -> None:
+        """The text is complete."""
+        self.markdown.finish()
+        self.set_caret(False)
+        self._after_change()
+
+    def restyle(self) -> None:
+        """Writes the text again in the colours and sizes in force."""
+        self.markdown.restyle()
+        for button in self._buttons:
+            button.setFixedSize(_CopyButton.side())
+        self._after_change()
+
+    def markdown_source(self) -> str:
+        """The Markdown, exactly as given."""
+        return self.markdown.source
+
+    def set_caret(self, shown: bool) -> None:
+        """The thin caret behind the last character, while an answer streams."""
+        if shown != self._caret:
+            self._caret = shown
+            self.viewport().update()
+
+    def finish_colours(self) -> None:
+        """Colours all code now, for a screenshot or a print."""
+        while not self.markdown.highlight(1.0):
+            pass
+
+    def _after_change(self) -> None:
+        self._place_buttons()
+        if not self.markdown.highlight(_SLICE_S):
+            self._colouring.start()
+        self.viewport().update()
+
+    def _colour_slice(self) -> None:
+        if not self.markdown.highlight(_SLICE_S):
+            self._colouring.start()
+
+    # geometry
+
+    def fit(self, width: int) -> int:
+        """Takes a width in pixels and returns the height that the text then needs."""
+        document = self.document()
+        if document.textWidth() != width:
+            document.setTextWidth(width)
+        self._height = self._needed()
+        if self.width() != width or self.height() != self._height:
+            self.resize(width, self._height)
+        self._place_buttons()
+        return self._height
+
+    def sizeHint(self) -> QSize:
+        return QSize(self.width(), self._height)
+
+    def minimumSizeHint(self) -> QSize:
+        return QSize(0, 0)
+
+    def _needed(self) -> int:
+        height = math.ceil(self.document().size().height())
+        codes = self.markdown.codes
+        # The area behind code ends below its last line.
+        if codes and (codes[-1].last < 0 or codes[-1].last == self.document().lastBlock().position()):
+            height += metrics.s
+        return height
+
+    def _size_changed(self) -> None:
+        if self._needed() != self._height:
+            self.height_changed.emit()
+
+    def _code_rect(self, code: CodeBlock) -> QRectF:
+        header = self.document().findBlock(code.header)
+        last = self.document().findBlock(code.last) if code.last >= 0 else self.document().lastBlock()
+        layout = self.document().documentLayout()
+        top = header.layout().position().y()
+        lines = last.layout()
+        bottom = lines.position().y() + lines.boundingRect().height() + metrics.s
+        if last == header:
+            bottom = layout.blockBoundingRect(header).bottom()
+        left = code.indent * self.document().indentWidth()
+        return QRectF(left, top, self.viewport().width() - left, bottom - top)
+
+    def _tail_rect(self) -> QRect:
+        top = int(self.document().lastBlock().layout().position().y())
+        return QRect(0, top, self.width(), self.height())
+
+    # painting
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        area = QRectF(event.rect())
+        painter = QPainter(self.viewport())
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        self._paint_code_areas(painter, area)
+        self._paint_spans(painter, area)
+        painter.end()
+        super().paintEvent(event)
+        painter = QPainter(self.viewport())
+        self._paint_markers(painter, area)
+        if self._caret:
+            self._paint_caret(painter)
+        painter.end()
+
+    def _paint_code_areas(self, painter: QPainter, area: QRectF) -> None:
+        line = QPen(color("line"), 1)
+        for code in self.markdown.codes:
+            rect = self._code_rect(code).adjusted(0.5, 0.5, -0.5, -0.5)
+            if rect.bottom() < area.top():
+                continue
+            if rect.top() > area.bottom():
+                break
+            painter.setPen(line)
+            painter.setBrush(color("code"))
+            painter.drawRoundedRect(rect, metrics.radius_card, metrics.radius_card)
+
+    def _paint_spans(self, painter: QPainter, area: QRectF) -> None:
+        for span in self.markdown.spans:
+            first = self.document().findBlock(span.start)
+            last = self.document().findBlock(span.end) if span.end != span.start else first
+            top = _top(first)
+            bottom = _bottom(last)
+            if bottom < area.top() or top > area.bottom():
+                continue
+            self._paint_span(painter, span, first, top, bottom)
+
+    def _paint_span(self, painter: QPainter, span: Span, first: QTextBlock, top: float, bottom: float) -> None:
+        unit = self.document().indentWidth()
+        width = self.viewport().width()
+        rtl = first.textDirection() == Qt.LayoutDirection.RightToLeft
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(color("line"))
+        if span.kind == "rule":
+            x = 0 if rtl else span.indent * unit
+            painter.drawRect(QRectF(x, round((top + bottom) / 2), width - span.indent * unit, 1))
+            return
+        bar = metrics.px(3)
+        left = span.indent * unit + metrics.px(4)
+        painter.drawRoundedRect(QRectF(width - left - bar if rtl else left, top, bar, bottom - top), 1, 1)
+
+    def _paint_markers(self, painter: QPainter, area: QRectF) -> None:
+        markers = self.markdown.markers
+        if not markers:
+            return
+        layout = self.document().documentLayout()
+        start = layout.hitTest(QPointF(0, max(0.0, area.top() - 40)), Qt.HitTestAccuracy.FuzzyHit)
+        index = bisect.bisect_left(markers, start - 2, key=lambda m: m.position)
+        font = metrics.font("body")
+        measure = QFontMetricsF(font)
+        painter.setFont(font)
+        painter.setPen(color("muted"))
+        for marker in markers[max(0, index - 1) :]:
+            block = self.document().findBlock(marker.position)
+            text = block.layout()
+            if text.lineCount() == 0:
+                continue
+            line = text.lineAt(0)
+            top = text.position().y() + line.y()
+            if top > area.bottom():
+                break
+            baseline = top + line.ascent()
+            gap = metrics.px(7)
+            if block.textDirection() == Qt.LayoutDirection.RightToLeft:
+                x = text.position().x() + line.x() + line.width() + gap
+            else:
+                x = text.position().x() + line.x() - gap - measure.horizontalAdvance(marker.text)
+            painter.drawText(QPointF(x, baseline), marker.text)
+
+    def _paint_caret(self, painter: QPainter) -> None:
+        cursor = QTextCursor(self.document())
+        cursor.movePosition(QTextCursor.MoveOperation.End)
+        rect = self.cursorRect(cursor)
+        height = min(rect.height(), metrics.px(18))
+        painter.fillRect(QRectF(rect.left() + 1, rect.bottom() - height, metrics.px(2), height), color("accent"))
+
+    # code buttons
+
+    def _place_buttons(self) -> None:
+        codes = self.markdown.codes
+        while len(self._buttons) < len(codes):
+            button = _CopyButton(self.viewport())
+            button.clicked.connect(self._copy_code)
+            self._buttons.append(button)
+        for i, button in enumerate(self._buttons):
+            if i >= len(codes):
+                button.hide()
+                continue
+            rect = self._code_rect(codes[i])
+            side = button.width()
+            inset = (self.markdown.header_height - side) // 2
+            place = QPointF(rect.right() - side - inset, rect.top() + inset).toPoint()
+            if button.pos() != place:
+                button.move(place)
+            if button.isHidden():
+                button.show()
+
+    def code_buttons(self) -> list[QWidget]:
+        """The buttons that copy a code block, first to last."""
+        return list(self._buttons[: len(self.markdown.codes)])
+
+    def _copy_code(self) -> None:
+        sender = self.sender()
+        for button, code in zip(self._buttons, self.markdown.codes, strict=False):
+            if button is sender:
+                QApplication.clipboard().setText(code.code)
+                button.say_copied()
+
+    # behaviour
+
+    def createMimeDataFromSelection(self) -> QMimeData:
+        # Plain text only. The language line of a code block is not part of the code, and list items keep their marks.
+        data = QMimeData()
+        data.setText(_selected_text(self.document(), self.textCursor(), self.markdown))
+        return data
+
+    def loadResource(self, kind: int, name: QUrl | str) -> object:
+        # Nothing is ever loaded: no picture, no style sheet, from no address.
+        del kind, name
+        return None
+
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        event.ignore()  # the conversation scrolls, not the message
+
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:
+        super().mouseMoveEvent(event)
+        if event.buttons() & Qt.MouseButton.LeftButton and self.textCursor().hasSelection():
+            self.reveal_requested.emit(QRectF(0, event.position().y() - 8, 1, 16))
+
+    def focusNextPrevChild(self, forward: bool) -> bool:
+        moved = super().focusNextPrevChild(forward)
+        cursor = self.textCursor()
+        if moved and cursor.hasSelection():
+            self.reveal_requested.emit(QRectF(self.cursorRect(cursor)))
+        return moved
+
+    def _open(self, url: QUrl) -> None:
+        open_link(self, bytes(url.toEncoded().data()).decode("ascii", "replace"))
+
+
+class _CopyButton(IconButton):
+    """Copies one code block, and says so for a moment."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__("copy", "", parent)
+        self.set_label(self.tr("Copy code"))
+        self.setFixedSize(self.side())
+        self.setCursor(Qt.CursorShape.PointingHandCursor)
+        self._since = 0.0
+
+    @staticmethod
+    def side() -> QSize:
+        return QSize(metrics.px(24), metrics.px(24))
+
+    def say_copied(self) -> None:
+        self._since = time.monotonic()
+        self.set_icon("check", "ok")
+        self.set_label(self.tr("Copied"))
+        QTimer.singleShot(_COPIED_MS, self, self._restore)
+
+    def _restore(self) -> None:
+        if time.monotonic() - self._since >= _COPIED_MS / 1000 - 0.05:
+            self.set_icon("copy")
+            self.set_label(self.tr("Copy code"))
+
+
+def _top(block: QTextBlock) -> float:
+    layout = block.layout()
+    return layout.position().y() + (layout.lineAt(0).y() if layout.lineCount() else 0)
+
+
+def _bottom(block: QTextBlock) -> float:
+    layout = block.layout()
+    return layout.position().y() + layout.boundingRect().bottom()
+
+
+def _selected_text(document: QTextDocument, cursor: QTextCursor, markdown: MarkdownDocument) -> str:
+    """The selection as plain text, block by block."""
+    start, end = cursor.selectionStart(), cursor.selectionEnd()
+    marks = {marker.position: marker.text for marker in markdown.markers}
+    lines: list[str] = []
+    block = document.findBlock(start)
+    while block.isValid() and block.position() <= end:
+        kind = block.blockFormat().intProperty(KIND)
+        if kind not in (CODE_HEADER, SPACER):
+            # Positions count UTF-16 units, of two bytes each.
+            units = block.text().encode("utf-16-le")
+            first = max(0, start - block.position())
+            piece = units[first * 2 : (end - block.position()) * 2].decode("utf-16-le", "replace")
+            if first == 0 and block.position() in marks:
+                piece = f"{_plain_mark(marks[block.position()])} {piece}"
+            lines.append(piece.replace("\u2028", "\n").replace("\xa0", " "))
+        block = block.next()
+    return "\n".join(lines)
+
+
+def _plain_mark(mark: str) -> str:
+    return mark if mark[:1].isdigit() else "-"

@@ -1,0 +1,347 @@
+"""One turn as it stands in the conversation: name, text, what went wrong, actions."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QEvent, QPointF, QRectF, Qt, Signal
+from PySide6.QtGui import QEnterEvent, QPainter, QPaintEvent, QPen
+from PySide6.QtWidgets import QApplication, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+
+from backend.api.schemas import Message
+from ui.chat import words
+from ui.chat.actions_row import ActionsRow
+from ui.chat.body import MessageBody
+from ui.chat.composer import MessageInput
+from ui.theme import color, metrics
+from ui.widgets.labels import ElidedLabel, text_label
+from ui.widgets.notice import Level, NoticeBar
+
+__all__ = ["MessageItem"]
+
+_EDIT_LINES = 14
+
+
+class MessageItem(QWidget):
+    """Shows one `Message` and follows it while it streams.
+
+    Its place and size are given by the conversation: `arrange` takes a width and answers with the height it needs.
+
+    Signals:
+        height_changed: `arrange` would answer otherwise now.
+        action(str): "retry" or "continue". edited(str): the new text of a user's turn.
+        branch(int): -1 or +1.
+        reveal_requested(QRectF): a part that should be scrolled into view.
+    """
+
+    height_changed = Signal()
+    action = Signal(str)
+    edited = Signal(str)
+    branch = Signal(int)
+    reveal_requested = Signal(QRectF)
+
+    def __init__(self, parent: QWidget, message: Message, *, model_name: str = "") -> None:
+        super().__init__(parent)
+        self.message = message
+        self.is_user = message.role == "user"
+        self._editor: _Editor | None = None
+        self._notice: NoticeBar | None = None
+        self._cut: ElidedLabel | None = None
+        self._card = QRectF()
+
+        speaker = self.tr("You") if self.is_user else self.tr("Nutshell")
+        self._name = text_label(speaker, "heading", self)
+        self._model = ElidedLabel(words.plain_name(model_name), "secondary", self)
+        self.body = MessageBody(self, verbatim=self.is_user)
+        self.body.setAccessibleName(self.tr("Message from {0}").format(speaker))
+        self.row = ActionsRow(self)
+        self.body.height_changed.connect(self.height_changed)
+        self.body.reveal_requested.connect(self._reveal_in_body)
+        self.row.triggered.connect(self._act)
+        self.row.branch.connect(self.branch)
+        self.setAccessibleName(self.tr("Message from {0}").format(speaker))
+        self.body.set_source(message.content)
+        self._show_state()
+
+    # content
+
+    def set_message(self, message: Message) -> None:
+        """The message as it is stored now; text that is shown already is not written again."""
+        ended = self.message.status == "streaming" and message.status != "streaming"
+        self.message = message
+        if self.body.markdown_source() != message.content:
+            self.body.set_source(message.content)
+        if ended:
+            self.body.finish()
+        self._show_state()
+        self.height_changed.emit()
+
+    def append(self, text: str) -> None:
+        """More of the answer."""
+        self.body.append(text)
+        self.body.set_caret(True)
+
+    def set_figures(self, text: str) -> None:
+        """The live line under a streaming answer."""
+        self.row.set_figures(text)
+
+    def set_model_name(self, name: str) -> None:
+        """The model behind "Nutshell"."""
+        self._model.setText(words.plain_name(name))
+
+    def set_versions(self, index: int, total: int) -> None:
+        """Which of the sibling messages this is; `index` counts from 0."""
+        self.row.set_versions(index, total)
+
+    def set_last(self, last: bool) -> None:
+        """The last message keeps its actions in sight."""
+        self.row.set_always(last)
+
+    def set_cut(self, text: str) -> None:
+        """A line above the message that says where the context window was cut; "" takes it away."""
+        if not text and self._cut is None:
+            return
+        if self._cut is None:
+            self._cut = ElidedLabel("", "secondary", self)
+            self._cut.setAlignment(Qt.AlignmentFlag.AlignHCenter)
+        self._cut.setText(text)
+        self._cut.setVisible(bool(text))
+
+    def start_edit(self) -> None:
+        """The text becomes a field, in place."""
+        if self._editor is None:
+            self._editor = _Editor(self)
+            self._editor.saved.connect(self._save_edit)
+            self._editor.cancelled.connect(self.cancel_edit)
+            self._editor.input.textChanged.connect(self.height_changed)
+        self._editor.start(self.message.content)
+        self.body.hide()
+        self.row.hide()
+        self._editor.show()
+        self._editor.input.setFocus()
+        self.height_changed.emit()
+
+    def cancel_edit(self) -> None:
+        """Back to the text as it was."""
+        if self._editor is not None and self._editor.isVisibleTo(self):
+            self._editor.hide()
+            self.body.show()
+            self.row.show()
+            button = self.row.button("edit")
+            if button is not None:
+                button.setFocus(Qt.FocusReason.OtherFocusReason)
+            self.height_changed.emit()
+
+    def editor(self) -> _Editor | None:
+        """The field, once editing was begun."""
+        return self._editor
+
+    def is_editing(self) -> bool:
+        """Whether the field is open."""
+        return self._editor is not None and not self._editor.isHidden()
+
+    def notice(self) -> NoticeBar | None:
+        """The bar that says what went wrong, if anything did."""
+        return self._notice
+
+    def restyle(self) -> None:
+        """The theme or the zoom changed."""
+        self.body.restyle()
+        self.row.setFixedHeight(ActionsRow.row_height())
+        self.height_changed.emit()
+
+    def _show_state(self) -> None:
+        message = self.message
+        streaming = message.status == "streaming"
+        self.body.set_caret(streaming and not self.is_user)
+        actions: list[tuple[str, str, str]] = []
+        if not streaming:
+            actions.append(("copy", "copy", self.tr("Copy")))
+            if self.is_user:
+                actions.append(("edit", "edit", self.tr("Edit")))
+            else:
+                actions.append(("retry", "retry", self.tr("Answer again")))
+                if self._can_continue():
+                    actions.append(("continue", "continue", self.tr("Continue the answer")))
+        self.row.set_actions(actions)
+        if not streaming:
+            stats = message.stats
+            line = words.stats_line(stats)
+            if message.status == "stopped":
+                line = " · ".join(part for part in (self.tr("Stopped"), line) if part)
+            self.row.set_figures(line, words.stats_details(stats) if stats and line else "")
+        self._show_notice()
+
+    def _can_continue(self) -> bool:
+        message = self.message
+        reason = message.stats.finish_reason if message.stats else "stop"
+        return message.status in ("stopped", "interrupted") or (message.status == "complete" and reason == "length")
+
+    def _show_notice(self) -> None:
+        text, button, details = words.status_notice(self.message)
+        if not text and self._notice is None:
+            return
+        if self._notice is None:
+            self._notice = NoticeBar(self)
+            self._notice.action_triggered.connect(self._notice_action)
+            self._notice.details_button().toggled.connect(lambda _on: self.height_changed.emit())
+        level: Level = "error" if self.message.status == "failed" else "warning"
+        self._notice.set_notice(text, level=level, action=button, details=details)
+
+    def _notice_action(self) -> None:
+        self.action.emit("continue" if self.message.status == "interrupted" else "retry")
+
+    def _act(self, name: str) -> None:
+        if name == "copy":
+            QApplication.clipboard().setText(self.message.content or self.body.markdown_source())
+            self.row.say_copied()
+        elif name == "edit":
+            self.start_edit()
+        else:
+            self.action.emit(name)
+
+    def _save_edit(self, text: str) -> None:
+        self.cancel_edit()
+        self.edited.emit(text)
+
+    def _reveal_in_body(self, rect: QRectF) -> None:
+        self.reveal_requested.emit(rect.translated(QPointF(self.body.pos())))
+
+    def focus_order(self) -> list[QWidget]:
+        """What Tab reaches in it, first to last."""
+        found: list[QWidget] = [self.body, *self.body.code_buttons()]
+        if self._notice is not None:
+            found += [self._notice.details_button(), self._notice.action_button()]
+        return found + self.row.focus_order()
+
+    # geometry
+
+    def arrange(self, width: int) -> int:
+        """Lays itself out in `width` pixels; returns its height."""
+        y = 0
+        if self._cut is not None and not self._cut.isHidden():
+            self._cut.setGeometry(0, y, width, metrics.px(20))
+            y += metrics.px(20) + metrics.l
+        y = self._arrange_name(y, width)
+        pad_x, pad_y = (metrics.l, metrics.m) if self.is_user else (0, 0)
+        top = y
+        y += pad_y
+        if self.is_editing() and self._editor is not None:
+            height = self._editor.arrange(width - 2 * pad_x)
+            self._editor.setGeometry(pad_x, y, width - 2 * pad_x, height)
+        elif self.body.markdown_source() or self.message.status == "streaming":
+            height = self.body.fit(width - 2 * pad_x)
+            self.body.move(pad_x, y)
+        else:
+            self.body.move(pad_x, y)
+            height = 0
+        y += height + pad_y
+        self._card = QRectF(0, top, width, y - top) if self.is_user else QRectF()
+        if self._notice is not None and not self._notice.isHidden():
+            y += metrics.s
+            notice_height = self._notice.heightForWidth(width)
+            if notice_height <= 0:
+                notice_height = self._notice.sizeHint().height()
+            self._notice.setGeometry(0, y, width, notice_height)
+            y += notice_height
+        if not self.row.isHidden():
+            y += metrics.px(2)
+            # The icons' own margin would set them in from the text above.
+            inset = metrics.px(5)
+            self.row.setGeometry(-inset if not self.is_user else 0, y, width + inset, self.row.row_height())
+            y += self.row.row_height()
+        return y
+
+    def _arrange_name(self, y: int, width: int) -> int:
+        size = self._name.sizeHint()
+        self._name.setGeometry(0, y, size.width(), size.height())
+        left = size.width() + metrics.s
+        height = self._model.sizeHint().height()
+        # On one baseline: the smaller text stands lower by the difference of the descents.
+        drop = self._name.fontMetrics().ascent() - self._model.fontMetrics().ascent()
+        self._model.setGeometry(left, y + drop, max(0, width - left), height)
+        return y + size.height() + metrics.px(6)
+
+    # looks
+
+    def enterEvent(self, event: QEnterEvent) -> None:
+        self.row.set_hovered(True)
+        super().enterEvent(event)
+
+    def leaveEvent(self, event: QEvent) -> None:
+        self.row.set_hovered(False)
+        super().leaveEvent(event)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        if self._card.isEmpty() and (self._cut is None or self._cut.isHidden()):
+            return
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        if not self._card.isEmpty():
+            painter.setPen(Qt.PenStyle.NoPen)
+            painter.setBrush(color("user_turn"))
+            painter.drawRoundedRect(self._card, metrics.radius_card, metrics.radius_card)
+        if self._cut is not None and not self._cut.isHidden():
+            self._paint_cut(painter, self._cut)
+
+    def _paint_cut(self, painter: QPainter, label: ElidedLabel) -> None:
+        middle = label.y() + label.height() / 2
+        half = min(label.width(), label.fontMetrics().horizontalAdvance(label.text())) / 2 + metrics.m
+        centre = label.x() + label.width() / 2
+        painter.setPen(QPen(color("line"), 1))
+        if centre - half > 0:
+            painter.drawLine(QPointF(0, middle), QPointF(centre - half, middle))
+            painter.drawLine(QPointF(centre + half, middle), QPointF(self.width(), middle))
+
+
+class _Editor(QWidget):
+    """A user's turn as a field, with Save & send and Cancel."""
+
+    saved = Signal(str)
+    cancelled = Signal()
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.input = MessageInput(self, max_lines=_EDIT_LINES)
+        self.input.setAccessibleName(self.tr("Edit your message"))
+        self.save = QPushButton(self.tr("Save && send"))
+        self.save.setAccessibleName(self.tr("Save and send"))
+        self.save.setProperty("kind", "primary")
+        self.cancel = QPushButton(self.tr("Cancel"))
+        row = QHBoxLayout()
+        row.setSpacing(metrics.s)
+        row.addStretch(1)
+        row.addWidget(self.cancel)
+        row.addWidget(self.save)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(metrics.m)
+        column.addWidget(self.input)
+        column.addLayout(row)
+        self.input.submitted.connect(self._submit)
+        self.input.escaped.connect(self.cancelled)
+        self.input.textChanged.connect(self._refresh)
+        self.save.clicked.connect(self._submit)
+        self.cancel.clicked.connect(self.cancelled)
+
+    def start(self, text: str) -> None:
+        """Begins with `text`, the cursor at its end."""
+        self.input.setPlainText(text)
+        cursor = self.input.textCursor()
+        cursor.movePosition(cursor.MoveOperation.End)
+        self.input.setTextCursor(cursor)
+        self._refresh()
+
+    def arrange(self, width: int) -> int:
+        """Its height at `width` pixels."""
+        self.resize(width, self.height())
+        layout = self.layout()
+        if layout is not None:
+            layout.activate()
+        return self.input.minimumHeight() + metrics.m + self.save.sizeHint().height()
+
+    def _submit(self) -> None:
+        text = self.input.toPlainText().strip("\r\n").rstrip()
+        if text.strip():
+            self.saved.emit(text)
+
+    def _refresh(self) -> None:
+        self.save.setEnabled(bool(self.input.toPlainText().strip()))

@@ -1,0 +1,123 @@
+"""Figures and times in words, as they stand under an answer."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from PySide6.QtCore import QCoreApplication
+
+from backend.api.schemas import ErrorInfo, Message, TurnStats
+
+__all__ = [
+    "count",
+    "cut_line",
+    "error_text",
+    "live_rate",
+    "plain_name",
+    "reading",
+    "seconds",
+    "stats_line",
+    "status_notice",
+]
+
+
+def _say(text: str) -> str:
+    return QCoreApplication.translate("Chat", text)
+
+
+def count(number: int) -> str:
+    """1240 -> "1,240"."""
+    return f"{number:,}"
+
+
+def rate(tok_s: float) -> str:
+    """24.31 -> "24 tok/s"; below ten one digit more."""
+    figure = f"{tok_s:.0f}" if tok_s >= 10 else f"{tok_s:.1f}"
+    return _say("{0} tok/s").format(figure)
+
+
+def seconds(value: float) -> str:
+    """0.412 -> "0.4 s"; 72 -> "1 min 12 s"."""
+    if value >= 60:
+        return _say("{0} min {1} s").format(int(value // 60), int(value % 60))
+    if value >= 10:
+        return _say("{0} s").format(f"{value:.0f}")
+    return _say("{0} s").format(f"{value:.2f}" if value < 0.1 else f"{value:.1f}")
+
+
+def stats_line(stats: TurnStats | None) -> str:
+    """What an answer took, as "24 tok/s · 0.4 s to first token", and how it ended where that is not the usual way."""
+    if stats is None or stats.completion_tokens <= 0:
+        return ""
+    parts = []
+    if stats.tok_s > 0:
+        parts.append(rate(stats.tok_s))
+    if stats.ttft_s > 0:
+        parts.append(_say("{0} to first token").format(seconds(stats.ttft_s)))
+    if stats.finish_reason == "length":
+        parts.append(_say("ended at the length limit"))
+    elif stats.finish_reason == "context_full":
+        parts.append(_say("ended because the context is full"))
+    return " · ".join(parts)
+
+
+def stats_details(stats: TurnStats) -> str:
+    """Every figure of a turn, one a line, for a tooltip."""
+    lines = [
+        _say("{0} tokens of prompt, {1} of them already in memory").format(
+            count(stats.prompt_tokens), count(stats.cached_tokens)
+        ),
+        _say("{0} tokens of answer in {1}").format(count(stats.completion_tokens), seconds(stats.total_s)),
+    ]
+    if stats.prefill_tok_s > 0:
+        lines.append(_say("Prompt read at {0}").format(rate(stats.prefill_tok_s)))
+    if stats.context_length > 0:
+        lines.append(
+            _say("{0} of {1} tokens of context used").format(count(stats.context_used), count(stats.context_length))
+        )
+    lines.append(_say("Seed {0}").format(stats.seed))
+    return "\n".join(lines)
+
+
+def reading(done: int, total: int) -> str:
+    """What is said while the prompt is read; total 0: it waits for another answer."""
+    if total <= 0:
+        return _say("Waiting for its turn")
+    return _say("Reading {0} tokens… {1} %").format(count(total), min(100, 100 * done // total))
+
+
+def live_rate(tokens: int, tok_s: float) -> str:
+    """While the answer is written; nothing before there is a rate to speak of."""
+    return rate(tok_s) if tokens > 1 and tok_s > 0 else ""
+
+
+def error_text(error: ErrorInfo) -> str:
+    """What, why and what to do, as sentences."""
+    return " ".join(part for part in (error.what, error.why, error.remedy) if part)
+
+
+def status_notice(message: Message) -> tuple[str, str, str]:
+    """(sentences, word of the button or "", details) for an answer that did not end by itself; ("", "", "") else."""
+    if message.status == "interrupted":
+        details = message.error.details if message.error else ""
+        text = _say("The engine stopped while answering. Your text is saved.")
+        return text, _say("Continue the answer"), details
+    if message.status == "failed":
+        if message.error is None:
+            return _say("This answer could not be finished."), _say("Try again"), ""
+        return error_text(message.error), _say("Try again"), message.error.details
+    return "", "", ""
+
+
+def cut_line(policy: str, dropped: int) -> str:
+    """Said where the context window was cut."""
+    if policy == "drop_middle" and dropped == 1:
+        return _say("1 message above this line was not shown to the model")
+    if policy == "drop_middle":
+        return _say("{0} messages above this line were not shown to the model").format(count(dropped))
+    return _say("Earlier messages are not shown to the model from here up")
+
+
+def plain_name(name: str) -> str:
+    """A model's name for a heading: one line, nothing in it that turns the reading direction."""
+    return "".join(c for c in " ".join(name.split()) if unicodedata.category(c) not in ("Cf", "Cc"))[:80]

@@ -63,7 +63,7 @@ def configure(
     handlers: list[logging.Handler] = []
     path: Path | None = folder / f"{name}.log"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         handlers.append(
             RotatingFileHandler(folder / f"{name}.log", "a", _BYTES_PER_FILE, _FILES - 1, "utf-8", errors="replace")
         )

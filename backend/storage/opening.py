@@ -58,7 +58,7 @@ def open_database(path: Path, backups: Path, migrations: Sequence[Migration] = M
     """
     gate = FileLock(path.with_name(path.name + "-lock"))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         entered = gate.acquire(_GATE_SECONDS)
     except OSError as error:
         return _open_for_reading(path, file_error(path, error))

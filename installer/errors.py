@@ -65,7 +65,7 @@ _CAUSES = [
         f"Check the network connection and {AGAIN}",
     ),
     (
-        r"do not match the hashes",
+        r"(?i)do not match the hashes",
         "A downloaded file is not the one that was expected.",
         f"The network may have altered it: {AGAIN[0].upper()}{AGAIN[1:]}",
     ),
@@ -89,9 +89,9 @@ def explain(error: CommandError, doing: str, compiler_remedy: str = "") -> Setup
             return SetupError(what, remedy or compiler_remedy or f"Install a C++ compiler and {AGAIN}", error.log)
     lines = [line.strip() for line in error.output.splitlines() if line.strip()]
     named = [line for line in lines if re.search(r"\w(Error|Exception): ", line)]
-    said = (named or lines or [""])[-1]
+    said = (named or lines or ["no reason was given"])[-1][:300].rstrip(".")
     return SetupError(
-        f"The set-up stopped while {doing} (exit code {error.code}): {said[:300].rstrip('.') or 'no reason was given'}.",
+        f"The set-up stopped while {doing} (exit code {error.code}): {said}.",
         f"Correct this and {AGAIN}",
         error.log,
     )

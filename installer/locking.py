@@ -30,7 +30,7 @@ class InstallerLock:
     def __enter__(self) -> InstallerLock:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._path.open("ab")
-        # asked again, and not one blocking call, so that the person sees time pass; a file lock has no event to wait for
+        # asked again, and not one blocking call, so that the person sees time pass: a file lock has no event
         pause = threading.Event()
         while not self._take():
             self._waiting()

@@ -22,7 +22,10 @@ def words(seconds: float) -> str:
 
 
 class Progress:
-    """Numbers the steps (of `total`; 0: unnumbered) and keeps one line current. Writes to standard error: standard output is the program's."""
+    """Numbers the steps (of `total`; 0: unnumbered) and keeps one line current.
+
+    Writes to standard error: standard output is the program's.
+    """
 
     def __init__(self, total: int, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr

@@ -4,6 +4,7 @@ Widgets say what they are through dynamic properties, and this file says how tha
 
 - QPushButton[kind="primary"]: the one main action of a screen; [kind="quiet"]: words only until hovered;
   [kind="link"]: an inline action. Without a kind: a bordered button.
+  [align="start"]: words at the beginning of the button instead of its middle.
 - QToolButton: an icon button, flat until hovered.
 - QLabel[tone=...]: "muted", "secondary" (small and muted), "title" (20 px), "heading" (600), "ok", "warn", "danger".
 - QFrame[card="surface" | "raised" | "user"]: a card with the radius 8; [rule="h" | "v"]: a hairline.
@@ -87,8 +88,18 @@ QToolButton::menu-indicator {{ image: none; }}
 QToolButton[kind="primary"] {{ background: {p.accent}; border-color: {p.accent}; }}
 QToolButton[kind="primary"]:focus {{ border-color: {p.text}; }}
 QToolButton[kind="primary"]:disabled {{ background: {p.raised}; border-color: {p.raised}; }}
-QCheckBox, QRadioButton {{ spacing: {m.s}px; background: transparent; }}
-QCheckBox:focus, QRadioButton:focus {{ outline: {ring}px solid {p.accent}; }}
+QPushButton[align="start"] {{ text-align: left; padding-left: {m.s}px; }}
+QPushButton[align="start"]:focus {{ padding-left: {m.s - give}px; }}
+QCheckBox, QRadioButton {{ spacing: {m.s}px; background: transparent; border: {ring}px solid transparent;
+  border-radius: {m.radius_control}px; }}
+QCheckBox:focus, QRadioButton:focus {{ border-color: {p.accent}; }}
+QCheckBox::indicator, QRadioButton::indicator {{
+  width: {m.px(14)}px; height: {m.px(14)}px; border: 1px solid {p.muted}; background: {p.surface}; }}
+QRadioButton::indicator {{ border-radius: {m.px(8)}px; }}
+QCheckBox::indicator {{ border-radius: {m.px(3)}px; }}
+QRadioButton::indicator:hover, QCheckBox::indicator:hover {{ border-color: {p.accent}; }}
+QRadioButton::indicator:checked {{ width: {m.px(6)}px; height: {m.px(6)}px; border: {m.px(5)}px solid {p.accent}; }}
+QCheckBox::indicator:checked {{ background: {p.accent}; border-color: {p.accent}; }}
 """
 
 

@@ -68,7 +68,9 @@ class ModelSession(QObject):
             return self.tr("Loading a model…")
         if self.loaded is not None:
             return model_name(self.loaded.entry.name)
-        return self.tr("Choose a model") if self._link.ready else self.tr("No model yet")
+        if self._link.state in ("starting", "restarting"):
+            return self.tr("Starting the engine…")
+        return self.tr("Choose a model")
 
     # Asking
 

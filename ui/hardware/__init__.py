@@ -1,0 +1,1 @@
+"""The page that says what this machine has and what the loaded model takes of it."""

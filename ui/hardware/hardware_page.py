@@ -1,0 +1,200 @@
+"""Processor, memory, graphics, disk, and what the loaded model uses, in plain words."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QShowEvent
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
+
+from backend.api.schemas import ErrorInfo, HardwareReport
+from ui.bridge.engine_link import EngineLink
+from ui.theme import bind_icon, metrics
+from ui.viewmodels.words import count, parameters, quantization_words, size
+from ui.widgets import Meter, text_label
+
+__all__ = ["HardwarePage"]
+
+_WIDEST = 720
+
+
+class HardwarePage(QWidget):
+    """Asks the engine when it is shown and when Refresh is pressed; it does not watch by itself."""
+
+    def __init__(self, link: EngineLink, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._link = link
+        self.refresh_button = QPushButton(self.tr("Refresh"))
+        bind_icon(self.refresh_button, "retry", "muted")
+        self.refresh_button.clicked.connect(self.refresh)
+        head = QHBoxLayout()
+        head.addWidget(text_label(self.tr("Hardware"), "title"), 1)
+        head.addWidget(self.refresh_button)
+        self.state = text_label("", "muted", wrap=True)
+        self._cards = QVBoxLayout()
+        self._cards.setSpacing(metrics.m)
+        self._body: QWidget | None = None
+
+        page = QWidget()
+        page.setMaximumWidth(metrics.px(_WIDEST))
+        column = QVBoxLayout(page)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(metrics.l)
+        column.addLayout(head)
+        column.addWidget(self.state)
+        column.addLayout(self._cards)
+        column.addStretch(1)
+        centred = QWidget()
+        row = QHBoxLayout(centred)
+        row.setContentsMargins(metrics.xl, metrics.xl, metrics.xl, metrics.xl)
+        row.addStretch(1)
+        row.addWidget(page, 1000)
+        row.addStretch(1)
+        area = QScrollArea()
+        area.setWidgetResizable(True)
+        area.setFrameShape(QFrame.Shape.NoFrame)
+        area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        area.setWidget(centred)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(area)
+        link.attached.connect(self._engine_came)
+        link.model_changed.connect(self._engine_came)
+
+    def refresh(self) -> None:
+        """Read the machine again."""
+        if not self._link.ready:
+            self._say(self.tr("The engine reads the machine. {0}").format(self._link.sentence))
+            return
+        if self._body is None:
+            self._say(self.tr("Reading the machine…"))
+        self.refresh_button.setEnabled(False)
+        self._link.run(lambda engine: engine.hardware(), success=self.show_report, failure=self._failed)
+
+    def show_report(self, report: HardwareReport) -> None:
+        """Show a report in place of the one before."""
+        self._say("")
+        self.refresh_button.setEnabled(True)
+        body = QWidget()
+        column = QVBoxLayout(body)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(metrics.m)
+        for card in (self._processor(report), self._memory(report), self._graphics(report), self._disk(report),
+                     self._model(report), self._engine(report)):  # fmt: skip
+            column.addWidget(card)
+        if self._body is not None:
+            self._cards.removeWidget(self._body)
+            self._body.deleteLater()
+        self._body = body
+        self._cards.addWidget(body)
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        self.refresh()
+
+    def _engine_came(self, _what: object) -> None:
+        if self.isVisible():
+            self.refresh()
+
+    def _failed(self, error: ErrorInfo) -> None:
+        self.refresh_button.setEnabled(True)
+        self._say(" ".join(part for part in (error.what, error.why, error.remedy) if part))
+
+    def _say(self, sentence: str) -> None:
+        self.state.setText(sentence)
+        self.state.setVisible(bool(sentence))
+
+    # Cards
+
+    def _processor(self, report: HardwareReport) -> QFrame:
+        cpu = report.cpu
+        cores = self.tr("{0} cores, {1} threads").format(cpu.cores, cpu.threads)
+        features = self.tr("Fast paths: {0}").format(", ".join(cpu.features)) if cpu.features else ""
+        return self._card(self.tr("Processor"), cpu.name or self.tr("Unknown processor"), cores, features)
+
+    def _memory(self, report: HardwareReport) -> QFrame:
+        memory = report.memory
+        used = max(0, memory.total - memory.available)
+        meter = Meter(self.tr("In use"))
+        share = used / memory.total if memory.total else 0.0
+        words = self.tr("{0} of {1} in use, {2} free").format(size(used), size(memory.total), size(memory.available))
+        meter.set_value(share, words, "warn" if share > 0.9 else "")
+        return self._card(self.tr("Memory"), size(memory.total), meter)
+
+    def _graphics(self, report: HardwareReport) -> QFrame:
+        if not report.gpus:
+            return self._card(
+                self.tr("Graphics"),
+                self.tr("No graphics processor was found that can run models."),
+                self.tr("The model runs on the processor; small models are quick there."),
+            )
+        parts: list[QWidget | str] = []
+        for gpu in report.gpus:
+            meter = Meter(f"{gpu.name} ({gpu.backend})" if gpu.backend else gpu.name)
+            used = max(0, gpu.vram_total - gpu.vram_free)
+            words = self.tr("{0} of {1} video memory in use, {2} free").format(
+                size(used), size(gpu.vram_total), size(gpu.vram_free)
+            )
+            meter.set_value(used / gpu.vram_total if gpu.vram_total else 0.0, words)
+            parts.append(meter)
+        return self._card(self.tr("Graphics"), *parts)
+
+    def _disk(self, report: HardwareReport) -> QFrame:
+        disk = report.disk
+        used = max(0, disk.total - disk.free)
+        meter = Meter(disk.path)
+        share = used / disk.total if disk.total else 0.0
+        meter.set_value(share, self.tr("{0} of {1} free").format(size(disk.free), size(disk.total)),
+                        "warn" if share > 0.95 else "")  # fmt: skip
+        return self._card(self.tr("Disk"), meter)
+
+    def _model(self, report: HardwareReport) -> QFrame:
+        model = report.model
+        if model is None:
+            return self._card(self.tr("Loaded model"), self.tr("No model is loaded."))
+        entry = model.entry
+        facts = " · ".join(
+            part for part in (parameters(entry.parameters), quantization_words(entry.quantization)) if part
+        )
+        total = report.memory.total
+        meter = Meter(self.tr("Model and conversation memory"))
+        used = model.weight_bytes + model.kv_bytes
+        meter.set_value(
+            used / total if total else 0.0,
+            self.tr("{0} for the model, {1} for {2} tokens of conversation").format(
+                size(model.weight_bytes), size(model.kv_bytes), count(model.n_ctx)
+            ),
+        )
+        where = (
+            self.tr("{0} of its layers are on the graphics processor").format(model.n_gpu_layers)
+            if model.n_gpu_layers > 0
+            else self.tr("It runs on {0} processor threads").format(model.n_threads)
+        )
+        loaded = self.tr("loaded in {0:.1f} s").format(model.load_s)
+        return self._card(self.tr("Loaded model"), entry.name, facts, meter, f"{where}, {loaded}.")
+
+    def _engine(self, report: HardwareReport) -> QFrame:
+        return self._card(
+            self.tr("Engine process"),
+            self.tr("It uses {0} of memory now.").format(size(report.engine_rss)),
+            report.engine_build,
+            report.os,
+        )
+
+    @staticmethod
+    def _card(title: str, *parts: QWidget | str) -> QFrame:
+        card = QFrame()
+        card.setProperty("card", "surface")
+        column = QVBoxLayout(card)
+        column.setContentsMargins(metrics.l, metrics.m, metrics.l, metrics.m)
+        column.setSpacing(metrics.s)
+        column.addWidget(text_label(title, "heading"))
+        first = True
+        for part in parts:
+            if isinstance(part, QWidget):
+                column.addWidget(part)
+            elif part:
+                label = text_label(part, "" if first else "muted", wrap=True)
+                label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+                column.addWidget(label)
+                first = False
+        return card

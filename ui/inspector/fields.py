@@ -1,0 +1,106 @@
+"""The small parts of the inspector: a section, a fold, a labelled number with its help."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QDoubleSpinBox, QFrame, QHBoxLayout, QSpinBox, QVBoxLayout, QWidget
+
+from ui.theme import bind_icon, metrics
+from ui.widgets import HoverButton, text_label
+
+__all__ = ["Fold", "WheelShy", "WheelShyWhole", "help_label", "number_row", "section"]
+
+
+class WheelShy(QDoubleSpinBox):
+    """A number field that the wheel does not change while the person scrolls past it."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
+
+    def wheelEvent(self, event) -> None:  # type: ignore[no-untyped-def]
+        if self.hasFocus():
+            super().wheelEvent(event)
+        else:
+            event.ignore()
+
+
+class WheelShyWhole(QSpinBox):
+    """The same for whole numbers; its least value may stand for a word."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
+
+    def wheelEvent(self, event) -> None:  # type: ignore[no-untyped-def]
+        if self.hasFocus():
+            super().wheelEvent(event)
+        else:
+            event.ignore()
+
+
+def help_label(text: str) -> QWidget:
+    """Plain help under a control."""
+    return text_label(text, "secondary", wrap=True)
+
+
+def section(title: str, *parts: QWidget) -> QFrame:
+    """A heading with what belongs to it."""
+    frame = QFrame()
+    column = QVBoxLayout(frame)
+    column.setContentsMargins(0, 0, 0, 0)
+    column.setSpacing(metrics.s)
+    if title:
+        column.addWidget(text_label(title, "heading"))
+    for part in parts:
+        column.addWidget(part)
+    return frame
+
+
+def number_row(label: str, field: QWidget, help_text: str) -> QWidget:
+    """A name, a field at the end of its line, and a line of help under both."""
+    field.setAccessibleName(label)
+    field.setAccessibleDescription(help_text)
+    field.setFixedWidth(metrics.px(88))
+    row = QWidget()
+    line = QHBoxLayout()
+    line.setContentsMargins(0, 0, 0, 0)
+    line.setSpacing(metrics.s)
+    line.addWidget(text_label(label), 1)
+    line.addWidget(field)
+    column = QVBoxLayout(row)
+    column.setContentsMargins(0, 0, 0, 0)
+    column.setSpacing(metrics.px(2))
+    column.addLayout(line)
+    column.addWidget(help_label(help_text))
+    return row
+
+
+class Fold(QWidget):
+    """A button that folds something open; it is built when first opened."""
+
+    def __init__(self, title: str, build: Callable[[], QWidget], parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._build: Callable[[], QWidget] | None = build
+        self.button = HoverButton(title, icon="chevron-right")
+        self.button.setProperty("align", "start")
+        self.button.setCheckable(True)
+        self.button.toggled.connect(self._toggle)
+        self.body: QWidget | None = None
+        self._column = QVBoxLayout(self)
+        self._column.setContentsMargins(0, 0, 0, 0)
+        self._column.setSpacing(metrics.s)
+        self._column.addWidget(self.button)
+
+    def _toggle(self, opened: bool) -> None:
+        if self._build is not None:
+            self.body = self._build()
+            self._build = None
+            self._column.addWidget(self.body)
+        bind_icon(self.button, "chevron-down" if opened else "chevron-right", "muted")
+        if self.body is not None:
+            self.body.setVisible(opened)

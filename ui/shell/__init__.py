@@ -1,0 +1,1 @@
+"""The frame around the screens: panes, top bar, notices, the page for an engine that does not start."""

@@ -1,0 +1,135 @@
+"""The chat: messages above, the composer below, both wired to the session."""
+
+from __future__ import annotations
+
+from msgspec import structs
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+
+from backend.api.schemas import Message, TurnDelta
+from ui.chat.composer import Composer
+from ui.chat.conversation_view import ConversationView
+from ui.theme import metrics, theme_changed
+from ui.viewmodels.chat_session import ChatSession
+
+__all__ = ["ChatScreen"]
+
+
+class ChatScreen(QWidget):
+    """Shows the open conversation of a `ChatSession` and sends what is written."""
+
+    def __init__(self, chat: ChatSession, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._chat = chat
+        self._drafts: dict[str, str] = {}  # conversation id -> what was typed and not sent
+        self._shown_id = ""
+        self.view = ConversationView()
+        self.composer = Composer()
+        self._given: dict[str, tuple[object, ...]] = {}  # message id -> what the view was given of it
+        foot = QHBoxLayout()
+        bar = self.view.scroll_area().verticalScrollBar().sizeHint().width()
+        foot.setContentsMargins(metrics.xl, metrics.xs, metrics.xl + bar, metrics.s)  # in line with the text above
+        foot.addStretch(1)
+        foot.addWidget(self.composer, 1000)
+        foot.addStretch(1)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(self.view, 1)
+        column.addLayout(foot)
+
+        self.composer.send_requested.connect(self._send)
+        self.composer.stop_requested.connect(chat.stop)
+        self.view.regenerate_requested.connect(chat.regenerate)
+        self.view.edit_submitted.connect(chat.edit)
+        self.view.branch_requested.connect(chat.step_branch)
+        self.view.continue_requested.connect(chat.continue_answer)
+        self.view.prompt_chosen.connect(self._take_prompt)
+        chat.opened.connect(self._opened)
+        chat.branch_changed.connect(self._show_branch)
+        chat.text_arrived.connect(self._text_arrived)
+        chat.progress.connect(self.view.set_progress)
+        chat.message_finished.connect(self._finished)
+        chat.busy_changed.connect(self.composer.set_busy)
+        chat.text_returned.connect(self._give_back)
+        self.view.gap_found.connect(self._mend)
+        theme_changed.connect(self._fit)
+        self._fit()
+        self._show_branch()
+
+    def focus_composer(self) -> None:
+        """Put the cursor where a message is typed."""
+        self.composer.setFocus(Qt.FocusReason.ShortcutFocusReason)
+
+    def edit_message(self, message_id: str) -> None:
+        """Open a user's turn for editing."""
+        self.view.scroll_to_message(message_id)
+        item = self.view.item(message_id)
+        if item is not None:
+            item.start_edit()
+
+    def _fit(self) -> None:
+        self.composer.setMaximumWidth(metrics.measure_width())
+
+    def _send(self, text: str) -> None:
+        if self._chat.send(text):
+            self.composer.clear()
+
+    def _take_prompt(self, text: str) -> None:
+        self.composer.set_text(text)
+        self.focus_composer()
+
+    def _give_back(self, text: str) -> None:
+        typed = self.composer.text()
+        if text not in typed:
+            self.composer.set_text(f"{text}\n\n{typed}" if typed.strip() else text)
+
+    def _opened(self) -> None:
+        typed = self.composer.text()
+        if self._shown_id != self._chat.open_id:
+            self._drafts[self._shown_id] = typed
+            self._shown_id = self._chat.open_id
+            draft = self._drafts.pop(self._shown_id, "")
+            if draft != typed:
+                self.composer.set_text(draft)
+        self._given.clear()
+        self._show_branch()
+        self.composer.set_busy(self._chat.busy)
+
+    def _show_branch(self) -> None:
+        """Give the view what has changed; all of it only when another branch is shown."""
+        branch = [message for message in self._chat.branch() if message.role != "system"]
+        siblings = self._chat.siblings()
+        shown = self.view.message_ids()
+        fresh = not self._given or shown != [message.id for message in branch[: len(shown)]]
+        before, self._given = self._given, {message.id: self._digest(message) for message in branch}
+        if fresh:
+            self.view.set_branch([structs.replace(message) for message in branch], siblings)
+            return
+        for position, message in enumerate(branch):
+            versions = siblings.get(message.id, (0, 1))
+            # copies: the session goes on to write into its own
+            if position >= len(shown):
+                self.view.append_message(structs.replace(message), versions)
+                continue
+            if before.get(message.id) != self._given[message.id]:
+                self.view.replace_message(structs.replace(message))
+            self.view.set_versions(message.id, *versions)
+
+    @staticmethod
+    def _digest(message: Message) -> tuple[object, ...]:
+        # the length of a streaming text is the view's own business: it arrives piece by piece
+        length = -1 if message.status == "streaming" else len(message.content)
+        return (message.status, length, message.stats, message.error)
+
+    def _text_arrived(self, delta: TurnDelta) -> None:
+        self.view.append_text(delta.message_id, delta.offset, delta.text, delta.tokens, delta.tok_s)
+
+    def _finished(self, message: Message) -> None:
+        self._given[message.id] = self._digest(message)
+        self.view.finish_message(structs.replace(message))
+
+    def _mend(self, message_id: str) -> None:
+        message = self._chat.message(message_id, "assistant")
+        if message is not None:
+            self.view.replace_message(structs.replace(message))

@@ -1,0 +1,218 @@
+"""The bar at the left: new chat, search, conversations by date, and the hardware page at the foot."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QEvent, QModelIndex, QPoint, QSize, Qt, QTimer, Signal
+from PySide6.QtGui import QIcon, QKeyEvent, QPainter, QPaintEvent
+from PySide6.QtWidgets import QAbstractItemView, QHBoxLayout, QLineEdit, QListView, QPushButton, QVBoxLayout, QWidget
+
+from ui.actions import Actions
+from ui.sidebar.conversation_delegate import ConversationDelegate
+from ui.theme import bind_icon, color, metrics, pixmap, theme_changed
+from ui.viewmodels.chat_session import ChatSession
+from ui.viewmodels.conversation_list import ConversationRole
+from ui.widgets import HoverButton, IconButton, rule, text_label
+
+__all__ = ["Sidebar"]
+
+#: Typing pauses for this long before the engine is asked; titles are filtered at once.
+SEARCH_PAUSE_MS = 150
+
+
+class SearchBox(QLineEdit):
+    """A search field with its icon inside. Esc empties it, Down goes to the list."""
+
+    left = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setPlaceholderText(self.tr("Search"))
+        self.setAccessibleName(self.tr("Search conversations"))
+        self.setClearButtonEnabled(True)
+        self._mark = self.addAction(self._icon(), QLineEdit.ActionPosition.LeadingPosition)
+        theme_changed.connect(self._tint)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        if event.key() in (Qt.Key.Key_Down, Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            self.left.emit()
+        elif event.key() == Qt.Key.Key_Escape:
+            self.clear()
+        else:
+            super().keyPressEvent(event)
+
+    def event(self, event: QEvent) -> bool:
+        if isinstance(event, QKeyEvent) and event.type() == QEvent.Type.ShortcutOverride:
+            if event.key() == Qt.Key.Key_Escape and self.text():
+                event.accept()  # Esc empties the field first; only then is it Stop
+                return True
+        return super().event(event)
+
+    def _icon(self) -> QIcon:
+        return QIcon(pixmap("search", "muted", self.devicePixelRatioF()))
+
+    def _tint(self) -> None:
+        self._mark.setIcon(self._icon())
+
+
+class Sidebar(QWidget):
+    """The list of conversations and the ways to other pages.
+
+    Signals:
+        opened(str): a conversation was chosen.
+    """
+
+    opened = Signal(str)
+
+    def __init__(self, chat: ChatSession, actions: Actions, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._chat, self._actions = chat, actions
+        self.new = QPushButton(self.tr("New chat"))
+        self.new.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.new.setIconSize(QSize(metrics.icon, metrics.icon))
+        bind_icon(self.new, "plus", "accent")
+        self.new.setToolTip(actions["chat.new"].shortcut().toString())
+        self.new.clicked.connect(actions["chat.new"].trigger)
+        self.hide_button = IconButton("sidebar", self.tr("Hide conversations"), shortcut="Ctrl+B")
+        self.hide_button.clicked.connect(actions["view.sidebar"].trigger)
+        self.search = SearchBox()
+        self.search.left.connect(self._focus_list)
+        self._pause = QTimer(self)
+        self._pause.setSingleShot(True)
+        self._pause.setInterval(SEARCH_PAUSE_MS)
+        self._pause.timeout.connect(lambda: chat.search(self.search.text()))
+        self.search.textChanged.connect(self._typed)
+
+        self.list = QListView()
+        self.list.setProperty("list", "side")
+        self.list.setModel(chat.list)
+        self.delegate = ConversationDelegate(self.list)
+        self.list.setItemDelegate(self.delegate)
+        self.list.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.list.setVerticalScrollMode(QListView.ScrollMode.ScrollPerPixel)
+        self.list.setResizeMode(QListView.ResizeMode.Adjust)
+        self.list.setMouseTracking(True)
+        self.list.setAccessibleName(self.tr("Conversations"))
+        self.list.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        self.list.customContextMenuRequested.connect(self._menu)
+        self.list.addAction(actions["chat.delete"])
+        self.list.clicked.connect(self._open)
+        self.list.activated.connect(self._open)
+        self.empty = text_label("", "muted", wrap=True)
+        self.empty.setAlignment(Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop)
+        self.hardware = HoverButton(self.tr("Hardware"), icon="hardware")
+        self.hardware.setCheckable(True)
+        self.hardware.setProperty("align", "start")
+        self.hardware.clicked.connect(actions["view.hardware"].trigger)
+        actions["view.hardware"].toggled.connect(self.hardware.setChecked)
+
+        top = QHBoxLayout()
+        top.setSpacing(metrics.xs)
+        top.addWidget(self.new, 1)
+        top.addWidget(self.hide_button)
+        head = QVBoxLayout()
+        head.setContentsMargins(metrics.m, metrics.s, metrics.s, metrics.xs)
+        head.setSpacing(metrics.s)
+        head.addLayout(top)
+        head.addWidget(self.search)
+        foot = QVBoxLayout()
+        foot.setContentsMargins(metrics.s, metrics.xs, metrics.s, metrics.s)
+        foot.addWidget(self.hardware)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 1, 0)  # the hairline at the side is drawn by paintEvent
+        column.setSpacing(0)
+        column.addLayout(head)
+        column.addWidget(self.list, 1)
+        column.addWidget(self.empty, 1)
+        column.addWidget(rule())
+        column.addLayout(foot)
+
+        model = chat.list
+        for changed in (model.modelReset, model.rowsInserted, model.rowsRemoved):
+            changed.connect(self._refresh_empty)
+        chat.opened.connect(self.mark_open)
+        theme_changed.connect(self.update)
+        self._refresh_empty()
+
+    # What the window's commands do here
+
+    def mark_open(self) -> None:
+        """Mark the row of the open conversation."""
+        self.delegate.current = self._chat.open_id
+        index = self._chat.list.index_of(self._chat.open_id)
+        if index.isValid():
+            self.list.setCurrentIndex(index)
+            self.list.scrollTo(index)
+        else:
+            self.list.setCurrentIndex(QModelIndex())
+        self.list.viewport().update()
+
+    def selected(self) -> str:
+        """What a command is meant for: the list's current row when the list has the focus, else the open conversation."""
+        index = self.list.currentIndex()
+        if self.list.hasFocus() and index.isValid():
+            return str(index.data(ConversationRole.ID) or "")
+        return self._chat.open_id
+
+    def rename(self, conversation_id: str) -> bool:
+        """Edit a title in the list; False when the conversation is not listed now."""
+        index = self._chat.list.index_of(conversation_id)
+        if not index.isValid():
+            return False
+        self.list.setCurrentIndex(index)
+        self.list.edit(index)
+        return True
+
+    def focus_search(self) -> None:
+        """Go to the search field, all of it selected."""
+        self.search.setFocus(Qt.FocusReason.ShortcutFocusReason)
+        self.search.selectAll()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        painter = QPainter(self)
+        painter.fillRect(self.rect(), color("window"))
+        at_left = self.layoutDirection() == Qt.LayoutDirection.RightToLeft
+        painter.fillRect(0 if at_left else self.width() - 1, 0, 1, self.height(), color("line"))
+
+    # Inside
+
+    def _typed(self, text: str) -> None:
+        if text.strip():
+            self._pause.start()
+        else:
+            self._pause.stop()
+            self._chat.search("")
+
+    def _focus_list(self) -> None:
+        first = self._chat.list.neighbour("", 1)
+        if first is not None:
+            if not self.list.currentIndex().isValid():
+                self.list.setCurrentIndex(self._chat.list.index_of(first))
+            self.list.setFocus(Qt.FocusReason.TabFocusReason)
+
+    def _open(self, index: QModelIndex) -> None:
+        conversation_id = str(index.data(ConversationRole.ID) or "")
+        if conversation_id:
+            self.opened.emit(conversation_id)
+
+    def _menu(self, place: QPoint) -> None:
+        index = self.list.indexAt(place)
+        conversation_id = str(index.data(ConversationRole.ID) or "") if index.isValid() else ""
+        if not conversation_id:
+            return
+        self.list.setCurrentIndex(index)
+        self.list.setFocus(Qt.FocusReason.PopupFocusReason)
+        menu = self._actions.menu(self, "chat.rename", "chat.delete")
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        menu.popup(self.list.viewport().mapToGlobal(place))
+
+    def _refresh_empty(self) -> None:
+        found = self._chat.list.rowCount() > 0
+        self.list.setVisible(found)
+        self.empty.setVisible(not found)
+        self.empty.setContentsMargins(metrics.l, metrics.xl, metrics.l, 0)
+        if self.search.text().strip():
+            self.empty.setText(self.tr("Nothing found. Try fewer or other words."))
+        else:
+            self.empty.setText(self.tr("Your conversations will be listed here."))
+        self.mark_open()

@@ -249,7 +249,7 @@ def _open_for_reading(path: Path, reason: StorageError) -> Opened:
             continue
         log = path.with_name(path.name + "-wal")
         missing = "immutable" in uri and log.exists() and log.stat().st_size > 0
-        notice = f"{reason.what} {reason.why} You can read them; nothing new is kept."
+        notice = f"{reason.what} {reason.why} You can read them, but nothing new is kept. {reason.remedy}"
         if missing:
             notice += " The last messages may not be shown."
         return Opened(Database(path, connection, read_only=True), None, [notice])

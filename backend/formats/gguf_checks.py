@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 
 from backend.api.errors import UnsupportedModelError
+from backend.formats.gguf_architectures import HYBRID, check_architecture
 from backend.formats.gguf_cursor import damaged
 from backend.formats.gguf_header import GGUFHeader
 from backend.formats.gguf_tables import (
@@ -46,6 +47,7 @@ def check_chat_model(header: GGUFHeader) -> None:
     if header.architecture not in RECURRENT:
         _check_heads(header)
     _check_experts(header)
+    check_architecture(header)
     _check_types(header)
     check_vocabulary(header)
 
@@ -142,9 +144,9 @@ def _check_heads(header: GGUFHeader) -> None:
     heads = _per_layer(header, "attention.head_count", 1 << 16)
     groups = _per_layer(header, "attention.head_count_kv", 1 << 16, default=heads)
     single = not isinstance(header.metadata[f"{architecture}.attention.head_count"], tuple)
-    if single and heads[0] == 0:
-        raise damaged("One of its settings makes no sense.", "attention.head_count is 0")
-    for layer in range(layers):  # a list may have zeros: layers of hybrid models without attention
+    if (single and heads[0] == 0) or (architecture not in HYBRID and 0 in (*heads, *groups)):
+        raise damaged("One of its settings makes no sense.", "attention.head_count or head_count_kv is 0")
+    for layer in range(layers):
         if groups[layer] and heads[layer] % groups[layer]:
             raise damaged(
                 "Its attention heads do not divide evenly.", f"layer {layer}: {heads[layer]} by {groups[layer]}"

@@ -22,10 +22,12 @@ __all__ = [
     "WHOLE_HEAD_ROTATED",
     "TensorType",
     "ValueType",
+    "names",
 ]
 
 
-def _names(text: str) -> frozenset[str]:
+def names(text: str) -> frozenset[str]:
+    """The words of a text."""
     return frozenset(text.split())
 
 
@@ -143,7 +145,7 @@ FILE_TYPES: Final[dict[int, str]] = {
 }
 
 #: architectures whose files hold a model that writes text one token after another
-CHAT_ARCHITECTURES: Final = _names(
+CHAT_ARCHITECTURES: Final = names(
     """
     afmoe apertus arcee arctic arwkv7 baichuan bailingmoe bailingmoe2 bailingmoe3 bitnet bloom chameleon chatglm
     codeshell cogvlm cohere2 cohere2moe command-r dbrx deci deepseek deepseek2 deepseek2-ocr deepseek32 deepseek4
@@ -167,7 +169,7 @@ _AUDIO = "It makes or decodes sound, not text."
 #: architectures that the engine library knows and that cannot hold a chat -> one sentence that says why
 NOT_FOR_CHAT: Final[dict[str, str]] = {
     **dict.fromkeys(
-        _names(
+        names(
             "bert modern-bert nomic-bert nomic-bert-moe neo-bert jina-bert-v2 jina-bert-v3 eurobert gemma-embedding "
             "llama-embed"
         ),
@@ -190,7 +192,7 @@ CHAT_TOKENIZERS: Final = frozenset({"llama", "gpt2", "gemma4", "plamo2", "rwkv"}
 ROPE_SCALING: Final = frozenset({"none", "linear", "yarn", "longrope"})
 
 #: architectures for which the engine asserts, when it builds its first pass, that key length = value length
-SAME_HEAD_SIZES: Final = _names(
+SAME_HEAD_SIZES: Final = names(
     """
     afmoe apertus arcee arctic baichuan bitnet bloom chameleon chatglm codeshell cogvlm command-r dbrx deci
     deepseek dots1 ernie4_5 ernie4_5-moe exaone falcon glm4 glm4moe gpt2 gptneox granite granitemoe grok grovemoe
@@ -202,7 +204,7 @@ SAME_HEAD_SIZES: Final = _names(
 )
 
 #: ... and that the whole head is rotated
-WHOLE_HEAD_ROTATED: Final = _names(
+WHOLE_HEAD_ROTATED: Final = names(
     """
     apertus arcee arctic baichuan chameleon codeshell cogvlm dbrx deci deepseek dots1 ernie4_5 ernie4_5-moe exaone
     falcon granite granitemoe grok grovemoe hunyuan-dense hunyuan-moe hunyuan_vl internlm2 llama llama4 maincoder

@@ -51,6 +51,7 @@ def write_tiny_gguf(
     *,
     seed: int = 0,
     kind: str = "gpt2",
+    architecture: str = "llama",
     split_max_tensors: int = 0,
     changes: dict[str, object] | None = None,
 ) -> Path:
@@ -60,11 +61,12 @@ def write_tiny_gguf(
         path: ends in .gguf; with a split, the parts are named after it.
         seed: of the weights.
         kind: "gpt2" (byte-level BPE) or "llama" (SentencePiece).
+        architecture: what the file says it is; the tensors are Llama's all the same.
         split_max_tensors: more than 0 splits the model into parts of as many tensors.
         changes: metadata to set to another value (int: 32-bit), or to leave out (None).
     """
     tokens, types, merges = vocabulary(kind)
-    writer = _Writer(path, "llama", split_max_tensors=split_max_tensors)
+    writer = _Writer(path, architecture, split_max_tensors=split_max_tensors)
     writer.changes = dict(changes or {})
     writer.add_type("model")
     writer.add_name("Tiny")

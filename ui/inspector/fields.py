@@ -87,7 +87,7 @@ class Fold(QWidget):
         super().__init__(parent)
         self._build: Callable[[], QWidget] | None = build
         self.button = HoverButton(title, icon="chevron-right")
-        self.button.setProperty("align", "start")
+        self.button.setProperty("align", "flush")
         self.button.setCheckable(True)
         self.button.toggled.connect(self._toggle)
         self.body: QWidget | None = None

@@ -43,7 +43,7 @@ class SamplingPanel(QWidget):
         self.slider.valueChanged.connect(self._slid)
         self._word = text_label("", "secondary")
         self.reset = HoverButton(self.tr("Model's defaults"), icon="undo")
-        self.reset.setProperty("align", "start")
+        self.reset.setProperty("align", "flush")
         self.reset.clicked.connect(self._reset)
         ends = QHBoxLayout()
         ends.addWidget(text_label(self.tr("Exact"), "secondary"))

@@ -114,7 +114,7 @@ class ModelMenu(Popover):
             button.clicked.connect(action.trigger)
             column.addWidget(button)
             self.buttons.append(button)
-        models.modelReset.connect(self._resize)
+        models.modelReset.connect(self._models_reset)
 
     def open_under(self, anchor: QWidget) -> None:
         """Show it, the loaded model chosen and the list in focus."""
@@ -137,9 +137,13 @@ class ModelMenu(Popover):
         self.empty.setVisible(not found)
         rows = sum(self.list.sizeHintForRow(row) for row in range(self._models.rowCount()))
         self.list.setFixedHeight(min(rows + 2, metrics.px(_TALLEST)))
-        self.setFixedWidth(min(metrics.px(_WIDTH), self.parentWidget().width() - 2 * metrics.s))
+        self.setFixedWidth(min(metrics.px(_WIDTH), self._host.width() - 2 * metrics.s))
         if self.isVisible():
             self.place()
+
+    def _models_reset(self) -> None:
+        self._resize()
+        self._select_loaded()
 
     def _select_loaded(self) -> None:
         for row in range(self._models.rowCount()):

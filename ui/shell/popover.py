@@ -28,6 +28,7 @@ class Popover(QFrame):
         super().__init__(window)
         self.setProperty("card", "surface")
         self.setAutoFillBackground(True)
+        self._host = window
         self._anchor: QWidget | None = None
         self._before: QWidget | None = None
         self.hide()
@@ -57,7 +58,7 @@ class Popover(QFrame):
 
     def place(self) -> None:
         """Take the place under the anchor at the present size."""
-        window, anchor = self.parentWidget(), self._anchor
+        window, anchor = self._host, self._anchor
         if anchor is None:
             return
         self.adjustSize()
@@ -81,6 +82,6 @@ class Popover(QFrame):
             if not inside and watched.window() is self.window():
                 self.close_popover()
                 return on_anchor  # the press that closes it must not open it again
-        elif kind == QEvent.Type.Resize and watched is self.parentWidget():
+        elif kind == QEvent.Type.Resize and watched is self._host:
             self.close_popover()
         return False

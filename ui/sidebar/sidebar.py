@@ -41,10 +41,10 @@ class SearchBox(QLineEdit):
             super().keyPressEvent(event)
 
     def event(self, event: QEvent) -> bool:
-        if isinstance(event, QKeyEvent) and event.type() == QEvent.Type.ShortcutOverride:
-            if event.key() == Qt.Key.Key_Escape and self.text():
-                event.accept()  # Esc empties the field first; only then is it Stop
-                return True
+        override = event.type() == QEvent.Type.ShortcutOverride
+        if override and isinstance(event, QKeyEvent) and event.key() == Qt.Key.Key_Escape and self.text():
+            event.accept()  # Esc empties the field first; only then is it Stop
+            return True
         return super().event(event)
 
     def _icon(self) -> QIcon:
@@ -148,7 +148,7 @@ class Sidebar(QWidget):
         self.list.viewport().update()
 
     def selected(self) -> str:
-        """What a command is meant for: the list's current row when the list has the focus, else the open conversation."""
+        """What a command is meant for: the list's row when the list has the focus, else the open conversation."""
         index = self.list.currentIndex()
         if self.list.hasFocus() and index.isValid():
             return str(index.data(ConversationRole.ID) or "")

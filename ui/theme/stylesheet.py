@@ -4,7 +4,7 @@ Widgets say what they are through dynamic properties, and this file says how tha
 
 - QPushButton[kind="primary"]: the one main action of a screen; [kind="quiet"]: words only until hovered;
   [kind="link"]: an inline action. Without a kind: a bordered button.
-  [align="start"]: words at the beginning of the button instead of its middle.
+  [align="start"]: words at the beginning of the button instead of its middle; [align="flush"]: in line with text above.
 - QToolButton: an icon button, flat until hovered.
 - QLabel[tone=...]: "muted", "secondary" (small and muted), "title" (20 px), "heading" (600), "ok", "warn", "danger".
 - QFrame[card="surface" | "raised" | "user"]: a card with the radius 8; [rule="h" | "v"]: a hairline.
@@ -90,6 +90,7 @@ QToolButton[kind="primary"]:focus {{ border-color: {p.text}; }}
 QToolButton[kind="primary"]:disabled {{ background: {p.raised}; border-color: {p.raised}; }}
 QPushButton[align="start"] {{ text-align: left; padding-left: {m.s}px; }}
 QPushButton[align="start"]:focus {{ padding-left: {m.s - give}px; }}
+QPushButton[align="flush"], QPushButton[align="flush"]:focus {{ text-align: left; padding-left: 0; }}
 QCheckBox, QRadioButton {{ spacing: {m.s}px; background: transparent; border: {ring}px solid transparent;
   border-radius: {m.radius_control}px; }}
 QCheckBox:focus, QRadioButton:focus {{ border-color: {p.accent}; }}

@@ -1,0 +1,174 @@
+"""What every command of the window does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QApplication, QFileDialog
+
+from ui.theme import Mode, apply_theme, metrics
+from ui.widgets import show_toast
+
+if TYPE_CHECKING:
+    from ui.main_window import MainWindow
+
+__all__ = ["Commands"]
+
+_ZOOM_STEPS = (0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 1.75, 2.0)
+
+
+class Commands:
+    """The functions behind `ui.actions.command_table`, for one window."""
+
+    def __init__(self, window: MainWindow) -> None:
+        self._window = window
+
+    # Conversations
+
+    def new_chat(self) -> None:
+        """Show an empty chat."""
+        window = self._window
+        window.inspector.flush()
+        window.chat.new_chat()
+        window.show_chat()
+
+    def rename_conversation(self) -> None:
+        """Edit the title, in the list if it is shown there, else over the chat."""
+        window = self._window
+        if not (window.panes.shown("left") and window.sidebar.rename(window.sidebar.selected())):
+            window.top_bar.title.edit()
+
+    def delete_conversation(self) -> None:
+        """Put the conversation into the trash."""
+        self._window.chat.delete(self._window.sidebar.selected())
+
+    def next_conversation(self) -> None:
+        """Show the next one in the list."""
+        self._step(1)
+
+    def previous_conversation(self) -> None:
+        """Show the one before in the list."""
+        self._step(-1)
+
+    def _step(self, step: int) -> None:
+        chat = self._window.chat
+        conversation_id = chat.list.neighbour(chat.open_id, step)
+        if conversation_id is not None:
+            self._window.open_conversation(conversation_id)
+
+    # Answers
+
+    def stop(self) -> None:
+        """Close the drawer, or stop the answer."""
+        if not self._window.panes.close_drawer():
+            self._window.chat.stop()
+
+    def regenerate(self) -> None:
+        """Another answer to the last question."""
+        self._window.chat.regenerate()
+
+    def continue_answer(self) -> None:
+        """Go on with the last answer."""
+        self._window.chat.continue_answer()
+
+    def copy_last_answer(self) -> None:
+        """Copy the last answer as Markdown."""
+        answer = self._window.chat.message("", "assistant")
+        if answer is not None:
+            QGuiApplication.clipboard().setText(answer.content)
+            show_toast(self._window.pages, self._window.tr("The answer was copied."), timeout_ms=2000)
+
+    def edit_last_message(self) -> None:
+        """Change the last question."""
+        message = self._window.chat.message("", "user")
+        if message is not None:
+            self._window.show_chat()
+            self._window.chat_screen.edit_message(message.id)
+
+    # Models
+
+    def choose_model(self) -> None:
+        """Open the menu of models, or close it."""
+        self._window.toggle_model_menu()
+
+    def open_model_file(self) -> None:
+        """Ask for a file and load it."""
+        window = self._window
+        dialog = QFileDialog(window, window.tr("Open a GGUF file"))
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
+        dialog.setNameFilters([window.tr("Models (*.gguf)"), window.tr("All files (*)")])
+        dialog.fileSelected.connect(window.models.load_path)
+        dialog.open()
+
+    def unload_model(self) -> None:
+        """Free the model's memory."""
+        self._window.models.unload()
+
+    # What is shown, and how
+
+    def toggle_sidebar(self) -> None:
+        """Show or hide the conversations."""
+        self._window.toggle_bar("left")
+
+    def toggle_inspector(self) -> None:
+        """Show or hide the inspector."""
+        self._window.toggle_bar("right")
+
+    def toggle_hardware(self) -> None:
+        """Show the hardware page, or the chat again."""
+        self._window.toggle_hardware()
+
+    def zoom_in(self) -> None:
+        """Larger text."""
+        self._zoom(next((step for step in _ZOOM_STEPS if step > metrics.zoom + 0.01), _ZOOM_STEPS[-1]))
+
+    def zoom_out(self) -> None:
+        """Smaller text."""
+        self._zoom(next((step for step in reversed(_ZOOM_STEPS) if step < metrics.zoom - 0.01), _ZOOM_STEPS[0]))
+
+    def zoom_reset(self) -> None:
+        """Text of the normal size."""
+        self._zoom(1.0)
+
+    def _zoom(self, zoom: float) -> None:
+        self._apply_theme(zoom=zoom)
+        self._window.keep(zoom=zoom)
+
+    def theme_system(self) -> None:
+        """Light or dark as the system is."""
+        self._set_theme("system")
+
+    def theme_light(self) -> None:
+        """Always light."""
+        self._set_theme("light")
+
+    def theme_dark(self) -> None:
+        """Always dark."""
+        self._set_theme("dark")
+
+    def _set_theme(self, theme: Mode) -> None:
+        self._window.keep(theme=theme)
+        self._window.commands[f"theme.{theme}"].setChecked(True)
+        self._apply_theme()
+
+    def _apply_theme(self, zoom: float | None = None) -> None:
+        app = QApplication.instance()
+        if isinstance(app, QApplication):
+            apply_theme(app, self._window.theme(), zoom=zoom)
+
+    def focus_search(self) -> None:
+        """Go to the search field, showing its bar."""
+        if not self._window.panes.shown("left"):
+            self._window.toggle_bar("left")
+        self._window.sidebar.focus_search()
+
+    def focus_composer(self) -> None:
+        """Go to where a message is typed."""
+        self._window.show_chat()
+
+    def quit(self) -> None:
+        """Close the window; an answer that is being written is kept as it is."""
+        self._window.close()

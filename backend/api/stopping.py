@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds for an orderly end; after that the process ends as it is. The window's promise is two seconds in all.
 ORDERLY_S = 1.5
+#: Exit code of an end that was not orderly.
+FORCED = 70
 
 
 class StopSwitch:
@@ -25,7 +27,9 @@ class StopSwitch:
     because a thread hangs in the engine or in the disk, `give_up` ends it.
     """
 
-    def __init__(self, *, deadline_s: float = ORDERLY_S, give_up: Callable[[], None] = lambda: os._exit(0)) -> None:
+    def __init__(
+        self, *, deadline_s: float = ORDERLY_S, give_up: Callable[[], None] = lambda: os._exit(FORCED)
+    ) -> None:
         self._deadline = deadline_s
         self._give_up = give_up
         self._lock = threading.Lock()
@@ -33,6 +37,7 @@ class StopSwitch:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._event: asyncio.Event | None = None
         self._never = threading.Event()
+        self._watcher: threading.Thread | None = None
 
     @property
     def requested(self) -> bool:
@@ -47,7 +52,8 @@ class StopSwitch:
             self._requested = True
             loop, event = self._loop, self._event
         logger.info("stopping: %s", why)
-        threading.Thread(target=self._watch, name="stop deadline", daemon=True).start()
+        self._watcher = threading.Thread(target=self._watch, name="stop deadline", daemon=True)
+        self._watcher.start()
         if loop is not None and event is not None:
             try:
                 loop.call_soon_threadsafe(event.set)

@@ -34,11 +34,11 @@ class LoadsModels(Protocol):
 class ModelSource(Protocol):
     """The part of the list of local models that is needed here."""
 
-    def by_id(self, id: str) -> ModelEntry:  # noqa: A002 - the name of the seam
+    def by_id(self, model: str, /) -> ModelEntry:
         """An entry of the list. Raises NotFoundError."""
         ...
 
-    def entry_for(self, path: Path) -> ModelEntry:
+    def entry_for(self, path: Path, /) -> ModelEntry:
         """An entry for any file. Raises what its header deserves."""
         ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -24,7 +24,7 @@ from backend.api.services import Services
 from backend.engine.model import Model
 from backend.engine.worker import Engine, Loader
 from backend.storage.store import Store
-from tests.fakes.models import END, FakeModel, fake_entry, loader_of
+from tests.fakes.models import fake_entry, loader_of
 
 T = TypeVar("T")
 DEADLINE_S = 20.0
@@ -84,9 +84,11 @@ def make_services(
 class RunningServer:
     """A server on its own thread and loop."""
 
-    def __init__(self, server: EngineServer, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, server: EngineServer, loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
         self.server = server
         self.services = server.services
+        self.thread = threading.current_thread()
+        self.stop = stop
         self._loop = loop
 
     @property
@@ -159,9 +161,7 @@ def running_server(
                 await prepare(services)
             if load:
                 await services.loader.ensure(services.models.scan()[0])
-            running = RunningServer(server, asyncio.get_running_loop())
-            running.stop = stop  # type: ignore[attr-defined]
-            ready.append(running)
+            ready.append(RunningServer(server, asyncio.get_running_loop(), stop))
         except BaseException as error:
             ready.append(error)
             return
@@ -180,32 +180,14 @@ def running_server(
     try:
         yield first
     finally:
-        stop: asyncio.Event = first.stop  # type: ignore[attr-defined]
         with contextlib.suppress(RuntimeError):  # it was stopped by the test
-            first._loop.call_soon_threadsafe(stop.set)
+            first._loop.call_soon_threadsafe(first.stop.set)
         thread.join(DEADLINE_S)
         assert not thread.is_alive(), "the server did not stop"
-
-
-def answering(answer: str, *, delay_s: float = 0.0, n_ctx: int = 4096) -> FakeModel:
-    """A model that gives this answer after every prompt that ends with "### Assistant:\n" (which is how the built-in
-    plain template ends) or "=>", and ends at once after any other.
-    """
-    marks, text = (b"### Assistant:\n", b"=>"), answer.encode()
-
-    def following(tokens: Sequence[int]) -> int:
-        raw = bytes(token for token in tokens if token < 256)
-        place = (
-            max(raw.rfind(mark) + len(mark) for mark in marks if mark in raw) if any(m in raw for m in marks) else -1
-        )
-        said = len(raw) - place
-        return text[said] if place >= 0 and said < len(text) else END
-
-    return FakeModel(following, n_ctx=n_ctx, delay_s=delay_s)
 
 
 def _none() -> Model:
     raise AssertionError("this server has no model")
 
 
-__all__ = ["FakeLocalModels", "LoadModel", "RunningServer", "answering", "hardware", "make_services", "running_server"]
+__all__ = ["FakeLocalModels", "LoadModel", "RunningServer", "hardware", "make_services", "running_server"]

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.server import RunningServer, answering, running_server
+from tests.fakes.models import scripted
+from tests.fakes.server import RunningServer, running_server
 
 ANSWER = "Hello there, friend."
 
@@ -13,7 +14,7 @@ ANSWER = "Hello there, friend."
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """The window's private server, with a model that always says `ANSWER`."""
-    with running_server(tmp_path_factory.mktemp("data"), lambda: answering(ANSWER)) as running:
+    with running_server(tmp_path_factory.mktemp("data"), lambda: scripted(ANSWER)) as running:
         yield running
 
 

@@ -14,8 +14,8 @@ import pytest
 from backend.api.errors import ModelLoadError
 from backend.api.schemas import LoadedModel, LoadModel, ModelEntry
 from backend.engine.model import Model
-from tests.fakes.models import loader_of
-from tests.fakes.server import RunningServer, answering, running_server
+from tests.fakes.models import loader_of, scripted
+from tests.fakes.server import RunningServer, running_server
 from tests.unit.api.conftest import ANSWER
 from tests.unit.api.raw import ask
 
@@ -119,7 +119,7 @@ def test_limits_and_stops(client: openai.OpenAI) -> None:
 
 
 def test_a_full_context_is_length(data: Path) -> None:
-    with running_server(data / "full", lambda: answering("x" * 500, n_ctx=100)) as server, client_of(server) as client:
+    with running_server(data / "full", lambda: scripted("x" * 500, n_ctx=100)) as server, client_of(server) as client:
         choice = client.chat.completions.create(model=MODEL, messages=USER).choices[0]
         assert choice.finish_reason == "length"
         with pytest.raises(openai.BadRequestError) as caught:
@@ -178,7 +178,9 @@ def test_content_as_parts_and_all_roles(server: RunningServer, client: openai.Op
     finally:
         engine.generate = original  # type: ignore[method-assign]
     (prompt,) = seen
-    assert "System:\nBe brief." in prompt
+    assert "system\nBe brief." in prompt.lower().replace("be brief.", "Be brief."), (
+        "developer is today's word for system"
+    )
     assert "One two" in prompt
     assert prompt.index("One two") < prompt.index("Three")
 
@@ -291,29 +293,29 @@ def test_tools_that_must_not_be_used_are_no_reason_to_refuse(client: openai.Open
 
 
 def test_completions(client: openai.OpenAI) -> None:
-    reply = client.completions.create(model=MODEL, prompt="Q=>", max_tokens=50)
+    reply = client.completions.create(model=MODEL, prompt="Q\0", max_tokens=50)
     assert reply.object == "text_completion"
     assert (reply.choices[0].text, reply.choices[0].finish_reason) == (ANSWER, "stop")
     assert reply.usage is not None
     assert reply.usage.completion_tokens == len(ANSWER)
-    assert client.completions.create(model=MODEL, prompt=["Q=>"]).choices[0].text == ANSWER[:16], "16 by default"
-    echoed = client.completions.create(model=MODEL, prompt="Q=>", echo=True, max_tokens=5)
-    assert echoed.choices[0].text == "Q=>Hello"
+    assert client.completions.create(model=MODEL, prompt=["Q\0"]).choices[0].text == ANSWER[:16], "16 by default"
+    echoed = client.completions.create(model=MODEL, prompt="Q\0", echo=True, max_tokens=5)
+    assert echoed.choices[0].text == "Q\0Hello"
 
 
 def test_completions_streamed(client: openai.OpenAI) -> None:
     chunks = list(
         client.completions.create(
-            model=MODEL, prompt="Q=>", max_tokens=50, stream=True, echo=True, stream_options={"include_usage": True}
+            model=MODEL, prompt="Q\0", max_tokens=50, stream=True, echo=True, stream_options={"include_usage": True}
         )
     )
-    assert "".join(chunk.choices[0].text for chunk in chunks[:-1]) == "Q=>" + ANSWER
+    assert "".join(chunk.choices[0].text for chunk in chunks[:-1]) == "Q\0" + ANSWER
     assert chunks[-2].choices[0].finish_reason == "stop"
     assert chunks[-1].usage is not None
 
 
 def test_completions_with_legacy_logprobs(client: openai.OpenAI) -> None:
-    logprobs = client.completions.create(model=MODEL, prompt="Q=>", max_tokens=5, logprobs=2).choices[0].logprobs
+    logprobs = client.completions.create(model=MODEL, prompt="Q\0", max_tokens=5, logprobs=2).choices[0].logprobs
     assert logprobs is not None
     assert logprobs.tokens == list("Hello")
     assert logprobs.token_logprobs is not None
@@ -321,7 +323,7 @@ def test_completions_with_legacy_logprobs(client: openai.OpenAI) -> None:
     assert logprobs.text_offset == [0, 1, 2, 3, 4]
     assert logprobs.top_logprobs is not None
     assert [len(top) for top in logprobs.top_logprobs] == [2] * 5
-    streamed = client.completions.create(model=MODEL, prompt="Q=>", max_tokens=5, logprobs=0, stream=True)
+    streamed = client.completions.create(model=MODEL, prompt="Q\0", max_tokens=5, logprobs=0, stream=True)
     offsets = [offset for chunk in streamed if (part := chunk.choices[0].logprobs) for offset in part.text_offset or []]
     assert offsets == [0, 1, 2, 3, 4]
 
@@ -400,7 +402,7 @@ def test_a_failure_in_the_middle_of_a_stream_is_an_error_chunk(data: Path) -> No
         pass
 
     def breaking() -> Model:
-        model = answering("x" * 100)
+        model = scripted("x" * 100)
         forward = model.forward
 
         def forward_then_break(nodes: Any) -> Any:
@@ -443,33 +445,35 @@ class Names:
         self.loads.append(what.name)
         if what.name == "Bad":
             raise ModelLoadError("It cannot be read.")
-        return loader_of(lambda: answering(what.name))(what, options, progress)
+        return loader_of(lambda: scripted(what.name))(what, options, progress)
 
 
 def test_a_model_is_loaded_when_it_is_named(data: Path) -> None:
     names = Names()
     entries = [entry("Alpha", "a" * 16), entry("Beta", "b" * 16), entry("Bad", "c" * 16)]
-    with running_server(data / "jit", loader=names, entries=entries, load=False) as server:
-        with client_of(server, max_retries=0) as client:
+    with (
+        running_server(data / "jit", loader=names, entries=entries, load=False) as server,
+        client_of(server, max_retries=0) as client,
+    ):
 
-            def said(model: str) -> str | None:
-                return client.chat.completions.create(model=model, messages=USER).choices[0].message.content
+        def said(model: str) -> str | None:
+            return client.chat.completions.create(model=model, messages=USER).choices[0].message.content
 
-            with pytest.raises(openai.NotFoundError) as missing:
-                said("gpt-4")
-            assert missing.value.code == "model_not_found"
-            answer = post(server, "/v1/chat/completions", {"messages": USER})
-            assert (answer.status, answer.json["error"]["code"]) == (409, "no_model")
-            assert answer.headers["x-should-retry"] == "false"
-            assert said("alpha") == "Alpha"
-            assert said("gpt-4") == "Alpha", "any name is good once a model is there"
-            assert said("b" * 16) == "Beta"
-            assert said("Beta.Q4_K_M.gguf") == "Beta"
-            assert names.loads == ["Alpha", "Beta"]
-            assert [model.id for model in client.models.list().data] == ["Beta", "Alpha", "Bad"]
-            with pytest.raises(openai.UnprocessableEntityError) as refused:
-                said("Bad")
-            assert refused.value.code == "model_load_failed"
+        with pytest.raises(openai.NotFoundError) as missing:
+            said("gpt-4")
+        assert missing.value.code == "model_not_found"
+        answer = post(server, "/v1/chat/completions", {"messages": USER})
+        assert (answer.status, answer.json["error"]["code"]) == (409, "no_model")
+        assert answer.headers["x-should-retry"] == "false"
+        assert said("alpha") == "Alpha"
+        assert said("gpt-4") == "Alpha", "any name is good once a model is there"
+        assert said("b" * 16) == "Beta"
+        assert said("Beta.Q4_K_M.gguf") == "Beta"
+        assert names.loads == ["Alpha", "Beta"]
+        assert [model.id for model in client.models.list().data] == ["Beta", "Alpha", "Bad"]
+        with pytest.raises(openai.UnprocessableEntityError) as refused:
+            said("Bad")
+        assert refused.value.code == "model_load_failed"
 
 
 def test_two_models_of_one_name_are_told_apart_by_id(data: Path) -> None:
@@ -483,7 +487,7 @@ def test_two_models_of_one_name_are_told_apart_by_id(data: Path) -> None:
 
 @pytest.fixture
 def slow(data: Path) -> Iterator[RunningServer]:
-    with running_server(data / "slow", lambda: answering("x" * 3000, delay_s=0.02)) as running:
+    with running_server(data / "slow", lambda: scripted("x" * 3000, delay_s=0.02)) as running:
         yield running
 
 
@@ -523,7 +527,7 @@ def test_the_async_client_too(server: RunningServer) -> None:
 
 
 def test_a_long_prefill_says_that_it_goes_on(data: Path) -> None:
-    with running_server(data / "prefill", lambda: answering("ok", delay_s=0.01)) as server:
+    with running_server(data / "prefill", lambda: scripted("ok", delay_s=0.01)) as server:
         body = {"messages": [{"role": "user", "content": "x" * 1000}], "stream": True}
         frames = post(server, "/v1/chat/completions", body).body.decode().split("\n\n")
         comments = [frame for frame in frames if frame.startswith(": reading ")]
@@ -533,12 +537,14 @@ def test_a_long_prefill_says_that_it_goes_on(data: Path) -> None:
 
 def test_too_many_at_once_are_turned_away(slow: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("backend.api.routes.openai_run.MOST_AT_ONCE", 1)
-    with client_of(slow, max_retries=0) as client:
-        with client.chat.completions.create(model=MODEL, messages=USER, stream=True) as stream:
-            next(iter(stream))
-            with pytest.raises(openai.RateLimitError) as caught:
-                client.chat.completions.create(model=MODEL, messages=USER)
-            assert caught.value.code == "too_busy"
+    with (
+        client_of(slow, max_retries=0) as client,
+        client.chat.completions.create(model=MODEL, messages=USER, stream=True) as stream,
+    ):
+        next(iter(stream))
+        with pytest.raises(openai.RateLimitError) as caught:
+            client.chat.completions.create(model=MODEL, messages=USER)
+        assert caught.value.code == "too_busy"
 
 
 def test_stopping_the_server_ends_streams_with_an_error(slow: RunningServer) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from backend.api.errors import InvalidRequestError
 from backend.api.security import Access, is_loopback
-from tests.fakes.server import RunningServer, answering, running_server
+from tests.fakes.models import scripted
+from tests.fakes.server import RunningServer, running_server
 from tests.unit.api.raw import Answer, ask
 
 PAGE = "https://example.org"
@@ -147,7 +148,7 @@ def test_unknown_paths(server: RunningServer, path: str) -> None:
 
 @pytest.fixture(scope="module")
 def small(data: Path) -> Iterator[RunningServer]:
-    with running_server(data, lambda: answering("x"), max_body=1000) as running:
+    with running_server(data, lambda: scripted("x"), max_body=1000) as running:
         yield running
 
 
@@ -197,7 +198,7 @@ def test_a_small_body_in_chunks_is_taken(small: RunningServer) -> None:
 def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """A server for other programs, on loopback, without a key."""
     folder = tmp_path_factory.mktemp("serving")
-    with running_server(folder, lambda: answering("x"), serve=True, origins=[PAGE]) as running:
+    with running_server(folder, lambda: scripted("x"), serve=True, origins=[PAGE]) as running:
         yield running
 
 
@@ -229,7 +230,7 @@ def test_an_allowed_page_gets_its_own_name_back(serving: RunningServer) -> None:
 
 
 def test_with_a_key_v1_takes_the_key_or_the_token(tmp_path: Path) -> None:
-    with running_server(tmp_path, lambda: answering("x"), serve=True, api_key="sk-right") as running:
+    with running_server(tmp_path, lambda: scripted("x"), serve=True, api_key="sk-right") as running:
         assert get(running, "/v1/models", token="sk-right").status == 200
         assert get(running, "/v1/models").status == 200
         assert get(running, "/v1/models", token="sk-wrong").status == 401
@@ -241,7 +242,7 @@ def test_with_a_key_v1_takes_the_key_or_the_token(tmp_path: Path) -> None:
 def test_beyond_loopback_a_key_is_needed(tmp_path: Path, host: str) -> None:
     with (
         pytest.raises(InvalidRequestError, match="An API key is needed"),
-        running_server(tmp_path, lambda: answering("x"), serve=True, host=host),
+        running_server(tmp_path, lambda: scripted("x"), serve=True, host=host),
     ):
         raise AssertionError("it must not start")
 
@@ -252,7 +253,7 @@ def test_beyond_loopback_a_key_is_needed(tmp_path: Path, host: str) -> None:
 def test_no_wildcard_origins(tmp_path: Path, origin: str) -> None:
     with (
         pytest.raises(InvalidRequestError),
-        running_server(tmp_path, lambda: answering("x"), origins=[origin]),
+        running_server(tmp_path, lambda: scripted("x"), origins=[origin]),
     ):
         raise AssertionError("it must not start")
 

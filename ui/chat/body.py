@@ -23,7 +23,7 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QApplication, QFrame, QSizePolicy, QTextBrowser, QWidget
 
 from ui.chat.markdown import CodeBlock, MarkdownDocument, Span
-from ui.chat.markdown.styles import CODE_HEADER, KIND, SPACER
+from ui.chat.markdown.styles import CODE_HEADER, KIND, RULE, SPACER
 from ui.theme import color, metrics
 from ui.widgets.buttons import IconButton
 from ui.widgets.dialogs import open_link
@@ -32,6 +32,7 @@ __all__ = ["MessageBody"]
 
 #: One slice of colouring code. Two of them with their painting stay under the 16 ms of a frame.
 _SLICE_S: Final = 0.006
+_PAUSE_MS: Final = 10
 _COPIED_MS: Final = 1200
 
 
@@ -48,14 +49,14 @@ class MessageBody(QTextBrowser):
     height_changed = Signal()
     reveal_requested = Signal(QRectF)
 
-    def __init__(self, parent: QWidget | None = None, *, verbatim: bool = False) -> None:
+    def __init__(self, parent: QWidget | None = None, *, verbatim: bool = False, width: int = 0) -> None:
         super().__init__(parent)
         self._height = 0
         self._caret = False
         self._buttons: list[_CopyButton] = []
         self._colouring = QTimer(self)
         self._colouring.setSingleShot(True)
-        self._colouring.setInterval(0)
+        self._colouring.setInterval(_PAUSE_MS)
         self._colouring.timeout.connect(self._colour_slice)
 
         self.setProperty("bare", True)
@@ -76,6 +77,8 @@ class MessageBody(QTextBrowser):
         self.markdown = MarkdownDocument(self.document(), verbatim=verbatim)
         self.document().documentLayout().documentSizeChanged.connect(self._size_changed)
         self.anchorClicked.connect(self._open)
+        if width > 0:
+            self._set_width(width)
 
     # content
 
@@ -115,13 +118,12 @@ class MessageBody(QTextBrowser):
 
     def finish_colours(self) -> None:
         """Colours all code now, for a screenshot or a print."""
-        while not self.markdown.highlight(1.0):
+        while not self.markdown.highlight(1.0, wait=True):
             pass
 
     def _after_change(self) -> None:
         self._place_buttons()
-        if not self.markdown.highlight(_SLICE_S):
-            self._colouring.start()
+        self._colour_slice()
         self.viewport().update()
 
     def _colour_slice(self) -> None:
@@ -132,14 +134,22 @@ class MessageBody(QTextBrowser):
 
     def fit(self, width: int) -> int:
         """Takes a width in pixels and returns the height that the text then needs."""
-        document = self.document()
-        if document.textWidth() != width:
-            document.setTextWidth(width)
+        self._set_width(width)
         self._height = self._needed()
-        if self.width() != width or self.height() != self._height:
+        if self.height() != self._height:
             self.resize(width, self._height)
+            self.viewport().resize(width, self._height)
         self._place_buttons()
         return self._height
+
+    def _set_width(self, width: int) -> None:
+        if self.width() != width or self.viewport().width() != width:
+            self.resize(width, self.height())
+            # A widget that is not shown yet gets no resize event, and would lay its text out at the width that a
+            # new widget has, only to do it again when it is shown.
+            self.viewport().resize(width, self.height())
+        if self.document().textWidth() != width:
+            self.document().setTextWidth(width)
 
     def sizeHint(self) -> QSize:
         return QSize(self.width(), self._height)
@@ -375,6 +385,8 @@ def _selected_text(document: QTextDocument, cursor: QTextCursor, markdown: Markd
             units = block.text().encode("utf-16-le")
             first = max(0, start - block.position())
             piece = units[first * 2 : (end - block.position()) * 2].decode("utf-16-le", "replace")
+            if kind == RULE:
+                piece = "---"
             if first == 0 and block.position() in marks:
                 piece = f"{_plain_mark(marks[block.position()])} {piece}"
             lines.append(piece.replace("\u2028", "\n").replace("\xa0", " "))

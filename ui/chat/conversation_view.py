@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from PySide6.QtCore import QEvent, QObject, QRectF, QSize, Qt, QTimer, Signal
-from PySide6.QtGui import QKeyEvent, QResizeEvent
+from PySide6.QtGui import QKeyEvent, QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QApplication, QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from backend.api.schemas import Message
 from ui.chat import words
 from ui.chat.empty import EmptyState
 from ui.chat.message_item import MessageItem
-from ui.theme import metrics, theme_changed
+from ui.theme import color, metrics, theme_changed
 from ui.widgets.buttons import HoverButton
 
 __all__ = ["ConversationView"]
@@ -74,10 +74,11 @@ class ConversationView(QWidget):
         self._models: dict[str, str] = {}
         self._follow = True
         self._moving = False
-        self._flush_cost = 0.0
+        self._flush_cost = 0.0  # of the last painting, seconds
+        self._flushed_at = 0.0
 
         self._scroll = _Scroll(self)
-        self._canvas = QWidget()
+        self._canvas = _Canvas()
         self._scroll.setWidget(self._canvas)
         self._empty = EmptyState(self)
         self._empty.prompt_chosen.connect(self.prompt_chosen)
@@ -307,8 +308,9 @@ class ConversationView(QWidget):
 
     def _schedule_flush(self) -> None:
         if not self._flush_timer.isActive():
-            wait = max(_FLUSH_MS, min(_FLUSH_MAX_MS, round(self._flush_cost * 1000 / _SHARE)))
-            self._flush_timer.start(wait)
+            interval = max(_FLUSH_MS, min(_FLUSH_MAX_MS, round(self._flush_cost * 1000 / _SHARE)))
+            since = round((time.perf_counter() - self._flushed_at) * 1000)
+            self._flush_timer.start(max(0, interval - since))
 
     def flush(self) -> None:
         """Paints what has arrived since the last time; called by a timer."""
@@ -316,7 +318,8 @@ class ConversationView(QWidget):
         for entry in self._entries:
             if entry.pending or entry.figures:
                 self._flush_entry(entry, started)
-        self._flush_cost = time.perf_counter() - started
+        self._flushed_at = time.perf_counter()
+        self._flush_cost = self._flushed_at - started
 
     @staticmethod
     def _flush_entry(entry: _Entry, now: float) -> None:
@@ -345,7 +348,7 @@ class ConversationView(QWidget):
 
     def _place_all(self, start: int = 0) -> None:
         """Recomputes where each message from `start` on lies."""
-        gap = metrics.xl
+        gap = metrics.m  # the line of actions under each message is space, too
         width = self._column_width()
         view = self._scroll.viewport().width()
         left = max(metrics.xl, (view - width) // 2)
@@ -396,13 +399,14 @@ class ConversationView(QWidget):
 
     def _build(self, index: int) -> None:
         entry = self._entries[index]
-        item = MessageItem(self._canvas, entry.message, model_name=self._model_name(entry.message))
+        width = self._column_width()
+        item = MessageItem(self._canvas, entry.message, width=width, model_name=self._model_name(entry.message))
         entry.item = item
         message_id = entry.message.id
         item.set_versions(*entry.versions)
         item.set_last(index == len(self._entries) - 1)
         item.set_cut(entry.cut)
-        entry.height = item.arrange(self._column_width())
+        entry.height = item.arrange(width)
         item.height_changed.connect(lambda: self._item_changed(message_id))
         item.action.connect(lambda name: self._act(message_id, name))
         item.edited.connect(lambda text: self.edit_submitted.emit(message_id, text))
@@ -574,6 +578,18 @@ class ConversationView(QWidget):
         self._scroll.setVisible(not empty)
         if empty:
             self._latest.hide()
+
+
+class _Canvas(QWidget):
+    """Where the messages lie. It fills itself and says so: what is opaque is scrolled by moving pixels, not painted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
+        self.setAttribute(Qt.WidgetAttribute.WA_StaticContents)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        QPainter(self).fillRect(event.rect(), color("window"))
 
 
 class _Scroll(QScrollArea):

@@ -38,7 +38,7 @@ class MessageItem(QWidget):
     branch = Signal(int)
     reveal_requested = Signal(QRectF)
 
-    def __init__(self, parent: QWidget, message: Message, *, model_name: str = "") -> None:
+    def __init__(self, parent: QWidget, message: Message, *, width: int = 0, model_name: str = "") -> None:
         super().__init__(parent)
         self.message = message
         self.is_user = message.role == "user"
@@ -50,7 +50,7 @@ class MessageItem(QWidget):
         speaker = self.tr("You") if self.is_user else self.tr("Nutshell")
         self._name = text_label(speaker, "heading", self)
         self._model = ElidedLabel(words.plain_name(model_name), "secondary", self)
-        self.body = MessageBody(self, verbatim=self.is_user)
+        self.body = MessageBody(self, verbatim=self.is_user, width=width - 2 * metrics.l * self.is_user)
         self.body.setAccessibleName(self.tr("Message from {0}").format(speaker))
         self.row = ActionsRow(self)
         self.body.height_changed.connect(self.height_changed)

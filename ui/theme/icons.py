@@ -82,8 +82,13 @@ def _source(name: str) -> str:
     return (_FOLDER / f"{name}.svg").read_text(encoding="utf-8")
 
 
+def source(name: str, colour: str) -> str:
+    """The SVG text of an icon in a colour."""
+    return _source(name).replace("currentColor", colour)
+
+
 def _render(name: str, colour: str, side: int, ratio: float, opacity: float) -> QPixmap:
-    renderer = QSvgRenderer(QByteArray(_source(name).replace("currentColor", colour).encode()))
+    renderer = QSvgRenderer(QByteArray(source(name, colour).encode()))
     image = QPixmap(round(side * ratio), round(side * ratio))
     image.setDevicePixelRatio(ratio)
     image.fill(Qt.GlobalColor.transparent)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
-from PySide6.QtCore import QObject, Qt, Signal, SignalInstance
+from PySide6.QtCore import QObject, Qt, QTemporaryDir, Signal, SignalInstance
 from PySide6.QtGui import QColor, QPalette
 from PySide6.QtWidgets import QApplication
 
@@ -26,6 +27,7 @@ class _Theme(QObject):
         self.palette = LIGHT
         self.mode: Mode = "system"
         self.follows: QApplication | None = None
+        self.marks: QTemporaryDir | None = None
 
 
 _theme = _Theme()
@@ -90,9 +92,26 @@ def _put_in_force(app: QApplication) -> None:
         app.setStyle("Fusion")
     app.setFont(metrics.font("control"))
     app.setPalette(_qpalette(_theme.palette))
-    app.setStyleSheet(build_stylesheet(_theme.palette, metrics))
+    app.setStyleSheet(build_stylesheet(_theme.palette, metrics, _marks(_theme.palette)))
     icons.retint(_theme.palette)
     _theme.changed.emit()
+
+
+def _marks(p: Palette) -> dict[str, str]:
+    """Tinted pictures for the stylesheet, which takes them from files only, in a folder that goes with the process."""
+    folder = _theme.marks = _theme.marks or QTemporaryDir()
+    made = {}
+    for mark, name, colour in (
+        ("check", "check", p.on_accent),
+        ("dot", "dot", p.on_accent),
+        ("down", "chevron-down", p.muted),
+        ("up", "chevron-up", p.muted),
+    ):
+        path = Path(folder.filePath(f"{mark}-{p.name}.svg"))
+        if not path.exists():
+            path.write_text(icons.source(name, colour), encoding="utf-8")
+        made[mark] = path.as_posix()
+    return made
 
 
 def _qpalette(p: Palette) -> QPalette:

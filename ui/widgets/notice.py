@@ -60,8 +60,11 @@ class NoticeBar(QFrame):
 
         row = QHBoxLayout()
         row.setSpacing(metrics.s)
+        # The icon's middle on the middle of a button beside it, and of the first line of text.
+        self._mark.setContentsMargins(0, metrics.px(5), 0, 0)
+        self._text.setMinimumHeight(metrics.px(28))
         row.addWidget(self._mark, 0, Qt.AlignmentFlag.AlignTop)
-        row.addWidget(self._text, 1, Qt.AlignmentFlag.AlignVCenter)
+        row.addWidget(self._text, 1)
         row.addWidget(self._fold, 0, Qt.AlignmentFlag.AlignTop)
         row.addWidget(self._action, 0, Qt.AlignmentFlag.AlignTop)
         row.addWidget(self._close, 0, Qt.AlignmentFlag.AlignTop)

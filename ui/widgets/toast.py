@@ -37,7 +37,8 @@ class Toast(QFrame):
         self.setProperty("card", "surface")
         self.setAccessibleName(text)
         label = text_label(text, wrap=True)
-        label.setMaximumWidth(metrics.px(_WIDEST))
+        # A wrapping label asks for a square; this asks for one line as long as there is room.
+        label.setFixedWidth(min(label.fontMetrics().horizontalAdvance(text) + 2, self._room(host, action)))
         row = QHBoxLayout(self)
         row.setContentsMargins(metrics.l, metrics.s, metrics.s, metrics.s)
         row.setSpacing(metrics.s)
@@ -90,9 +91,12 @@ class Toast(QFrame):
         self.action_triggered.emit()
         self.dismiss()
 
+    def _room(self, host: QWidget, action: str) -> int:
+        taken = metrics.px(110) + self.fontMetrics().horizontalAdvance(action)
+        return max(metrics.px(120), min(metrics.px(_WIDEST), host.width() - taken))
+
     def _place(self) -> QPoint:
         host = self._host
-        self.setMaximumWidth(max(metrics.px(120), host.width() - 2 * metrics.l))
         self.adjustSize()
         return QPoint((host.width() - self.width()) // 2, host.height() - self.height() - metrics.xl)
 

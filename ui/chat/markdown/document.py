@@ -148,10 +148,13 @@ class MarkdownDocument:
             self._fence = None
         self._queue_highlights()
 
-    def highlight(self, budget_s: float) -> bool:
-        """Goes on colouring code for about `budget_s` seconds; True when there is nothing left to do."""
+    def highlight(self, budget_s: float, *, wait: bool = False) -> bool:
+        """Goes on colouring code for about `budget_s` seconds; True when there is nothing left to do.
+
+        A lexer that is not loaded yet is loaded meanwhile, in a thread, unless `wait` says to stop for it.
+        """
         while self._jobs:
-            if not self._jobs[0].run(budget_s):
+            if not self._jobs[0].run(budget_s, wait=wait):
                 return False
             self._jobs.pop(0)
             budget_s /= 2

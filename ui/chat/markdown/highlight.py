@@ -6,7 +6,9 @@ but the lines that get colour.
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -18,7 +20,7 @@ from ui.theme import Role, current
 if TYPE_CHECKING:
     from ui.chat.markdown.parts import CodeBlock
 
-__all__ = ["HighlightJob", "canonical", "colour_lines", "lexer_for"]
+__all__ = ["HighlightJob", "canonical", "colour_lines", "lexer_for", "lexer_ready"]
 
 _MAX_CODE: Final = 60_000  # characters of one block
 _MAX_LINE: Final = 2_000  # a longer line (minified code, data) can take a lexer's patterns very long
@@ -121,12 +123,37 @@ def canonical(language: str) -> str:
     return _LANGUAGES.get(language.strip().lower().strip("{}."), "")
 
 
-@lru_cache(maxsize=32)
-def lexer_for(name: str) -> Any:
-    """A Pygments lexer by `canonical` name. The first call imports Pygments."""
-    from pygments.lexers import get_lexer_by_name
+_lexers: dict[str, Any] = {}
+_loading: set[str] = set()
 
-    return get_lexer_by_name(name)
+
+def lexer_for(name: str) -> Any:
+    """A Pygments lexer by `canonical` name. The first imports Pygments; each compiles its patterns: 10..90 ms."""
+    lexer = _lexers.get(name)
+    if lexer is None:
+        from pygments.lexers import get_lexer_by_name
+
+        lexer = get_lexer_by_name(name)
+        deque(lexer.get_tokens_unprocessed(""), maxlen=0)
+        _lexers[name] = lexer
+    return lexer
+
+
+def lexer_ready(name: str) -> bool:
+    """Whether `lexer_for` answers at once; if not, the lexer is made in a thread, so that the window does not stall."""
+    if name in _lexers:
+        return True
+    if name not in _loading:
+        _loading.add(name)
+        threading.Thread(target=_load, args=(name,), name=f"lexer-{name}", daemon=True).start()
+    return False
+
+
+def _load(name: str) -> None:
+    try:
+        lexer_for(name)
+    finally:
+        _loading.discard(name)
 
 
 @lru_cache(maxsize=512)
@@ -171,12 +198,15 @@ class HighlightJob:
         self._line = 0
         self._line_start = 0
         self._ranges: list[QTextLayout.FormatRange] = []
-        name = canonical(code.language)
+        name = self._name = canonical(code.language)
         fits = name and len(text) <= _MAX_CODE and max(map(len, lines)) <= _MAX_LINE
+        self._empty = not fits
         self._tokens = _stretches(name, "\n".join(lines) + "\n") if fits else iter(())
 
-    def run(self, budget_s: float) -> bool:
-        """Goes on for about `budget_s` seconds; True when all is done."""
+    def run(self, budget_s: float, *, wait: bool = False) -> bool:
+        """Goes on for about `budget_s` seconds; True when all is done. Does nothing while the lexer is being made."""
+        if not self._empty and not wait and not lexer_ready(self._name):
+            return False
         deadline = time.perf_counter() + budget_s
         dirty_from = -1
         done = True
@@ -240,6 +270,7 @@ def colour_lines(document: QTextDocument, code: CodeBlock, done: int, total: int
     The lexer starts in the middle, so a long string or comment may look wrong until the block is complete and is
     coloured as a whole.
     """
-    if total > done and canonical(code.language):
+    name = canonical(code.language)
+    if total > done and name and lexer_ready(name):
         start = max(0, done - context)
         HighlightJob(document, code, first_line=start, skip=done - start).run(0.02)

@@ -21,7 +21,7 @@ from PySide6.QtGui import (
 from ui.theme import Palette, current, metrics
 from ui.widgets.dialogs import visible_address
 
-__all__ = ["CODE_HEADER", "CODE_LINE", "KIND", "Styles", "styles"]
+__all__ = ["CODE_HEADER", "CODE_LINE", "KIND", "RULE", "SPACER", "Styles", "styles"]
 
 #: QTextBlockFormat property: what a block is, where it is more than text
 KIND: Final = QTextFormat.Property.UserProperty.value + 1

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from markdown_it.token import Token
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QCoreApplication, Qt
 from PySide6.QtGui import QTextBlockFormat, QTextCharFormat, QTextCursor, QTextDocument, QTextTable
 
 from ui.chat.markdown.inline import Base, InlineWriter
@@ -172,7 +172,9 @@ class Writer:
         styles = self.styles
         self._start(styles.code_header(top=self._gap("code"), indent=self._indent), styles.code_label, "code")
         header = self._block_position()
-        self._cursor.insertText(clean_text(language)[:40], styles.code_label)
+        # Never empty: Qt lays an empty block that follows a table out beside it.
+        label = clean_text(language)[:40] or QCoreApplication.translate("Markdown", "code")
+        self._cursor.insertText(label, styles.code_label)
         code = CodeBlock(header, -1, language, self._indent)
         self.codes.append(code)
         self.open_format = None
@@ -259,6 +261,7 @@ class Writer:
     def _rule(self) -> None:
         styles = self.styles
         self._start(styles.rule(top=self._gap("rule"), indent=self._indent), styles.text, "rule")
+        self._cursor.insertText("\u200b", styles.text)  # not empty, for the same reason as the line above code
         position = self._block_position()
         self.spans.append(Span("rule", position, position, self._indent))
         self.open_format = None

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import psutil
 
-import models_catalog
 from backend.api.errors import ConflictError
 from backend.api.schemas import LoadedModel, LoadModel, ModelEntry, Sampling
 from backend.engine.llama_cpp import LlamaCppModel
 from backend.engine.model import Aborted, Model, TokenTree
+from backend.hub.catalogue import known_file
 
 _MIB = 1 << 20
 #: A context that fits most chats; more costs KV memory that a laptop needs (189 MB for the built-in model).
@@ -87,11 +85,6 @@ def _warm_up(model: LlamaCppModel) -> None:
         model.rewind(0)
 
 
-@cache
-def _catalogue() -> dict[str, Any]:
-    return dict(json.loads((Path(models_catalog.__file__).parent / "builtin.json").read_text("utf-8")))
-
-
 def recommended_sampling(entry: ModelEntry, metadata: dict[str, str]) -> Sampling:
     """The model's own defaults: from the file's `general.sampling.*` keys, else from the catalogue, else neutral."""
     known: dict[str, Any] = {
@@ -105,8 +98,7 @@ def recommended_sampling(entry: ModelEntry, metadata: dict[str, str]) -> Samplin
     }
     if "general.sampling.top_k" in metadata:
         known["top_k"] = int(metadata["general.sampling.top_k"])
-    if not known:
-        builtin = _catalogue()
-        if Path(entry.path).name == builtin.get("file"):
-            known = builtin.get("sampling", {})
-    return msgspec.convert(known, Sampling)
+    if known:
+        return msgspec.convert(known, Sampling)
+    model = known_file(Path(entry.path).name)
+    return model.sampling if model is not None else Sampling()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from importlib import resources
 from pathlib import Path
 
 from backend.api.errors import ModelError, NotFoundError
@@ -15,6 +13,7 @@ from backend.api.schemas import ErrorInfo, ModelEntry
 from backend.formats.gguf import read_header
 from backend.formats.gguf_checks import NotForChatError
 from backend.formats.gguf_split import split_name
+from backend.hub.catalogue import known_file
 from backend.hub.stores import Candidate, from_folder, stores
 
 __all__ = ["MAX_MODELS", "LocalModels", "model_id"]
@@ -138,7 +137,8 @@ class LocalModels:
 
     def _own(self, path: Path) -> Candidate:
         if path == self._builtin:
-            return Candidate(path, "builtin", _catalogue_name(path.name))
+            known = known_file(path.name)
+            return Candidate(path, "builtin", known.name if known is not None else "")
         return Candidate(path, "file")
 
     def _candidates(self) -> Iterator[tuple[Candidate, bool]]:
@@ -215,12 +215,3 @@ def _stamp(path: Path) -> _Stamp:
         except OSError:
             stamps.append(None)
     return tuple(stamps)
-
-
-def _catalogue_name(file: str) -> str:
-    """The name that our catalogue has for the built-in file, or ""."""
-    try:
-        models = json.loads(resources.files("models_catalog").joinpath("builtin.json").read_bytes())["models"]
-        return next((str(model["name"]) for model in models if model["file"] == file), "")
-    except (OSError, ValueError, KeyError, TypeError, ModuleNotFoundError):
-        return ""

@@ -84,6 +84,7 @@ class Inspector(QWidget):
         self._save.setSingleShot(True)
         self._save.setInterval(SAVE_PAUSE_MS)
         self._save.timeout.connect(self.flush)
+        chat.about_to_ask.connect(self.flush)
         chat.opened.connect(self.refresh)
         chat.details_changed.connect(self.refresh)
         chat.branch_changed.connect(self._show_context)

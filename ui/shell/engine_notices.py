@@ -78,6 +78,7 @@ class EngineNotices(QObject):
             self._broken = True
             self._notices.show(_ENGINE, sentence, level="warning")
         elif state == "failed":
+            self._broken = False
             error = self._link.error or ErrorInfo(code="engine_unavailable", what=sentence)
             text = " ".join(part for part in (error.what, error.why, error.remedy) if part)
             self._notices.show(
@@ -86,8 +87,6 @@ class EngineNotices(QObject):
             )  # fmt: skip
         elif state == "starting":
             self._notices.withdraw(_ENGINE)
-        else:
-            self._models_changed()
         self._show_waiting()
 
     def _models_changed(self) -> None:
@@ -95,7 +94,6 @@ class EngineNotices(QObject):
         if not self._link.ready or self._models.loading:
             return
         if not self._broken:
-            self._notices.withdraw(_ENGINE)
             return
         self._broken = False
         conversation, message_id = self._interrupted

@@ -24,6 +24,7 @@ class EditableTitle(QWidget):
         super().__init__(parent)
         self._title = ""
         self._editable = False
+        self._open = False
         self._label = ElidedLabel("", "heading")
         self._field = QLineEdit()
         self._field.setMaxLength(200)
@@ -48,11 +49,12 @@ class EditableTitle(QWidget):
     @property
     def editing(self) -> bool:
         """Whether the field is open."""
-        return self._stack.currentWidget() is self._field
+        return self._open
 
     def edit(self) -> None:
         """Open the field, all of it selected."""
         if self._editable and not self.editing:
+            self._open = True
             self._field.setText(self._title)
             self._stack.setCurrentWidget(self._field)
             self._field.selectAll()
@@ -82,4 +84,5 @@ class EditableTitle(QWidget):
             self.renamed.emit(title)
 
     def _close(self) -> None:
+        self._open = False  # first: leaving the field ends the edit once more
         self._stack.setCurrentWidget(self._label)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from msgspec import UNSET, UnsetType
@@ -19,7 +20,9 @@ from backend.api.schemas import (
     StartTurn,
     TurnTicket,
 )
+from ui.bridge.engine_client import EngineClient
 from ui.bridge.engine_link import EngineLink
+from ui.bridge.operation import Operation
 from ui.viewmodels.chat_follower import ChatFollower
 from ui.viewmodels.model_session import ModelSession
 from ui.viewmodels.words import title_from
@@ -34,6 +37,7 @@ class ChatSession(ChatFollower):
     """`ChatFollower` with everything a person can do: write, stop, ask again, change, find, delete, bring back."""
 
     deleted = Signal(object)  # Conversation: it can be restored
+    about_to_ask = Signal()  # last chance to `configure` before a turn is asked for
     text_returned = Signal(str)  # a message that was not sent after all; it belongs back in the composer
 
     def __init__(self, link: EngineLink, models: ModelSession, parent: QObject | None = None) -> None:
@@ -43,6 +47,7 @@ class ChatSession(ChatFollower):
         self.draft = Conversation(id="")
         self._waiting: Message | None = None
         self._search = ""
+        self._saving: Operation[Conversation] | None = None
         self.list.rename_requested.connect(self.rename)
         models.changed.connect(self._models_changed)
 
@@ -237,6 +242,7 @@ class ChatSession(ChatFollower):
         text = turn.text or ""
         if self._sending is not None or self.streaming_id is not None:
             return
+        self.about_to_ask.emit()
         if not self._models.can_answer:
             if text:
                 self.text_returned.emit(text)
@@ -285,8 +291,14 @@ class ChatSession(ChatFollower):
             self._put_turn(conversation_id, ticket.user, ticket.assistant)
             self._update_busy()
 
+        async def ask(engine: EngineClient) -> TurnTicket:
+            saving = self._saving
+            if saving is not None and not saving.done:  # what was changed counts for this turn already
+                await asyncio.wait([saving.task])
+            return await engine.start_turn(conversation_id, turn)
+
         self._link.run(
-            lambda engine: engine.start_turn(conversation_id, turn),
+            ask,
             success=accepted,
             failure=lambda error: self._not_sent(error, turn.text or ""),
         )
@@ -324,9 +336,14 @@ class ChatSession(ChatFollower):
     def _save(self, update: ConversationUpdate) -> None:
         conversation_id = self.open_id
         if conversation_id:
-            self._link.run(
-                lambda engine: engine.update_conversation(conversation_id, update), failure=self.problem.emit
-            )
+            before = self._saving
+
+            async def save(engine: EngineClient) -> Conversation:
+                if before is not None and not before.done:  # changes arrive in the order in which they were made
+                    await asyncio.wait([before.task])
+                return await engine.update_conversation(conversation_id, update)
+
+            self._saving = self._link.run(save, failure=self.problem.emit)
 
     def _not_changed(self, error: ErrorInfo) -> None:
         self.problem.emit(error)

@@ -133,7 +133,9 @@ class ConversationListModel(QAbstractListModel):
             return bool(row.header)
         if row.header:
             return row.header if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole) else None
-        conversation = self._all[row.id]
+        conversation = self._all.get(row.id)
+        if conversation is None:
+            return None  # on its way out: the view may still ask while its row is being removed
         title = conversation.title or self.tr("New chat")
         streaming = row.id in self._streaming
         values: Mapping[int, object] = {

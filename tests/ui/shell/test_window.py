@@ -1,0 +1,522 @@
+"""The window over a fake engine: commands, keys, notices, states, placement, what is remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from PySide6.QtGui import QDragEnterEvent, QDropEvent, QGuiApplication, QKeySequence
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication, QLineEdit
+
+from backend.api.errors import DiskFullError, EngineUnavailableError
+from backend.api.schemas import Sampling, SearchHit
+from tests.fakes.client import FakeClient, fake_loaded
+from tests.ui.shell.support import Loop
+from ui.actions import command_table
+from ui.bridge.engine_link import EngineLink
+from ui.main_window import MainWindow
+from ui.shell.commands import Commands
+from ui.theme import apply_theme, current, metrics
+from ui.widgets.toast import Toast
+
+Key = Qt.Key
+NO_KEYS = Qt.KeyboardModifier.NoModifier
+
+
+class Saved(dict[str, object]):
+    """What the window asked to remember."""
+
+    def __call__(self, values: dict[str, object]) -> None:
+        self.update(values)
+
+
+@pytest.fixture
+def saved() -> Saved:
+    return Saved()
+
+
+@pytest.fixture
+def window(loop: Loop, link: EngineLink, saved: Saved, qapp: QApplication) -> Iterator[MainWindow]:
+    apply_theme(qapp, "light", zoom=1.0, reduced_motion=True)
+    made = MainWindow(link, {}, saved)
+    made.resize(1180, 780)
+    made.show()
+    yield made
+    made.close()
+    made.deleteLater()
+    loop.turn()
+    apply_theme(qapp, "light", zoom=1.0, reduced_motion=False)
+
+
+def attach(loop: Loop, window: MainWindow, fake: FakeClient) -> None:
+    window.link.attach(fake)
+    loop.until(lambda: fake.following.is_set() and len(window.chat.list) == len(fake.details))
+
+
+def open_first(loop: Loop, window: MainWindow, fake: FakeClient) -> str:
+    key = next(iter(fake.details))
+    window.open_conversation(key)
+    loop.until(lambda: window.chat.open_id == key and window.chat_screen.view.message_ids())
+    return key
+
+
+def type_and_send(window: MainWindow, text: str) -> None:
+    composer = window.chat_screen.composer
+    composer.set_text(text)
+    QTest.keyClick(composer.input, Key.Key_Return)
+
+
+def press(window: MainWindow, keys: str) -> None:
+    """A shortcut, as the window's own map of shortcuts resolves it."""
+    found = [action for action in window.actions() if QKeySequence(keys) in action.shortcuts()]
+    assert len(found) == 1, f"{keys} belongs to {len(found)} commands"
+    assert found[0].isEnabled(), keys
+    found[0].trigger()
+
+
+def test_every_command_has_words_one_id_and_its_own_keys(window: MainWindow) -> None:
+    commands = command_table(Commands(window))
+    assert len({command.id for command in commands}) == len(commands)
+    keys = [key for command in commands for key in command.shortcuts]
+    assert len(set(keys)) == len(keys)
+    assert all(not QKeySequence(key).isEmpty() for key in keys)
+    assert all(command.text for command in commands)
+
+
+def test_the_window_can_be_typed_into_before_the_engine_is_there(
+    loop: Loop, window: MainWindow, fake: FakeClient
+) -> None:
+    assert window.top_bar.model.button.full_text() == "Starting the engine…"
+    type_and_send(window, "Hello there")
+    assert window.chat_screen.composer.text() == ""
+    assert window.notice_bar.text() == "Starting the engine… Your message is sent when it is ready."
+    assert window.chat_screen.composer.is_busy()
+    window.link.attach(fake)
+    loop.until(lambda: window.chat.streaming_id)
+    assert window.notice_bar.isHidden()
+    assert window.top_bar.title.title() == "Hello there"
+    assert len(window.chat_screen.view.message_ids()) == 2
+
+
+def test_a_whole_turn_is_shown_and_enables_what_can_be_done_with_it(
+    loop: Loop, window: MainWindow, fake: FakeClient
+) -> None:
+    attach(loop, window, fake)
+    assert not window.commands["answer.copy"].isEnabled()
+    fake.answer = "A hard cover."
+    type_and_send(window, "What is a nutshell?")
+    loop.until(lambda: fake.called("start_turn") and not window.chat.busy)
+    view = window.chat_screen.view
+    assert [window.chat.branch()[-1].id] == view.message_ids()[-1:]
+    press(window, "Ctrl+Shift+C")
+    assert QGuiApplication.clipboard().text().strip() == "A hard cover."
+    press(window, "Ctrl+R")
+    loop.until(lambda: len(fake.called("start_turn")) == 2 and not window.chat.busy)
+    assert len(view.message_ids()) == 2
+
+
+def test_escape_stops_at_once(loop: Loop, window: MainWindow, fake: FakeClient) -> None:
+    attach(loop, window, fake)
+    type_and_send(window, "Count")
+    loop.until(lambda: window.chat.streaming_id)
+    window.commands["answer.stop"].trigger()
+    loop.until(lambda: not window.chat.busy, timeout_s=0.2)
+    assert fake.called("cancel_message")
+    assert not window.chat_screen.composer.is_busy()
+
+
+def test_refused_text_comes_back_into_the_composer(loop: Loop, window: MainWindow, fake: FakeClient) -> None:
+    attach(loop, window, fake)
+    open_first(loop, window, fake)
+    fake.failures["start_turn"] = DiskFullError("The disk is full.", remedy="Free some space.", details="errno 28")
+    type_and_send(window, "Precious")
+    loop.until(lambda: window.notice_bar.isVisible())
+    assert window.chat_screen.composer.text() == "Precious"
+    assert window.notice_bar.text() == "The disk is full. Free some space."
+
+
+def test_drafts_stay_with_their_conversations(loop: Loop, window: MainWindow, fake: FakeClient) -> None:
+    attach(loop, window, fake)
+    first, second, _ = fake.details
+    composer = window.chat_screen.composer
+    window.open_conversation(first)
+    loop.until(lambda: window.chat.open_id == first)
+    composer.set_text("half a thought")
+    window.open_conversation(second)
+    loop.until(lambda: window.chat.open_id == second)
+    assert composer.text() == ""
+    window.open_conversation(first)
+    loop.until(lambda: window.chat.open_id == first)
+    assert composer.text() == "half a thought"
+
+
+# The engine's states
+
+
+def test_death_while_answering_keeps_the_text_and_offers_to_go_on(
+    loop: Loop, window: MainWindow, fake: FakeClient
+) -> None:
+    attach(loop, window, fake)
+    open_first(loop, window, fake)
+    type_and_send(window, "Count")
+    loop.until(lambda: window.chat.streaming_id)
+    answer = window.chat.streaming_id or ""
+    fake.say(answer, "one two three")
+    loop.until(lambda: window.chat.branch()[-1].content == "one two three")
+    fake.die()
+    window.link.detach("The engine stopped while answering. Your text is saved. It is starting again…")
+    assert window.notice_bar.text().startswith("The engine stopped while answering.")
+    assert window.chat.branch()[-1].content == "one two three"
+
+    again = FakeClient(fake.details.values(), loaded=fake_loaded())
+    next(m for d in again.details.values() for m in d.messages if m.id == answer).status = "interrupted"
+    attach(loop, window, again)
+    loop.until(lambda: window.notice_bar.text() == "Ready.")
+    button = window.notice_bar.action_button()
+    assert button.text() == "Continue the answer"
+    button.click()
+    loop.until(lambda: again.called("start_turn"))
+    loop.until(window.notice_bar.isHidden)
+
+
+def test_death_while_idle_ends_in_a_passing_word(loop: Loop, window: MainWindow, fake: FakeClient) -> None:
+    attach(loop, window, fake)
+    fake.die()
+    window.link.detach()
+    assert window.notice_bar.isVisible()
+    attach(loop, window, FakeClient(fake.details.values(), loaded=fake_loaded()))
+    loop.until(window.notice_bar.isHidden)
+    assert [toast.accessibleName() for toast in window.findChildren(Toast)] == ["Ready."]
+
+
+def test_an_engine_that_does_not_start_gets_a_page_with_one_way_out(
+    loop: Loop, window: MainWindow, fake: FakeClient
+) -> None:
+    asked: list[bool] = []
+    window.restart_requested.connect(lambda: asked.append(True))
+    window.link.fail(EngineUnavailableError("The engine does not start.", why="A file is missing.", details="trace"))
+    assert window.pages.currentWidget() is window.failed_page
+    assert window.notice_bar.isHidden()
+    window.failed_page.retry.click()
+    assert asked == [True]
+    window.link.starting()
+    assert window.pages.currentWidget() is window.chat_screen
+    attach(loop, window, fake)
+    assert window.chat_screen.composer.text() == ""
+
+
+def test_an_engine_that_is_given_up_leaves_the_open_chat_on_the_screen(
+    loop: Loop, window: MainWindow, fake: FakeClient
+) -> None:
+    attach(loop, window, fake)
+    open_first(loop, window, fake)
+    asked: list[bool] = []
+    window.restart_requested.connect(lambda: asked.append(True))
+    window.link.fail(EngineUnavailableError("The engine does not start.", details="trace"))
+    assert window.pages.currentWidget() is window.chat_screen
+    assert window.notice_bar.text() == "The engine does not start."
+    assert window.chat_screen.view.message_ids()
+    window.notice_bar.action_button().click()
+    assert asked == [True]
+
+
+def test_notices_of_the_engine_are_said_once(loop: Loop, window: MainWindow, fake: FakeClient) -> None:
+    fake.notices = ["Some conversations were recovered from a damaged file."]
+    attach(loop, window, fake)
+    assert window.notice_bar.text() == fake.notices[0]
+    window.notice_bar.dismissed.emit()
+    assert window.notices.shown() == ""
+    fake.die()
+    loop.until(lambda: window.link.state == "restarting")
+    fake.alive = True
+    loop.until(lambda: window.link.state == "ready")
+    assert not window.notice_bar.text().startswith("Some conversations")
+
+
+def test_without_a_model_the_composer_says_why(loop: Loop, window: MainWindow, fake: FakeClient) -> None:
+    fake.loaded = None
+    attach(loop, window, fake)
+    composer = window.chat_screen.composer
+    assert composer.hint.text() == "No model is loaded. Choose one at the top."
+    assert window.top_bar.model.button.full_text() == "Choose a model"
+
+
+# Conversations
+
+
+def test_delete_offers_undo_and_no_question(loop: Loop, window: MainWindow, fake: FakeClient) -> None:
+    attach(loop, window, fake)
+    key = open_first(loop, window, fake)
+    window.commands["chat.delete"].trigger()
+    loop.until(lambda: window.findChildren(Toast))
+    toast = window.findChildren(Toast)[0]
+    assert toast.accessibleName() == "“Merge lists” was deleted."
+    assert window.chat.list.get(key) is None
+    assert toast.action_button is not None
+    toast.action_button.click()
+    loop.until(lambda: window.chat.open_id == key)
+
+
+def test_rename_in_the_list_and_over_the_chat(loop: Loop, window: MainWindow, fake: FakeClient) -> None:
+    attach(loop, window, fake)
+    key = open_first(loop, window, fake)
+    press(window, "F2")
+    editor = window.sidebar.list.findChild(QLineEdit)
+    assert editor is not None
+    editor.setText("Lists")
+    QTest.keyClick(editor, Key.Key_Return)
+    loop.until(lambda: fake.details[key].conversation.title == "Lists")
+    assert window.top_bar.title.title() == "Lists"
+    title = window.top_bar.title
+    QTest.mouseDClick(title, Qt.MouseButton.LeftButton, pos=QPoint(5, 5))
+    assert title.editing
+    field = title.findChild(QLineEdit)
+    assert field is not None
+    field.setText("More lists")
+    QTest.keyClick(field, Key.Key_Return)
+    loop.until(lambda: fake.details[key].conversation.title == "More lists")
+    title.edit()
+    field.setText("dropped")
+    QTest.keyClick(field, Key.Key_Escape)
+    assert title.title() == "More lists"
+
+
+def test_search_filters_the_list_and_says_when_nothing_is_found(
+    loop: Loop, window: MainWindow, fake: FakeClient
+) -> None:
+    attach(loop, window, fake)
+    other = list(fake.details)[1]
+    press(window, "Ctrl+K")
+    fake.hits = [SearchHit(conversation_id=other, message_id="m", title="x", snippet="two \u2068lists\u2069")]
+    QTest.keyClicks(window.sidebar.search, "lists")
+    loop.until(lambda: window.chat.list.shown == 2)
+    fake.hits = []
+    window.sidebar.search.setText("zebra")
+    loop.until(lambda: window.sidebar.empty.isVisible())
+    assert window.sidebar.empty.text() == "Nothing found. Try fewer or other words."
+    QTest.keyClick(window.sidebar.search, Key.Key_Escape)
+    assert window.chat.list.shown == 3
+
+
+def test_keys_walk_through_the_conversations(loop: Loop, window: MainWindow, fake: FakeClient) -> None:
+    attach(loop, window, fake)
+    first, second, _ = fake.details
+    press(window, "Ctrl+Tab")
+    loop.until(lambda: window.chat.open_id == first)
+    press(window, "Ctrl+Tab")
+    loop.until(lambda: window.chat.open_id == second)
+    press(window, "Ctrl+Shift+Tab")
+    loop.until(lambda: window.chat.open_id == first)
+    press(window, "Ctrl+N")
+    assert window.chat.open_id == ""
+    assert window.top_bar.title.title() == "New chat"
+
+
+# Inspector
+
+
+def test_changes_in_the_inspector_count_for_the_next_turn(loop: Loop, window: MainWindow, fake: FakeClient) -> None:
+    attach(loop, window, fake)
+    key = open_first(loop, window, fake)
+    inspector = window.inspector
+    assert inspector.sampling.slider.value() == 4  # the model's own 0.2
+    inspector.prompt.setPlainText("Be brief.")
+    inspector.sampling.slider.setValue(20)
+    type_and_send(window, "Well?")
+    loop.until(lambda: fake.called("start_turn"))
+    names = [name for name, _ in fake.calls if name in ("update_conversation", "start_turn")]
+    assert names[:2] == ["update_conversation", "start_turn"]
+    stored = fake.details[key].conversation
+    assert stored.system_prompt == "Be brief."
+    assert stored.sampling == Sampling(temperature=1.0, top_p=0.9)
+
+
+def test_more_about_word_choice_and_back_to_the_models_defaults(
+    loop: Loop, window: MainWindow, fake: FakeClient
+) -> None:
+    attach(loop, window, fake)
+    key = open_first(loop, window, fake)
+    panel = window.inspector.sampling
+    panel.fold.button.click()
+    assert panel.top_p.value() == 0.9
+    panel.top_k.setValue(5)
+    panel.seed.setText("42")
+    panel.seed.textEdited.emit("42")
+    window.inspector.policies.button(2).click()
+    loop.until(lambda: fake.details[key].conversation.sampling is not None)
+    stored = fake.details[key].conversation
+    assert stored.sampling is not None
+    assert (stored.sampling.top_k, stored.sampling.seed, stored.sampling.temperature) == (5, 42, 0.2)
+    assert stored.context_policy == "stop"
+    panel.reset.click()
+    loop.until(lambda: fake.details[key].conversation.sampling is None)
+    assert panel.top_k.value() == 40
+
+
+def test_the_inspector_shows_the_chat_that_is_open_and_no_other(
+    loop: Loop, window: MainWindow, fake: FakeClient
+) -> None:
+    attach(loop, window, fake)
+    first, second, _ = fake.details
+    fake.details[second].conversation.system_prompt = "Cook."
+    open_first(loop, window, fake)
+    window.inspector.prompt.setPlainText("Merge.")
+    window.open_conversation(second)
+    loop.until(lambda: window.inspector.prompt.toPlainText() == "Cook.")
+    loop.until(lambda: fake.details[first].conversation.system_prompt == "Merge.")
+    assert fake.details[second].conversation.system_prompt == "Cook."
+
+
+def test_the_meters_count(loop: Loop, window: MainWindow, fake: FakeClient) -> None:
+    attach(loop, window, fake)
+    open_first(loop, window, fake)
+    assert window.inspector.context.words() == "49 of 8,192 tokens"
+    loop.until(lambda: window.inspector.memory.words() == "287 MB of 16 GB")
+    type_and_send(window, "And?")
+    loop.until(lambda: window.chat.streaming_id)
+    answer = window.chat.streaming_id or ""
+    fake.read(answer, 512, 1024)
+    loop.until(lambda: window.inspector.context.words() == "1,024 of 8,192 tokens")
+    fake.finish(answer)
+    loop.until(lambda: window.inspector.context.words() == "1,240 of 8,192 tokens")
+
+
+# Models and hardware
+
+
+def test_the_model_menu_loads_and_can_be_cancelled(loop: Loop, window: MainWindow, fake: FakeClient) -> None:
+    attach(loop, window, fake)
+    loop.until(lambda: window.models.list.rowCount() == 9)
+    press(window, "Ctrl+L")
+    menu = window.findChild(type(window._model_menu))
+    assert menu is not None
+    assert menu.isVisible()
+    menu.list.setCurrentIndex(window.models.list.index(window.models.list.row_of("b" * 16)))
+    QTest.keyClick(menu.list, Key.Key_Return)
+    assert menu.isHidden()
+    loop.until(lambda: fake.loading)
+    assert window.top_bar.model.button.full_text() == "Loading Qwen2.5-Coder-1.5B-Instruct…"
+    assert window.top_bar.model.cancel.isVisible()
+    window.top_bar.model.cancel.click()
+    loop.until(lambda: not window.models.loading)
+    press(window, "Ctrl+L")
+    QTest.keyClick(menu.list, Key.Key_Escape)
+    assert menu.isHidden()
+
+
+def test_a_damaged_model_cannot_be_chosen(loop: Loop, window: MainWindow, fake: FakeClient) -> None:
+    attach(loop, window, fake)
+    loop.until(lambda: window.models.list.rowCount() == 9)
+    window.toggle_model_menu()
+    menu = window._model_menu
+    assert menu is not None
+    menu.list.clicked.emit(window.models.list.index(window.models.list.row_of("d" * 16)))
+    loop.turn()
+    assert fake.called("load_model") == []
+    menu.close_popover()
+
+
+def test_a_dropped_model_file_is_loaded_wherever_it_falls(loop: Loop, window: MainWindow, fake: FakeClient) -> None:
+    attach(loop, window, fake)
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile("/models/new.gguf")])
+    for target in (window, window.chat_screen.composer.input.viewport()):
+        where, how = QPoint(5, 5), (Qt.DropAction.CopyAction, data, Qt.MouseButton.LeftButton, NO_KEYS)
+        enter = QDragEnterEvent(where, *how)
+        QApplication.sendEvent(target, enter)
+        assert enter.isAccepted()
+        QApplication.sendEvent(target, QDropEvent(QPointF(where), *how))
+    loop.until(lambda: len(fake.called("load_model")) == 2)
+    assert window.chat_screen.composer.text() == ""
+
+
+def test_the_hardware_page_reads_when_it_is_shown(loop: Loop, window: MainWindow, fake: FakeClient) -> None:
+    attach(loop, window, fake)
+    asked = len(fake.called("hardware"))
+    window.sidebar.hardware.click()
+    loop.until(lambda: len(fake.called("hardware")) > asked)
+    assert window.commands["view.hardware"].isChecked()
+    press(window, "Ctrl+N")
+    assert window.pages.currentWidget() is window.chat_screen
+    assert not window.commands["view.hardware"].isChecked()
+
+
+# Placement and memory
+
+
+def test_bars_become_drawers_in_a_narrow_window(loop: Loop, window: MainWindow) -> None:
+    assert window.sidebar.isVisible()
+    assert window.inspector.isVisible()
+    window.resize(880, 700)
+    assert window.sidebar.isVisible()
+    assert not window.inspector.isVisible()
+    press(window, "Ctrl+I")
+    assert window.inspector.isVisible()
+    assert window.panes.drawer == "right"
+    window.commands["answer.stop"].trigger()  # Esc closes the drawer first
+    assert not window.inspector.isVisible()
+    window.resize(600, 700)
+    assert not window.sidebar.isVisible()
+    press(window, "Ctrl+B")
+    assert window.sidebar.isVisible()
+    window.resize(1180, 780)
+    assert window.sidebar.isVisible()
+    assert window.inspector.isVisible()
+    assert window.panes.drawer == ""
+
+
+def test_what_the_window_was_like_is_remembered(
+    loop: Loop, link: EngineLink, fake: FakeClient, saved: Saved, qapp: QApplication
+) -> None:
+    first = MainWindow(link, {}, saved)
+    first.resize(790, 700)
+    first.show()
+    attach(loop, first, fake)
+    key = open_first(loop, first, fake)
+    press(first, "Ctrl+B")
+    first.commands["theme.dark"].trigger()
+    press(first, "Ctrl++")
+    first.close()
+    assert current().dark
+    assert metrics.zoom == pytest.approx(1.1)
+    assert (saved["theme"], saved["zoom"], saved["sidebar_visible"]) == ("dark", 1.1, False)
+    assert saved["last_conversation"] == key
+
+    other = EngineLink(frame_ms=5)
+    second = MainWindow(other, saved, Saved())
+    assert (second.width(), second.height()) == (790, 700)
+    second.show()
+    assert not second.sidebar.isVisible()
+    other.attach(fake)
+    loop.until(lambda: second.chat.open_id == key)
+    second.close()
+    loop.run(other.close())
+    apply_theme(qapp, "light", zoom=1.0)
+
+
+def test_closing_while_an_answer_streams_is_quick_and_leaves_it_to_the_engine(
+    loop: Loop, window: MainWindow, fake: FakeClient
+) -> None:
+    attach(loop, window, fake)
+    type_and_send(window, "Count")
+    loop.until(lambda: window.chat.streaming_id)
+    window.commands["app.quit"].trigger()
+    assert not window.isVisible()
+    loop.run(window.link.close(), timeout_s=0.5)
+    assert fake.streaming  # the engine ends it in its own time, with its text stored
+
+
+def test_an_idle_window_has_no_running_timer(loop: Loop, window: MainWindow, fake: FakeClient) -> None:
+    from PySide6.QtCore import QTimer
+
+    attach(loop, window, fake)
+    fake.answer = "word " * 20
+    type_and_send(window, "Count")
+    loop.until(lambda: fake.called("start_turn") and not window.chat.busy)
+
+    def ticking() -> list[QTimer]:
+        return [timer for timer in window.findChildren(QTimer) if timer.isActive() and not timer.isSingleShot()]
+
+    loop.until(lambda: not ticking() and not window.link.findChildren(QTimer)[0].isActive())

@@ -38,7 +38,8 @@ class Desktop(QObject):
     Attributes:
         window: the main window. link: its link to the engine. supervisor: what keeps the engine alive.
         settings: what the user chose, saved as it changes.
-        shown: set when the window has been painted.
+        faults: what nobody foresaw and was logged.
+        shown: set when the window has been painted. closing: set when the program is to end.
         exit_code: for the process, once `run` has returned.
     """
 
@@ -47,6 +48,7 @@ class Desktop(QObject):
     ) -> None:
         super().__init__()
         self.exit_code = 0
+        self.faults: list[BaseException] = []
         self.supervisor = supervisor
         self.settings = settings
         self.shown = asyncio.Event()
@@ -56,7 +58,7 @@ class Desktop(QObject):
         self._client: Client | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._model_came = False  # since the engine was started
-        self._quit = asyncio.Event()
+        self.closing = asyncio.Event()
         self._doorbell: Doorbell | None = None
         app.setApplicationName("nutshell")
         app.setApplicationDisplayName("Nutshell")
@@ -66,7 +68,7 @@ class Desktop(QObject):
         self.link = EngineLink(self)
         self.link.attached.connect(self._attached)
         self.link.model_changed.connect(self._model_changed)
-        self.window = MainWindow(self.link, settings.as_dict(), save=self._save)
+        self.window = MainWindow(self.link, settings.as_dict(), self._save)
         self.window.restart_requested.connect(self._try_again)
         self.window.installEventFilter(self)
 
@@ -85,7 +87,7 @@ class Desktop(QObject):
         try:
             self.supervisor.begin(self._engine_changed)
             self.window.show()
-            await self._quit.wait()
+            await self.closing.wait()
             self.window.hide()  # at once; what follows may take two seconds
             await self._end()
             if acting is not None:
@@ -96,7 +98,7 @@ class Desktop(QObject):
 
     def close(self) -> None:
         """Ends the program."""
-        self._quit.set()
+        self.closing.set()
 
     def raise_window(self) -> None:
         """Brings the window in front of the others."""
@@ -165,7 +167,7 @@ class Desktop(QObject):
         again = self.tr("It is starting again…")
         self.link.detach(" ".join(part for part in (state.reason, saved, again) if part))
         self._drop_client()
-        if self.supervisor.arguments and not self._model_came:
+        if self.supervisor.arguments and state.was_ready and not self._model_came:
             # A model that ends the engine while it is read would end it again each time.
             name = Path(self.supervisor.arguments[-1]).name
             self.supervisor.arguments = []
@@ -227,6 +229,7 @@ class Desktop(QObject):
         if issubclass(kind, KeyboardInterrupt):
             self.close()
             return
+        self.faults.append(error)
         _log.error("a fault in the window", exc_info=(kind, error, trace))
         self.link.notice.emit(
             "error",

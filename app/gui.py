@@ -7,24 +7,37 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app.display import why_no_window
 from app.models import first_model
 from app.single_instance import claim, knock
-from app.supervisor import Handshake, Supervisor
+from app.supervisor import Handshake, Limits, Supervisor
 from app.terminal import say
 from backend.config.paths import Paths, paths
 from backend.config.settings import Settings
+from backend.storage.locks import FileLock
 
 if TYPE_CHECKING:
     from app.desktop import Desktop
 
-__all__ = ["Script", "run"]
+__all__ = ["Script", "Start", "prepare", "run"]
 
 #: Drives the window in place of a person: for benchmarks and journeys.
 Script = Callable[["Desktop"], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a window is made of. `notices` are sentences for the user."""
+
+    where: Paths
+    lock: FileLock
+    settings: Settings
+    supervisor: Supervisor
+    notices: list[str]
 
 
 def run(script: Script | None = None) -> int:
@@ -32,33 +45,43 @@ def run(script: Script | None = None) -> int:
     if sentence := why_no_window():
         say(sentence)
         return 1
+    start = prepare()
+    if start is None:
+        return _raise_first_window(paths())
+    start.supervisor.spawn()
+    try:
+        return _show(start, script)
+    finally:
+        start.supervisor.stop_blocking()
+        start.lock.release()
+
+
+def prepare(*, limits: Limits | None = None, command: Sequence[str] | None = None) -> Start | None:
+    """Everything but Qt; None where another window has this data folder. `limits` and `command` are for tests."""
     where = paths()
     lock = claim(where.data)
     if lock is None:
-        return _raise_first_window(where)
+        return None
     settings = Settings.load(where.settings)
     wish = first_model("", settings)
+    notices = list(wish.notices)
     arguments = ["--model", str(wish.path)] if wish.path is not None else []
-    supervisor = Supervisor(arguments, log=where.logs / "engine.log", probe=_probe)
-    supervisor.spawn()
-    try:
-        return _show(supervisor, settings, where, wish.notices, script)
-    finally:
-        supervisor.stop_blocking()
-        lock.release()
+    if wish.path is None:
+        notices.append("The built-in model has not been fetched yet. Open a GGUF file, or choose another model.")
+    supervisor = Supervisor(arguments, log=where.logs / "engine.log", limits=limits, command=command, probe=_probe)
+    return Start(where, lock, settings, supervisor, notices)
 
 
-def _show(supervisor: Supervisor, settings: Settings, where: Paths, notices: list[str], script: Script | None) -> int:
+def _show(start: Start, script: Script | None) -> int:
     import qasync
     from PySide6.QtWidgets import QApplication
 
     from app.desktop import Desktop
 
-    existing = QApplication.instance()
-    app = existing if isinstance(existing, QApplication) else QApplication(sys.argv[:1])
+    app = QApplication(sys.argv[:1])
     loop = qasync.QEventLoop(app)
     asyncio.set_event_loop(loop)
-    desktop = Desktop(app, supervisor, settings, where, notices)
+    desktop = Desktop(app, start.supervisor, start.settings, start.where, start.notices)
     with loop:
         loop.run_until_complete(desktop.run(script))
     return desktop.exit_code

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import resources
-from collections.abc import Sequence
 from pathlib import Path
 
-from backend.api.client import to_error
 from backend.api.errors import NoModelError, NotFoundError
 from backend.api.schemas import ModelEntry
 from backend.config.paths import paths
@@ -107,8 +106,10 @@ def match_model(wanted: str, entries: Sequence[ModelEntry]) -> ModelEntry:
         raise NotFoundError(
             f'"{wanted}" fits {len(found)} models: {names}.', remedy="Give more of the name, or the path."
         )
-    if found[0].error is not None:
-        raise to_error(found[0].error)
+    if (told := found[0].error) is not None:
+        from backend.api.client import to_error
+
+        raise to_error(told)
     return found[0]
 
 

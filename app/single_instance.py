@@ -50,8 +50,12 @@ def knock(data: Path, *, patience_s: float = 5.0) -> bool:
         if socket.waitForConnected(500):
             socket.write(_KNOCK)
             socket.waitForBytesWritten(500)
-            left = max(1, int((deadline - time.monotonic()) * 1000))
-            answered = socket.waitForReadyRead(left) and bytes(socket.readAll().data()) == _ANSWER
+            # The answer may be here already, and waiting is for further bytes only: so count first.
+            while socket.bytesAvailable() < len(_ANSWER):
+                left = int((deadline - time.monotonic()) * 1000)
+                if left <= 0 or not socket.waitForReadyRead(left):
+                    break
+            answered = bytes(socket.readAll().data()) == _ANSWER
             socket.disconnectFromServer()
             return answered
         if time.monotonic() > deadline:

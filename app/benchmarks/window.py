@@ -87,13 +87,13 @@ class _Driver:
         watch = self._send(f"{text} Write as much as you can.")
         await watch.begun.wait()
         pressed = time.monotonic()
-        self._desktop.window.stop()
+        self._chat.stop()
         await watch.over.wait()
         assert watch.message is not None
         return {"stop_ms": (watch.ended - pressed) * 1000, "status": watch.message.status}
 
     def _new_chat(self, sampling: Sampling) -> None:
-        self._desktop.window.new_chat()
+        self._chat.new_chat()
         self._chat.configure(sampling=sampling)
 
     def _send(self, text: str) -> _Watch:

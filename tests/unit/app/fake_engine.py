@@ -31,6 +31,16 @@ def main() -> int:
     if mode == "never-ready":
         print("llama: cannot allocate", file=sys.stderr, flush=True)
         return 9
+    if mode == "refuse":
+        error = {
+            "code": "port_in_use",
+            "what": "Port 1 is in use.",
+            "why": "",
+            "remedy": "Choose another.",
+            "details": "",
+        }
+        print(json.dumps({"error": error}), flush=True)
+        return 1
     if mode == "mute":
         sys.stdin.read()
         return 0

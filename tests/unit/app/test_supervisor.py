@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from app.supervisor import Died, EngineState, Failed, Limits, Ready, Starting, Stopped, Supervisor, reason_for_exit
-from backend.api.errors import EngineUnavailableError
+from backend.api.errors import EngineUnavailableError, PortInUseError
 
 FAKE = Path(__file__).with_name("fake_engine.py")
 QUICK = Limits(handshake_s=10, back_off_s=(0.01, 0.02, 0.03), stop_s=1.5, terminate_s=0.3, probe_every_s=0.05)
@@ -153,6 +153,19 @@ def test_gives_up_after_three_failures_with_the_last_log_lines(tmp_path: Path) -
         engine.arguments = ["good"]
         await engine.restart()
         assert (await engine.ready()).token == "secret"
+        await engine.stop()
+
+    run(scenario())
+
+
+def test_a_refusal_in_the_engines_own_words_is_final(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        states = Recorder()
+        engine = supervisor("refuse", tmp_path=tmp_path)
+        engine.begin(states)
+        with pytest.raises(PortInUseError, match=r"Port 1 is in use\. Choose another\."):
+            await engine.ready()
+        assert [type(state) for state in states.seen] == [Starting, Failed]
         await engine.stop()
 
     run(scenario())

@@ -14,7 +14,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from backend.api.errors import BY_CODE, EngineUnavailableError, NutshellError
+from backend.api.errors import NutshellError
+from backend.api.event_reader import CONNECT_S, READ_S, open_events, refusal, to_error, unavailable
 from backend.api.schemas import (
     AnyEvent,
     BackendStatus,
@@ -22,7 +23,6 @@ from backend.api.schemas import (
     Conversation,
     ConversationDetail,
     ConversationUpdate,
-    ErrorInfo,
     Folder,
     FolderUpdate,
     HardwareReport,
@@ -51,32 +51,7 @@ __all__ = ["Client", "to_error"]
 
 T = TypeVar("T")
 
-#: Loopback answers in well under a millisecond; a full backlog is the only thing that can take longer.
-_CONNECT_S = 3.0
-#: A request may wait for the disk, or for a model's file header; none takes longer than this.
-_READ_S = 30.0
-
 _encoder = msgspec.json.Encoder()
-_event_decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
-
-
-class _Failure(msgspec.Struct):
-    error: ErrorInfo
-
-
-def to_error(info: ErrorInfo) -> NutshellError:
-    """The exception that an error on the wire stands for; an unknown code becomes a plain NutshellError."""
-    kind = BY_CODE.get(info.code, NutshellError)
-    return kind(info.what, why=info.why, remedy=info.remedy, details=info.details)
-
-
-def _unavailable(error: Exception) -> EngineUnavailableError:
-    return EngineUnavailableError(
-        "The engine does not answer.",
-        why="Its process has ended, or it is busy starting.",
-        remedy="Wait a moment and try again.",
-        details=f"{type(error).__name__}: {error}",
-    )
 
 
 class Client:
@@ -149,7 +124,7 @@ class Client:
             while job.ended_at is None:
                 event = await anext(events, None)
                 if event is None:
-                    raise _unavailable(ConnectionError("the event stream ended"))
+                    raise unavailable(ConnectionError("the event stream ended"))
                 if isinstance(event, JobChanged) and event.job.id == job.id:
                     job = event.job
         if job.error is not None:
@@ -240,18 +215,8 @@ class Client:
     @asynccontextmanager
     async def open_events(self) -> AsyncGenerator[AsyncGenerator[AnyEvent, None], None]:
         """Like `events`, for those who must not miss anything: whatever happens after this is entered arrives."""
-        import httpx
-
-        # A stream may be silent for as long as the user is; the engine's end shows as the connection's end.
-        patience = httpx.Timeout(_CONNECT_S, read=None)
-        try:
-            async with self._client().stream("GET", "/api/events", timeout=patience) as response:
-                if response.status_code != 200:
-                    raise _error_of(response.status_code, await response.aread())
-                async with contextlib.aclosing(_events_of(response)) as events:
-                    yield events
-        except httpx.TransportError as error:
-            raise _unavailable(error) from error
+        async with open_events(self.base_url, self._token) as events:
+            yield events
 
     async def chat_stream(
         self, conversation_id: str, turn: StartTurn
@@ -276,7 +241,7 @@ class Client:
                             return
                         case _:
                             continue
-                raise _unavailable(ConnectionError("the event stream ended"))
+                raise unavailable(ConnectionError("the event stream ended"))
             finally:
                 if not ended:
                     with contextlib.suppress(NutshellError):
@@ -291,7 +256,7 @@ class Client:
             self._http = httpx.AsyncClient(
                 base_url=self.base_url,
                 headers={"authorization": f"Bearer {self._token}", "accept-encoding": "identity"},
-                timeout=httpx.Timeout(_READ_S, connect=_CONNECT_S),
+                timeout=httpx.Timeout(READ_S, connect=CONNECT_S),
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=4, keepalive_expiry=30.0),
                 # Neither proxies nor .netrc from the environment: loopback is nobody else's business.
                 trust_env=False,
@@ -312,36 +277,11 @@ class Client:
         try:
             response = await self._client().request(method, path, content=content, headers=headers)
         except httpx.TransportError as error:
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
         if response.status_code >= 400:
-            raise _error_of(response.status_code, response.content)
+            raise refusal(response.status_code, response.content)
         return response.content
 
 
 def _conversation(conversation_id: str) -> str:
     return f"/api/conversations/{quote(conversation_id, safe='')}"
-
-
-def _error_of(status: int, content: bytes) -> NutshellError:
-    try:
-        return to_error(msgspec.json.decode(content, type=_Failure).error)
-    except msgspec.DecodeError:
-        return NutshellError(
-            "The engine gave an answer that Nutshell does not understand.",
-            remedy="Restart Nutshell; if it happens again, look at the log.",
-            details=f"HTTP {status}: {content[:500]!r}",
-        )
-
-
-async def _events_of(response: httpx.Response) -> AsyncGenerator[AnyEvent, None]:
-    """The events of an SSE body whose frames are one `data:` line or one comment, as our server writes them."""
-    rest = b""
-    async for piece in response.aiter_raw():
-        *frames, rest = (rest + piece).split(b"\n\n")
-        for frame in frames:
-            if frame.startswith(b"data: "):
-                try:
-                    event: AnyEvent = _event_decoder.decode(frame[6:])
-                except msgspec.ValidationError:
-                    continue  # an event of a newer engine
-                yield event

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import socket
 
 from backend.api.errors import InvalidRequestError, PortInUseError
@@ -18,7 +19,7 @@ def listen(host: str, port: int, *, both_loopbacks: bool = False) -> list[socket
     """Listening sockets on `host`; port 0 takes a free one.
 
     Args:
-        host: a name or address.
+        host: an IP address, or "localhost".
         port: 0..65535.
         both_loopbacks: listen on ::1 too where `host` is 127.0.0.1 or localhost, because some programs try it first.
 
@@ -30,15 +31,11 @@ def listen(host: str, port: int, *, both_loopbacks: bool = False) -> list[socket
         raise InvalidRequestError(f"{port} is not a port.", why="A port is a number from 0 to 65535.")
     name = "127.0.0.1" if host == "localhost" else host
     try:
-        family, _, _, _, address = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    except (OSError, UnicodeError) as error:
-        raise InvalidRequestError(
-            f"'{host}' is not an address of this machine.",
-            remedy="Use 127.0.0.1 for this machine only, or 0.0.0.0 for the whole network.",
-            details=str(error),
-        ) from error
-    try:
-        first = socket.create_server(address[:2], family=family)
+        # Numbers only: looking a name up would be a call to the outside.
+        family = socket.AF_INET6 if ipaddress.ip_address(name).version == 6 else socket.AF_INET
+        first = socket.create_server((name, port), family=family)
+    except ValueError as error:
+        raise _not_ours(host, error) from error
     except OSError as error:
         raise _refused(host, port, error) from error
     sockets = [first]
@@ -80,6 +77,10 @@ def _refused(host: str, port: int, error: OSError) -> PortInUseError | InvalidRe
             remedy="Choose a port above 1024.",
             details=str(error),
         )
+    return _not_ours(host, error)
+
+
+def _not_ours(host: str, error: Exception) -> InvalidRequestError:
     return InvalidRequestError(
         f"Nutshell cannot listen on '{host}'.",
         why="It is not an address of this machine.",

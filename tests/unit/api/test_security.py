@@ -271,7 +271,15 @@ def test_hosts_beyond_loopback() -> None:
 
 @pytest.mark.parametrize(
     ("host", "local"),
-    [("127.0.0.1", True), ("127.1.2.3", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False)],
+    [
+        ("127.0.0.1", True),
+        ("127.1.2.3", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("x", False),
+    ],
 )
 def test_is_loopback(host: str, local: bool) -> None:
     assert is_loopback(host) is local

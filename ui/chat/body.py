@@ -90,7 +90,7 @@ class MessageBody(QTextBrowser):
     def append(self, text: str) -> None:
         """Adds text at the end."""
         self.markdown.append(text)
-        self._place_buttons()
+        self._place_buttons(tail_only=True)
         self.viewport().update(self._tail_rect())
 
     def finish(self) -> None:
@@ -134,12 +134,13 @@ class MessageBody(QTextBrowser):
 
     def fit(self, width: int) -> int:
         """Takes a width in pixels and returns the height that the text then needs."""
+        same_width = self.document().textWidth() == width
         self._set_width(width)
         self._height = self._needed()
         if self.height() != self._height:
             self.resize(width, self._height)
             self.viewport().resize(width, self._height)
-        self._place_buttons()
+        self._place_buttons(tail_only=same_width)
         return self._height
 
     def _set_width(self, width: int) -> None:
@@ -231,7 +232,8 @@ class MessageBody(QTextBrowser):
         painter.setBrush(color("line"))
         if span.kind == "rule":
             x = 0 if rtl else span.indent * unit
-            painter.drawRect(QRectF(x, round((top + bottom) / 2), width - span.indent * unit, 1))
+            y = round(first.layout().position().y()) + 1
+            painter.drawRect(QRectF(x, y, width - span.indent * unit, 1))
             return
         bar = metrics.px(3)
         left = span.indent * unit + metrics.px(4)
@@ -274,13 +276,15 @@ class MessageBody(QTextBrowser):
 
     # code buttons
 
-    def _place_buttons(self) -> None:
+    def _place_buttons(self, *, tail_only: bool = False) -> None:
+        """Puts a copy button on every code block; `tail_only`: nothing moved but at the end."""
         codes = self.markdown.codes
         while len(self._buttons) < len(codes):
             button = _CopyButton(self.viewport())
             button.clicked.connect(self._copy_code)
             self._buttons.append(button)
-        for i, button in enumerate(self._buttons):
+        first = max(0, min(len(codes), len(self._buttons)) - 2) if tail_only else 0
+        for i, button in enumerate(self._buttons[first:], first):
             if i >= len(codes):
                 button.hide()
                 continue

@@ -199,7 +199,7 @@ class HighlightJob:
         self._line_start = 0
         self._ranges: list[QTextLayout.FormatRange] = []
         name = self._name = canonical(code.language)
-        fits = name and len(text) <= _MAX_CODE and max(map(len, lines)) <= _MAX_LINE
+        fits = name and not code.broken and len(text) <= _MAX_CODE and max(map(len, lines)) <= _MAX_LINE
         self._empty = not fits
         self._tokens = _stretches(name, "\n".join(lines) + "\n") if fits else iter(())
 

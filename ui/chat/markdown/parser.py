@@ -18,7 +18,7 @@ __all__ = ["MAX_LEVEL", "Env", "Group", "groups", "parse_blocks", "parse_inline"
 Env = MutableMapping[str, Any]
 
 #: Token levels; a list takes two, a quote one. markdown-it drops what lies deeper; the writer then shows the source.
-MAX_LEVEL: Final = 40
+MAX_LEVEL: Final = 24
 #: Brackets in one paragraph. Each open one starts a search for its end: 2,000 cost 15 ms, 16,000 cost 120 ms.
 _MAX_BRACKETS: Final = 600
 #: Other marks in one paragraph, where the cost is linear: 16,000 cost 40 ms.

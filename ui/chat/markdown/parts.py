@@ -25,6 +25,8 @@ class CodeBlock:
     last: int = -1
     pieces: list[str] = field(default_factory=list)
     highlighted: bool = False
+    #: a line was too long for one text block, so lines and blocks do not match and the code stays without colours
+    broken: bool = False
 
     @property
     def code(self) -> str:

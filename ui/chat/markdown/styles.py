@@ -160,7 +160,8 @@ class Styles:
         made.setCellPadding(metrics.px(6))
         made.setCellSpacing(0)
         made.setTopMargin(top)
-        made.setBottomMargin(0)
+        # Qt takes no margin above a block that follows a table.
+        made.setBottomMargin(metrics.px(12))
         made.setLeftMargin(indent * self.indent)
         made.setWidth(QTextLength(QTextLength.Type.VariableLength, 0))
         return made

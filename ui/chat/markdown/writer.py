@@ -17,12 +17,14 @@ from ui.chat.markdown.sanitise import clean_code, clean_text
 from ui.chat.markdown.styles import Styles
 from ui.theme import metrics
 
-__all__ = ["Writer"]
+__all__ = ["MAX_BLOCK", "Writer"]
 
-#: Cells of one table. 1,500 take about 60 ms to lay out; a larger table is shown as its source.
-_MAX_CELLS: Final = 1500
+#: Cells of one table. 800 take about 40 ms to lay out; a larger table is shown as its source.
+_MAX_CELLS: Final = 800
+#: Characters of one line of code that is written as it stands.
+MAX_LINE: Final = 2000
 #: Characters of one text block. Qt lays a block out as a whole, so a longer one is broken in two.
-_MAX_BLOCK: Final = 8000
+MAX_BLOCK: Final = 8000
 _BULLETS: Final = ("•", "◦", "▪")
 
 
@@ -155,6 +157,12 @@ class Writer:
             self._insert_long(clean_text(line), self.styles.text)
         self.open_format = None
 
+    def remark(self, text: str) -> None:
+        """A sentence of ours behind the message."""
+        self._start(self.styles.block(top=self._gap("text")), self.styles.quote, "text")
+        self._cursor.insertText(text, self.styles.quote)
+        self.open_format = None
+
     def code_lines(self, text: str, code: CodeBlock, *, first: bool) -> None:
         """More lines of code at the end of the document; `text` goes on with the last line unless `first`."""
         shown = clean_code(text)
@@ -165,7 +173,15 @@ class Writer:
         if "\n" in shown and self._cursor.block().text() == "" and not first:
             # An empty line has no character to take the format from.
             self._cursor.setBlockCharFormat(self.styles.code)
-        self._cursor.insertText(shown, self.styles.code)
+        longest = max(map(len, shown.split("\n")))
+        if longest + self._cursor.positionInBlock() < MAX_LINE:
+            self._cursor.insertText(shown, self.styles.code)
+            return
+        code.broken = True
+        for number, line in enumerate(shown.split("\n")):
+            if number:
+                self._cursor.insertText("\n", self.styles.code)
+            self._insert_long(line, self.styles.code)
 
     def open_code(self, language: str) -> CodeBlock:
         """The header of a code block, and a record of it that the caller fills."""
@@ -233,7 +249,7 @@ class Writer:
 
     def _insert_long(self, text: str, char: QTextCharFormat) -> None:
         cursor = self._cursor
-        room = _MAX_BLOCK - cursor.positionInBlock()
+        room = MAX_BLOCK - cursor.positionInBlock()
         while len(text) > room:
             cut = text.rfind(" ", max(0, room - 200), room) + 1 or max(room, 1)
             cursor.insertText(text[:cut], char)
@@ -241,7 +257,7 @@ class Writer:
             same = cursor.blockFormat()
             same.setTopMargin(0)
             cursor.insertBlock(same, char)
-            room = _MAX_BLOCK
+            room = MAX_BLOCK
         cursor.insertText(text, char)
 
     def _fence(self, token: Token) -> None:

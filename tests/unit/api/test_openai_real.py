@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import openai
 import pydantic
 import pytest
+from msgspec.structs import replace
 
-from backend.api.schemas import ModelEntry
+from backend.api.schemas import LoadedModel, LoadModel, ModelEntry
 from backend.engine.loading import load_model
+from backend.engine.model import Model
 from tests.fakes.server import RunningServer, running_server
 
 USER: Any = [{"role": "user", "content": "Say something about Paris."}]
@@ -20,7 +22,12 @@ USER: Any = [{"role": "user", "content": "Say something about Paris."}]
 
 def serve(folder: Path, model: Path) -> Any:
     entry = ModelEntry(id="a" * 16, name="Tiny", path=str(model), source="file", bytes=model.stat().st_size)
-    return running_server(folder, loader=load_model, entries=[entry])
+
+    def load(what: ModelEntry, options: LoadModel, progress: Callable[[float], bool]) -> tuple[Model, LoadedModel]:
+        # One thread: llama.cpp's threads wait for each other, which takes seconds where other tests want the cores.
+        return load_model(what, replace(options, n_threads=1), progress)
+
+    return running_server(folder, loader=load, entries=[entry])
 
 
 @pytest.fixture(scope="module")

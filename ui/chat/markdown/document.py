@@ -276,7 +276,7 @@ class MarkdownDocument:
         continued = self._mark if self._mark.list_markup else None
         for i, group in enumerate(found):
             if i == cut > 0 and item_line < 0:
-                # A list here is another one than the list before it; only a paragraph may yet turn out to go on with it.
+                # A list here is another than the one before it; only a paragraph may yet turn out to go on with that.
                 mark = writer.mark() if group.kind not in LISTS else replace(writer.mark(), list_markup="")
                 self._settle(mark, lines, group.first, env, starts[:cut])
             fence = OpenFence.of(writer, group, lines) if i == len(found) - 1 else None

@@ -25,6 +25,7 @@ _MAX_CELLS: Final = 800
 MAX_LINE: Final = 2000
 #: Characters of one text block. Qt lays a block out as a whole, so a longer one is broken in two.
 MAX_BLOCK: Final = 8000
+_MAX_INDENT: Final = 16  # units, two for each list or quotation
 _BULLETS: Final = ("•", "◦", "▪")
 
 
@@ -54,6 +55,7 @@ class Writer:
         self._in_list = False
         self._lists: list[_List] = []
         self._last_list: _List | None = None  # the list that has just ended: it may turn out to go on
+        self._empty_item = False
         self._quotes: list[Span] = []
         self._indent = 0
         self._pending_marker = ""
@@ -131,17 +133,20 @@ class Writer:
             elif kind in ("bullet_list_open", "ordered_list_open"):
                 self._open_list(token, continued if token.level == 0 else None)
             elif kind in ("bullet_list_close", "ordered_list_close"):
-                self._last_list = self._lists.pop()
+                closed = self._lists.pop()
+                # markdown-it ends a list at an empty item that blank lines follow.
+                self._last_list = None if self._empty_item else closed
                 self._indent -= 2
                 self._in_list = True
             elif kind == "list_item_open":
                 if token.level == 1 and token.map and token.map[0] == mark_line:
                     self.item_mark = self.mark()
                 self._open_item()
-                if tokens[i + 1].type == "list_item_close":
+                self._empty_item = tokens[i + 1].type == "list_item_close"
+                if self._empty_item:
                     self._hollow(token)
             elif kind == "blockquote_open":
-                self._quotes.append(Span("quote", -1, -1, self._indent))
+                self._quotes.append(Span("quote", -1, -1, self._shown()))
                 self._indent += 2
                 if tokens[i + 1].type == "blockquote_close":
                     self._hollow(token)
@@ -186,17 +191,21 @@ class Writer:
     def open_code(self, language: str) -> CodeBlock:
         """The header of a code block, and a record of it that the caller fills."""
         styles = self.styles
-        self._start(styles.code_header(top=self._gap("code"), indent=self._indent), styles.code_label, "code")
+        self._start(styles.code_header(top=self._gap("code"), indent=self._shown()), styles.code_label, "code")
         header = self._block_position()
         # Never empty: Qt lays an empty block that follows a table out beside it.
         label = clean_text(language)[:40] or QCoreApplication.translate("Markdown", "code")
         self._cursor.insertText(label, styles.code_label)
-        code = CodeBlock(header, -1, language, self._indent)
+        code = CodeBlock(header, -1, language, self._shown())
         self.codes.append(code)
         self.open_format = None
         return code
 
     # pieces
+
+    def _shown(self, more: int = 0) -> int:
+        """The indentation of what is written next. Bounded: deeper down, nothing would be left of the line."""
+        return min(self._indent + more, _MAX_INDENT)
 
     def _block_position(self) -> int:
         return self._cursor.block().position()
@@ -242,7 +251,7 @@ class Writer:
     def _text(self, token: Token, *, heading: int = 0) -> None:
         kind = "heading" if heading else "text"
         base = Base(heading=heading, quote=bool(self._quotes))
-        block = self.styles.block(top=self._gap(kind), indent=self._indent, heading=heading)
+        block = self.styles.block(top=self._gap(kind), indent=self._shown(), heading=heading)
         self._start(block, self._inline.format(base), kind)
         self._inline.write(token.content, self._env, base, self._insert_long)
         self.open_format = None if heading else self._inline.open_format
@@ -276,10 +285,10 @@ class Writer:
 
     def _rule(self) -> None:
         styles = self.styles
-        self._start(styles.rule(top=self._gap("rule"), indent=self._indent), styles.text, "rule")
+        self._start(styles.rule(top=self._gap("rule"), indent=self._shown()), styles.text, "rule")
         self._cursor.insertText("\u200b", styles.text)  # not empty, for the same reason as the line above code
         position = self._block_position()
-        self.spans.append(Span("rule", position, position, self._indent))
+        self.spans.append(Span("rule", position, position, self._shown()))
         self.open_format = None
 
     def _open_list(self, token: Token, continued: Mark | None) -> None:
@@ -294,7 +303,7 @@ class Writer:
         top = self._lists[-1]
         if self._pending_marker:
             # An item that begins with a list: its own marker needs a line to stand on.
-            self._start(self.styles.block(top=self._gap("text"), indent=self._indent - 2), self.styles.text, "text")
+            self._start(self.styles.block(top=self._gap("text"), indent=self._shown(-2)), self.styles.text, "text")
         depth = sum(not item.ordered for item in self._lists)
         self._pending_marker = f"{top.number}." if top.ordered else _BULLETS[min(depth, len(_BULLETS)) - 1]
         top.number += 1
@@ -303,7 +312,7 @@ class Writer:
         """An item or a quotation without content: an empty line; or, nested too deeply to be parsed, its source."""
         first, last = token.map or (0, 0)
         source = "\n".join(self._lines[first:last]) if token.level >= MAX_LEVEL - 3 else ""
-        self._start(self.styles.block(top=self._gap("text"), indent=self._indent), self.styles.text, "text")
+        self._start(self.styles.block(top=self._gap("text"), indent=self._shown()), self.styles.text, "text")
         if source:
             self._insert_long(clean_text(source.replace("\n", "\u2028")), self.styles.text)
         self.open_format = None
@@ -347,7 +356,7 @@ class Writer:
             self._start(styles.spacer(), styles.text, "table")
             cursor.setBlockCharFormat(_tiny(styles))
         cursor.movePosition(QTextCursor.MoveOperation.End)
-        table: QTextTable = cursor.insertTable(len(rows), len(aligns), styles.table(top=gap, indent=self._indent))
+        table: QTextTable = cursor.insertTable(len(rows), len(aligns), styles.table(top=gap, indent=self._shown()))
         for r, row in enumerate(rows):
             base = Base(heading=4 if r == 0 else 0)
             char = self._inline.format(base)

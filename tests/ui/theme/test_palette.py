@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+
+from ui.theme import DARK, LIGHT, TEXT_PAIRS, Palette, contrast
+
+#: light, dark: the table of the design
+DESIGN = {
+    "window": ("#FAF8F5", "#1B1916"),
+    "surface": ("#FFFFFF", "#232019"),
+    "raised": ("#F3EFE9", "#2C2821"),
+    "line": ("#E2DBD1", "#3C372E"),
+    "text": ("#231F1A", "#EDE7DD"),
+    "muted": ("#6B6257", "#A89F91"),
+    "accent": ("#8A4F12", "#E3A857"),
+    "on_accent": ("#FFFFFF", "#231A0C"),
+    "accent_soft": ("#F6E8D6", "#3D3020"),
+    "user_turn": ("#F1E9DD", "#332D23"),
+    "code": ("#F5F2EC", "#1F1C17"),
+    "ok": ("#2E6B3A", "#7CC48B"),
+    "warn": ("#8A5A00", "#E0B354"),
+    "danger": ("#A3271F", "#F08A80"),
+    "link": ("#1F5FA8", "#8AB8F0"),
+}
+
+
+@pytest.mark.parametrize("role", DESIGN)
+def test_roles_have_the_colours_of_the_design(role: str) -> None:
+    assert (getattr(LIGHT, role), getattr(DARK, role)) == DESIGN[role]
+
+
+def test_contrast_of_known_pairs() -> None:
+    assert contrast("#000000", "#FFFFFF") == pytest.approx(21.0)
+    assert contrast("#777777", "#FFFFFF") == pytest.approx(4.48, abs=0.01)
+    assert contrast("#FFFFFF", "#777777") == contrast("#777777", "#FFFFFF")
+
+
+@pytest.mark.parametrize("palette", [LIGHT, DARK], ids=lambda p: p.name)
+def test_all_text_reaches_aa(palette: Palette) -> None:
+    short = {
+        (front, back): round(contrast(palette.value(front), palette.value(back)), 2)
+        for front, back in TEXT_PAIRS
+        if contrast(palette.value(front), palette.value(back)) < 4.5
+    }
+    assert not short
+
+
+@pytest.mark.parametrize("palette", [LIGHT, DARK], ids=lambda p: p.name)
+def test_the_focus_ring_stands_out_from_what_it_surrounds(palette: Palette) -> None:
+    for back in ("window", "surface", "raised"):
+        assert contrast(palette.accent, palette.value(back)) >= 3  # WCAG 1.4.11, non-text contrast
+    assert contrast(palette.text, palette.accent) >= 1.5  # the ring of an accent button is drawn in the text colour
+
+
+def test_both_palettes_fill_every_role_of_each_pair() -> None:
+    roles = {role for pair in TEXT_PAIRS for role in pair}
+    assert roles <= set(LIGHT.roles())
+    assert set(LIGHT.roles()) == set(DARK.roles())

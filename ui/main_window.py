@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QMainWindow, QMenu, QStackedWidget, QVBoxLayout, Q
 from backend.api.schemas import Conversation, ModelEntry
 from ui.actions import Actions, command_table
 from ui.bridge.engine_link import EngineLink
+from ui.bridge.garbage import collect_in_gui_thread
 from ui.hardware.hardware_page import HardwarePage
 from ui.inspector.inspector import Inspector
 from ui.library.model_menu import ModelMenu
@@ -58,6 +59,7 @@ class MainWindow(QMainWindow):
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
+        collect_in_gui_thread()
         self._settings = dict(settings or {})
         self._save = save
         self.link = link

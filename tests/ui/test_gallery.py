@@ -1,0 +1,390 @@
+"""Renders every screen and state, light and dark, to tests/gallery/out/*.png, to be looked at.
+
+The assertions hold what a picture can be held to: its size, that something is drawn on it, and the palette behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QColor, QImage
+from PySide6.QtWidgets import QApplication
+
+from backend.api.errors import EngineUnavailableError
+from backend.api.schemas import ConversationDetail, ErrorInfo, GpuReport, Message, SearchHit
+from tests.fakes.client import GB, FakeClient, fake_conversation, fake_loaded
+from tests.ui.shell.support import Loop, qt_loop
+from ui.bridge.engine_link import EngineLink
+from ui.main_window import MainWindow
+from ui.theme import DARK, LIGHT, Mode, apply_theme
+
+OUT = Path(__file__).parent.parent / "gallery" / "out"
+WIDE, MEDIUM, NARROW = QSize(1180, 780), QSize(860, 720), QSize(460, 720)
+DAY = 86_400.0
+
+ANSWER = """Two sorted lists are merged by walking through **both at once** and always taking the smaller head.
+
+## The idea
+
+1. Keep one index per list.
+2. Compare the two items; append the smaller one.
+3. When one list ends, append *the rest of the other*.
+
+```python
+def merge(left: list[int], right: list[int]) -> list[int]:
+    merged, i, j = [], 0, 0
+    while i < len(left) and j < len(right):
+        if left[i] <= right[j]:          # equal items keep their order
+            merged.append(left[i]); i += 1
+        else:
+            merged.append(right[j]); j += 1
+    return merged + left[i:] + right[j:]
+```
+
+| list lengths | comparisons | memory |
+|---|---:|---:|
+| 10 + 10 | at most 19 | 20 items |
+| 1,000 + 10 | at most 1,009 | 1,010 items |
+
+> The standard library has it too: `heapq.merge` does the same lazily, for any number of lists.
+
+For linked lists the same walk needs no extra memory: only the links change.
+"""
+ARABIC_QUESTION = "كيف تعمل الثلاجة؟"
+ARABIC_ANSWER = "الثلاجة **تنقل** الحرارة من الداخل إلى الخارج."
+LONG_TITLE = (
+    "A very long title about refrigerators, heat pumps and everything else that moves warmth from here to there"
+)
+
+
+def conversations() -> list[ConversationDetail]:
+    return [
+        fake_conversation("Merge two sorted lists", [("How do I merge two sorted lists in Python?", ANSWER)]),
+        fake_conversation("Thank-you note for a neighbour", [("Write a note", "Dear neighbour,")], age_s=3600),
+        fake_conversation("Dinner from what is left", [("What can I cook?", "Lentils.")], age_s=DAY),
+        fake_conversation(LONG_TITLE, [("How does a refrigerator work?", "It moves heat.")], age_s=DAY * 1.1),
+        fake_conversation("Names for a boat", [("Names?", "Swallow.")], age_s=4 * DAY),
+        fake_conversation("Trip to the coast", [("Plan", "Pack.")], age_s=40 * DAY),
+    ]
+
+
+class Stage:
+    """One window with a fake engine, and the steps that lead to a picture."""
+
+    def __init__(self, loop: Loop, window: MainWindow, fake: FakeClient) -> None:
+        self.loop, self.window, self.fake = loop, window, fake
+
+    def attach(self) -> Stage:
+        self.window.link.attach(self.fake)
+        self.loop.until(
+            lambda: (
+                self.fake.following.is_set()
+                and len(self.window.chat.list) == len(self.fake.details)
+                and self.window.models.list.rowCount() == 9
+            )
+        )
+        return self
+
+    def open(self, number: int = 0) -> Stage:
+        key = list(self.fake.details)[number]
+        self.window.open_conversation(key)
+        self.loop.until(lambda: self.window.chat.open_id == key and self.window.chat_screen.view.message_ids())
+        return self
+
+    def ask(self, text: str) -> str:
+        self.window.chat.send(text)
+        self.loop.until(lambda: self.window.chat.streaming_id)
+        return self.window.chat.streaming_id or ""
+
+    def settle(self) -> None:
+        self.window.chat_screen.view.flush()
+        self.loop.turn(12)
+        QApplication.processEvents()
+
+
+Scene = Callable[[Stage], None]
+SCENES: dict[str, tuple[QSize, Scene]] = {}
+
+
+def scene(size: QSize = WIDE) -> Callable[[Scene], Scene]:
+    def keep(function: Scene) -> Scene:
+        SCENES[function.__name__] = (size, function)
+        return function
+
+    return keep
+
+
+@scene()
+def empty(stage: Stage) -> None:
+    stage.fake.details.clear()
+    stage.attach()
+
+
+@scene()
+def starting_with_a_message_that_waits(stage: Stage) -> None:
+    stage.window.chat.send("Why is the sky blue?")
+
+
+@scene()
+def chat(stage: Stage) -> None:
+    stage.attach().open()
+
+
+@scene()
+def streaming(stage: Stage) -> None:
+    answer = stage.attach().open().ask("And how do I merge three of them, without changing the first?")
+    stage.fake.say(
+        answer, "Merge the first two, then the result with the third:\n\n```python\nfrom heapq import merge\n"
+    )
+    stage.fake.say(answer, "both = list(merge(a, b, c))\n```\n\nNone of the three lists is")
+    stage.loop.until(lambda: stage.window.chat.branch()[-1].content.endswith("is"))
+
+
+@scene()
+def reading_the_prompt(stage: Stage) -> None:
+    answer = stage.attach().open(2).ask("Here is a long text about lentils. " * 30)
+    stage.fake.read(answer, 769, 1240)
+
+
+@scene()
+def failed_answer(stage: Stage) -> None:
+    answer = stage.attach().open(2).ask("And for forty people?")
+    stage.fake.say(answer, "For forty people")
+    error = ErrorInfo(
+        code="out_of_memory", what="This needs 9.4 GB of memory; 6.1 GB is free.",
+        remedy="Choose a smaller model, or close other programs.", details="ggml: failed to allocate",
+    )  # fmt: skip
+    stage.fake.finish(answer, "failed", error)
+    stage.loop.until(lambda: not stage.window.chat.busy)
+
+
+@scene()
+def request_failed(stage: Stage) -> None:
+    stage.attach().open(2)
+    stage.window.link.request_failed.emit(
+        ErrorInfo(
+            code="disk_full", what="The disk is full, so the message could not be saved.",
+            remedy="Free some space and send it again.", details="sqlite3.OperationalError: database or disk is full",
+        )
+    )  # fmt: skip
+    stage.window.notice_bar.details_button().click()
+
+
+@scene()
+def engine_died_while_answering(stage: Stage) -> None:
+    answer = stage.attach().open(2).ask("And then?")
+    stage.fake.say(answer, "Then come the pears. Peel them, halve them, and")
+    stage.loop.until(lambda: stage.window.chat.branch()[-1].content)
+    stage.fake.die()
+    stage.window.link.detach("The engine stopped while answering. Your text is saved. It is starting again…")
+
+
+@scene()
+def engine_is_back(stage: Stage) -> None:
+    engine_died_while_answering(stage)
+    stage.fake = FakeClient(stage.fake.details.values(), loaded=fake_loaded())
+    for detail in stage.fake.details.values():
+        for message in detail.messages:
+            message.status = "interrupted" if message.status == "streaming" else message.status
+    stage.attach()
+    stage.loop.until(lambda: stage.window.notice_bar.text() == "Ready.")
+
+
+@scene()
+def engine_does_not_start(stage: Stage) -> None:
+    stage.window.link.fail(
+        EngineUnavailableError(
+            "The engine does not start.",
+            why="Its program file is missing or damaged.",
+            remedy="Your conversations are safe. Try again, or install Nutshell again.",
+            details="FileNotFoundError: [Errno 2] libllama.so",
+        )
+    )
+    stage.window.failed_page.fold.setChecked(True)
+
+
+@scene()
+def no_model(stage: Stage) -> None:
+    stage.fake.loaded = None
+    stage.attach()
+
+
+@scene()
+def model_menu(stage: Stage) -> None:
+    stage.attach().open()
+    stage.window.toggle_model_menu()
+    stage.loop.turn(20)
+
+
+@scene()
+def model_loading(stage: Stage) -> None:
+    stage.attach().open()
+    stage.window.models.load(stage.fake.entries[2])
+    stage.loop.until(lambda: stage.fake.loading)
+    stage.fake.loading_moved(0.62)
+    stage.loop.until(lambda: stage.window.models.progress)
+
+
+@scene()
+def hardware(stage: Stage) -> None:
+    stage.attach().window.toggle_hardware()
+
+
+@scene(QSize(1180, 1100))
+def hardware_with_graphics(stage: Stage) -> None:
+    stage.fake.gpus = [
+        GpuReport(name="NVIDIA GeForce RTX 4070", backend="CUDA", vram_total=12 * GB, vram_free=int(10.9 * GB))
+    ]
+    stage.attach().window.toggle_hardware()
+
+
+@scene()
+def search_hits(stage: Stage) -> None:
+    stage.attach().open()
+    found = list(stage.fake.details)[2]
+    stage.fake.hits = [
+        SearchHit(conversation_id=found, message_id="m", title="", snippet="a list of what is \u2068left\u2069 over")
+    ]
+    stage.window.sidebar.search.setText("left")
+    stage.window.sidebar.focus_search()
+    stage.loop.until(lambda: stage.fake.called("search"))
+
+
+@scene()
+def search_finds_nothing(stage: Stage) -> None:
+    stage.attach()
+    stage.window.sidebar.search.setText("zebra crossing")
+    stage.loop.until(lambda: stage.window.chat.list.rowCount() == 0)
+
+
+@scene(QSize(1180, 1240))
+def inspector_unfolded(stage: Stage) -> None:
+    stage.attach().open()
+    stage.window.inspector.sampling.fold.button.click()
+    stage.window.inspector.sampling.slider.setValue(22)
+
+
+@scene()
+def deleted_with_undo(stage: Stage) -> None:
+    stage.attach().open(1)
+    stage.window.chat.delete(stage.window.chat.open_id)
+    stage.loop.until(lambda: not stage.window.chat.open_id)
+
+
+@scene()
+def answering_elsewhere(stage: Stage) -> None:
+    stage.attach().open(1).ask("Make it warmer")
+    stage.open(0)
+
+
+@scene()
+def long_title_and_versions(stage: Stage) -> None:
+    stage.attach().open(3)
+    state = stage.window.chat.state
+    assert state is not None
+    last = state.branch()[-1]
+    detail = stage.fake.details[state.id]
+    detail.messages.append(
+        Message(
+            id="f" * 32, conversation_id=state.id, parent_id=last.parent_id, role="assistant",
+            content="Cold is not made; heat is moved.",
+        )
+    )  # fmt: skip
+    detail.conversation.head_id = "f" * 32
+    stage.window.commands["chat.new"].trigger()
+    stage.open(3)
+
+
+@scene()
+def right_to_left(stage: Stage) -> None:
+    stage.fake.details = {
+        one.conversation.id: one
+        for one in [
+            fake_conversation("كيف تعمل الثلاجة؟", [(ARABIC_QUESTION, ARABIC_ANSWER)]),
+            fake_conversation("وصفة العدس", [("وصفة", "عدس")], age_s=DAY),
+        ]
+    }  # fmt: skip
+    stage.attach().open()
+
+
+@scene(MEDIUM)
+def medium(stage: Stage) -> None:
+    stage.attach().open()
+
+
+@scene(MEDIUM)
+def medium_with_drawer(stage: Stage) -> None:
+    stage.attach().open()
+    stage.window.toggle_bar("right")
+
+
+@scene(NARROW)
+def narrow(stage: Stage) -> None:
+    stage.attach().open(3)
+
+
+@scene(NARROW)
+def narrow_with_conversations(stage: Stage) -> None:
+    stage.attach().open()
+    stage.window.toggle_bar("left")
+
+
+@scene(QSize(1500, 940))
+def zoomed(stage: Stage) -> None:
+    stage.attach().open()
+
+
+@pytest.fixture
+def loop(qapp: QApplication) -> Iterator[Loop]:
+    with qt_loop(qapp) as made:
+        yield made
+
+
+def drawn(image: QImage) -> tuple[int, float]:
+    """How many colours a grid of points finds, and the share of the commonest."""
+    found: dict[int, int] = {}
+    points = 0
+    for y in range(0, image.height(), 3):
+        for x in range(0, image.width(), 3):
+            points += 1
+            colour = image.pixel(x, y)
+            found[colour] = found.get(colour, 0) + 1
+    return len(found), max(found.values()) / points
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+@pytest.mark.parametrize("name", SCENES)
+def test_scene(name: str, mode: Mode, loop: Loop, qapp: QApplication) -> None:
+    size, play = SCENES[name]
+    apply_theme(qapp, mode, zoom=1.5 if name == "zoomed" else 1.0, reduced_motion=True)
+    if name == "right_to_left":
+        qapp.setLayoutDirection(Qt.LayoutDirection.RightToLeft)
+    link = EngineLink(frame_ms=5)
+    window = MainWindow(link)
+    try:
+        window.resize(size)
+        window.show()
+        stage = Stage(loop, window, FakeClient(conversations(), loaded=fake_loaded()))
+        play(stage)
+        stage.settle()
+        image = window.grab().toImage()
+        OUT.mkdir(parents=True, exist_ok=True)
+        assert image.save(str(OUT / f"{name}-{mode}.png"))
+    finally:
+        window.close()
+        loop.run(link.close())
+        window.deleteLater()
+        loop.turn()
+        qapp.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
+        apply_theme(qapp, "light", zoom=1.0, reduced_motion=False)
+    assert image.size() == size * image.devicePixelRatio()
+    colours, commonest = drawn(image)
+    assert colours > 20, "hardly anything is drawn"
+    assert commonest < 0.985, "the picture is nearly empty"
+    palette = DARK if mode == "dark" else LIGHT
+    near = QColor(palette.window).lightness()
+    corner = image.pixelColor(image.width() // 2, 2)  # under the veil of a drawer in some
+    assert abs(corner.lightness() - near) < 90, "the window is not in the palette's colours"

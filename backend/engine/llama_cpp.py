@@ -353,7 +353,8 @@ class LlamaCppModel:
         params.n_ctx = n_ctx
         params.n_batch = params.n_ubatch = n_batch
         params.n_threads = params.n_threads_batch = n_threads
-        params.n_seq_max = 1 if embeddings else MAX_LEAVES + 1
+        # llama.cpp aborts the process when there are more sequences than tokens of context
+        params.n_seq_max = 1 if embeddings else min(MAX_LEAVES + 1, n_ctx)
         params.kv_unified = True  # sequences may share cells only in a unified cache
         params.no_perf = True
         if embeddings:

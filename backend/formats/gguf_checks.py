@@ -27,6 +27,8 @@ __all__ = ["NotForChatError", "check_chat_model"]
 
 _MAX_LAYERS = 512  # LLAMA_MAX_LAYERS
 _MAX_EXPERTS = 1024  # LLAMA_MAX_EXPERTS
+#: Less holds no chat template, let alone a question; the smallest published models have 256.
+_MIN_CONTEXT = 64
 _MAX_CONTEXT = 1 << 27  # the longest known is 10 million
 _MAX_WIDTH = 1 << 20
 
@@ -114,7 +116,7 @@ def _per_layer(header: GGUFHeader, key: str, high: int, default: Sequence[int] |
 
 
 def _check_settings(header: GGUFHeader) -> None:
-    _number(header, "context_length", 1, _MAX_CONTEXT)
+    _number(header, "context_length", _MIN_CONTEXT, _MAX_CONTEXT)
     _number(header, "embedding_length", 1, _MAX_WIDTH)
     layers = _number(header, "block_count", 1, _MAX_LAYERS)  # GGML_ASSERT in load_hparams
     _number(header, "nextn_predict_layers", 0, layers - 1, 0)

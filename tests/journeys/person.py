@@ -7,11 +7,13 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import psutil
 import qasync
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl
+from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QWidget
 
@@ -62,6 +64,15 @@ class Person:
 
     def press(self, key: Qt.Key) -> None:
         QTest.keyClick(self.editor(), key)
+
+    def drop(self, path: Path) -> None:
+        """Drags a file over the window and lets it go."""
+        what = QMimeData()
+        what.setUrls([QUrl.fromLocalFile(str(path))])
+        where, copy = QPointF(self.window.rect().center()), Qt.DropAction.CopyAction
+        button, keys = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+        QApplication.sendEvent(self.window, QDragEnterEvent(where.toPoint(), copy, what, button, keys))
+        QApplication.sendEvent(self.window, QDropEvent(where, copy, what, button, keys))
 
     def editor(self) -> QWidget:
         return self.window.chat_screen.composer.input
@@ -116,7 +127,13 @@ Act = Callable[[Person], Awaitable[None]]
 
 
 def play(
-    app: QApplication, act: Act, *, command: Sequence[str] | None = None, limits: Limits = LIMITS, faults: bool = False
+    app: QApplication,
+    act: Act,
+    *,
+    command: Sequence[str] | None = None,
+    limits: Limits = LIMITS,
+    faults: bool = False,
+    seconds: float = 110,
 ) -> None:
     """Opens the window as the program does, lets `act` use it, closes it, and looks for what was left behind.
 
@@ -138,7 +155,7 @@ def play(
 
             person = Person(desktop)
             with loop:
-                loop.run_until_complete(asyncio.wait_for(desktop.run(script), 110))
+                loop.run_until_complete(asyncio.wait_for(desktop.run(script), seconds))
         finally:
             start.supervisor.stop_blocking()
             start.lock.release()

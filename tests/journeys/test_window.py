@@ -19,7 +19,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
 
 from app.desktop import Desktop
-from backend.api.schemas import NewConversation
+from backend.api.schemas import ErrorInfo, NewConversation
 from backend.config.paths import Paths
 from backend.storage.store import Store
 from tests.journeys.person import Person, play
@@ -364,16 +364,18 @@ def test_a_disk_that_is_full_at_the_start_still_opens_a_window(
     play(qapp, act)
 
 
-def test_a_damaged_model_file_is_refused_with_a_sentence(home: Paths, qapp: QApplication, tmp_path: Path) -> None:
+def test_a_dropped_file_that_is_damaged_is_refused_with_a_sentence(
+    home: Paths, qapp: QApplication, tmp_path: Path
+) -> None:
     damaged = tmp_path / "damaged.gguf"
     damaged.write_bytes(b"GGUF" + bytes(500))
 
     async def act(person: Person) -> None:
         await person.ready()
-        problems: list[object] = []
+        problems: list[ErrorInfo] = []
         person.window.models.problem.connect(problems.append)
-        person.window.models.load_path(damaged)
-        await person.until(lambda: problems)
+        person.drop(damaged)
+        await person.until(lambda: problems and problems[0].what in person.shown_text())
         await person.ready()  # the model that was there still answers
         person.brief()
         assert (await person.answered("Say hello.")).content

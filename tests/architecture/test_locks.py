@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -118,3 +120,26 @@ def test_the_environment_is_what_the_locks_say() -> None:
     for pin in pins("base", "llama", "test").values():
         if pin.applies:
             assert importlib.metadata.version(pin.name) == pin.version
+
+
+#: where the name that is imported is not the package's
+PACKAGE_OF = {"PySide6": "pyside6-essentials", "llama_cpp": "llama-cpp-python", "markdown_it": "markdown-it-py"}
+
+
+def test_what_the_program_imports_is_a_dependency_of_its_own() -> None:
+    """Not only something that another package happens to bring today."""
+    asked = {normal(Requirement(text).name) for text in PROJECT["project"]["dependencies"]}
+    asked |= {normal(Requirement(text).name) for text in PROJECT["project"]["optional-dependencies"]["compression"]}
+    ours = {"app", "ui", "backend", "kernels", "installer", "models_catalog"}
+    foreign: dict[str, str] = {}
+    for folder in ours:
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                    names = [node.module]
+                foreign |= {name.partition(".")[0]: str(path.relative_to(ROOT)) for name in names}
+    foreign = {name: path for name, path in foreign.items() if name not in sys.stdlib_module_names | ours}
+    assert "PySide6" in foreign
+    unasked = {n: path for n, path in foreign.items() if normal(PACKAGE_OF.get(n, n)) not in asked}
+    assert unasked == {}

@@ -123,7 +123,12 @@ def test_the_environment_is_what_the_locks_say() -> None:
 
 
 #: where the name that is imported is not the package's
-PACKAGE_OF = {"PySide6": "pyside6-essentials", "llama_cpp": "llama-cpp-python", "markdown_it": "markdown-it-py"}
+PACKAGE_OF = {
+    "PySide6": "pyside6-essentials",
+    "shiboken6": "pyside6-essentials",
+    "llama_cpp": "llama-cpp-python",
+    "markdown_it": "markdown-it-py",
+}
 
 
 def test_what_the_program_imports_is_a_dependency_of_its_own() -> None:

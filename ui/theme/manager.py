@@ -90,9 +90,12 @@ def _put_in_force(app: QApplication) -> None:
     _theme.palette = _wanted(app)
     if app.style().name() != "fusion":
         app.setStyle("Fusion")
+    sheet = build_stylesheet(_theme.palette, metrics, _marks(_theme.palette))
+    if sheet == app.styleSheet():
+        return  # a new sheet, though equal, would polish every widget again
     app.setFont(metrics.font("control"))
     app.setPalette(_qpalette(_theme.palette))
-    app.setStyleSheet(build_stylesheet(_theme.palette, metrics, _marks(_theme.palette)))
+    app.setStyleSheet(sheet)
     icons.retint(_theme.palette)
     _theme.changed.emit()
 

@@ -128,7 +128,9 @@ QCheckBox::indicator, QRadioButton::indicator {{
 QRadioButton::indicator {{ border-radius: {m.px(8)}px; }}
 QCheckBox::indicator {{ border-radius: {m.px(3)}px; }}
 QRadioButton::indicator:hover, QCheckBox::indicator:hover {{ border-color: {p.accent}; }}
-QRadioButton::indicator:checked {{ width: {m.px(6)}px; height: {m.px(6)}px; border: {m.px(5)}px solid {p.accent}; }}
+QRadioButton::indicator:checked {{ border-color: {p.accent}; background: qradialgradient(
+  cx:0.5, cy:0.5, radius:0.5, fx:0.5, fy:0.5,
+  stop:0 {p.accent}, stop:0.5 {p.accent}, stop:0.6 {p.surface}, stop:1 {p.surface}); }}
 QCheckBox::indicator:checked {{ background: {p.accent}; border-color: {p.accent}; }}
 """
 
@@ -146,6 +148,7 @@ QLineEdit:disabled, QSpinBox:disabled, QDoubleSpinBox:disabled, QComboBox:disabl
   color: {p.muted}; background: {p.raised}; }}
 QTextEdit[bare="true"], QPlainTextEdit[bare="true"], QTextBrowser[bare="true"] {{
   background: transparent; border: none; padding: 0; border-radius: 0; }}
+QAbstractSpinBox QLineEdit, QAbstractSpinBox QLineEdit:focus {{ border: none; padding: 0; background: transparent; }}
 QComboBox::drop-down {{ border: none; width: {m.px(20)}px; }}
 QComboBox QAbstractItemView {{
   background: {p.surface}; border: 1px solid {p.line}; selection-background-color: {p.raised};

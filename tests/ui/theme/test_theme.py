@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
-from pytestqt.qtbot import QtBot
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor, QIcon, QImage
 from PySide6.QtWidgets import QApplication, QPushButton
+from pytestqt.qtbot import QtBot
 
 import ui
 from ui.theme import DARK, LIGHT, apply_theme, bind_icon, color, current, icon, icon_names, metrics, theme_changed

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from pytestqt.qtbot import QtBot
 from PySide6.QtCore import QUrl
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QApplication, QWidget
+from pytestqt.qtbot import QtBot
 
 from ui.widgets import ConfirmDialog, ElidedLabel, LinkDialog, Meter, NoticeBar, Toast, open_link, show_toast
 from ui.widgets.dialogs import link_refusal, visible_address

@@ -111,7 +111,7 @@ class MainWindow(QMainWindow):
         self.failed_page.retry_requested.connect(self.restart_requested)
         self.engine_notices.retry_requested.connect(self.restart_requested)
         self.engine_notices.model_wanted.connect(self.toggle_model_menu)
-        self.engine_notices.back.connect(lambda text: show_toast(self.pages, text))
+        self.engine_notices.back.connect(self.toast)
         self._drop.dropped.connect(self.models.load_path)
         self.chat_screen.composer.send_requested.connect(self._sent)
         self.chat.deleted.connect(self._offer_undo)
@@ -222,6 +222,7 @@ class MainWindow(QMainWindow):
         docked = left and not self.panes.floats("left")
         self.top_bar.sidebar.setVisible(not docked)
         self.top_bar.new.setVisible(not docked)
+        self.top_bar.hardware.setVisible(not self.panes.floats("left"))  # the title needs the room
 
     def _show_menu(self) -> None:
         if self._menu is None:
@@ -239,12 +240,16 @@ class MainWindow(QMainWindow):
 
     def _offer_undo(self, conversation: Conversation) -> None:
         title = conversation.title or self.tr("New chat")
-        show_toast(
-            self.pages,
+        self.toast(
             self.tr("“{0}” was deleted.").format(title if len(title) < 40 else title[:39] + "…"),
             action=self.tr("Undo"),
-            on_action=partial(self.chat.restore, conversation.id),
+            run=partial(self.chat.restore, conversation.id),
         )
+
+    def toast(self, text: str, *, action: str = "", run: Callable[[], object] | None = None) -> None:
+        """A passing word at the foot of the page; in the chat it leaves the composer free."""
+        in_chat = self.pages.currentWidget() is self.chat_screen
+        show_toast(self.chat_screen.view if in_chat else self.pages, text, action=action, on_action=run)
 
     def _sent(self, _text: str) -> None:
         self._show_page(self.chat_screen)

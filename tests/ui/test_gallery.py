@@ -147,6 +147,7 @@ def streaming(stage: Stage) -> None:
 def reading_the_prompt(stage: Stage) -> None:
     answer = stage.attach().open(2).ask("Here is a long text about lentils. " * 30)
     stage.fake.read(answer, 769, 1240)
+    stage.loop.until(lambda: stage.window.inspector.context.words().startswith("1,240"))
 
 
 @scene()

@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVB
 from backend.api.schemas import ErrorInfo, HardwareReport
 from ui.bridge.engine_link import EngineLink
 from ui.theme import bind_icon, metrics
-from ui.viewmodels.words import count, parameters, quantization_words, size
+from ui.viewmodels.words import count, parameter_words, quantization_words, size
 from ui.widgets import Meter, text_label
 
 __all__ = ["HardwarePage"]
@@ -153,7 +153,7 @@ class HardwarePage(QWidget):
             return self._card(self.tr("Loaded model"), self.tr("No model is loaded."))
         entry = model.entry
         facts = " · ".join(
-            part for part in (parameters(entry.parameters), quantization_words(entry.quantization)) if part
+            part for part in (parameter_words(entry.parameters), quantization_words(entry.quantization)) if part
         )
         total = report.memory.total
         meter = Meter(self.tr("Model and conversation memory"))

@@ -19,7 +19,6 @@ class WheelShy(QDoubleSpinBox):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
 
     def wheelEvent(self, event) -> None:  # type: ignore[no-untyped-def]
         if self.hasFocus():
@@ -34,7 +33,6 @@ class WheelShyWhole(QSpinBox):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
 
     def wheelEvent(self, event) -> None:  # type: ignore[no-untyped-def]
         if self.hasFocus():

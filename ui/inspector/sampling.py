@@ -39,6 +39,7 @@ class SamplingPanel(QWidget):
         self.slider = _ShySlider(Qt.Orientation.Horizontal)
         self.slider.setRange(0, _STEPS)
         self.slider.setPageStep(4)
+        self.slider.setMinimumHeight(metrics.px(24))  # the handle is taller than the groove that Qt measures
         self.slider.setAccessibleName(self.tr("Creativity"))
         self.slider.valueChanged.connect(self._slid)
         self._word = text_label("", "secondary")

@@ -39,7 +39,8 @@ class _NameButton(QPushButton):
         return self._full
 
     def sizeHint(self) -> QSize:
-        wanted = self.fontMetrics().horizontalAdvance(self._full) + self._extra()
+        # 4 more: the width of a text in whole pixels is rounded, and the last pixel must not cost a word
+        wanted = self.fontMetrics().horizontalAdvance(self._full) + self._extra() + 4
         return QSize(min(wanted, metrics.px(_WIDEST)), super().sizeHint().height())
 
     def minimumSizeHint(self) -> QSize:
@@ -50,7 +51,7 @@ class _NameButton(QPushButton):
         self._fit()
 
     def _extra(self) -> int:
-        return metrics.icon + metrics.px(2 * 12 + 8)
+        return metrics.icon + metrics.px(2 * 12 + 12)  # padding, and the gap before the arrow
 
     def _fit(self) -> None:
         room = self.width() - self._extra()
@@ -92,6 +93,7 @@ class ModelButton(QWidget):
         entry = models.loaded.entry if models.loaded is not None else None
         self.button.setAccessibleName(self.tr("Model: {0}").format(models.title))
         self.button.setToolTip(entry.path if entry is not None and not models.loading else models.title)
+        self.button.setEnabled(models.reachable)
         self.bar.setVisible(models.loading)
         self.cancel.setVisible(models.loading)
         if models.progress is None:

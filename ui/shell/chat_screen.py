@@ -28,10 +28,12 @@ class ChatScreen(QWidget):
         self._given: dict[str, tuple[object, ...]] = {}  # message id -> what the view was given of it
         foot = QHBoxLayout()
         bar = self.view.scroll_area().verticalScrollBar().sizeHint().width()
-        foot.setContentsMargins(metrics.xl, metrics.xs, metrics.xl + bar, metrics.s)  # in line with the text above
+        foot.setSpacing(0)
+        foot.setContentsMargins(metrics.xl, metrics.xs, metrics.xl, metrics.s)
         foot.addStretch(1)
         foot.addWidget(self.composer, 1000)
         foot.addStretch(1)
+        foot.addSpacing(bar)  # in line with the text above, which has a scroll bar beside it
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)

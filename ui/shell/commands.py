@@ -9,7 +9,6 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QApplication, QFileDialog
 
 from ui.theme import Mode, apply_theme, metrics
-from ui.widgets import show_toast
 
 if TYPE_CHECKING:
     from ui.main_window import MainWindow
@@ -78,7 +77,7 @@ class Commands:
         answer = self._window.chat.message("", "assistant")
         if answer is not None:
             QGuiApplication.clipboard().setText(answer.content)
-            show_toast(self._window.pages, self._window.tr("The answer was copied."), timeout_ms=2000)
+            self._window.toast(self._window.tr("The answer was copied."))
 
     def edit_last_message(self) -> None:
         """Change the last question."""

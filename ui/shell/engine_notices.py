@@ -118,4 +118,5 @@ class EngineNotices(QObject):
             self._notices.withdraw(_WAITING)
             return
         first = self._link.sentence or self.tr("The model is being loaded…")
-        self._notices.show(_WAITING, self.tr("{0} Your message is sent when it is ready.").format(first))
+        then = self.tr("Your message is sent when it is ready.")
+        self._notices.show(_WAITING, f"{first} {then}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QShowEvent
-from PySide6.QtWidgets import QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
 
 from backend.api.schemas import ErrorInfo
 from ui.theme import metrics
@@ -54,8 +54,12 @@ class FailedPage(QWidget):
         inner.addWidget(self._details)
         column = QVBoxLayout(self)
         column.setContentsMargins(metrics.xl, metrics.xl, metrics.xl, metrics.xl)
+        row = QHBoxLayout()
+        row.addStretch(1)
+        row.addWidget(middle, 1000)
+        row.addStretch(1)
         column.addStretch(2)
-        column.addWidget(middle, 0, Qt.AlignmentFlag.AlignHCenter)
+        column.addLayout(row)
         column.addStretch(3)
 
     def set_error(self, error: ErrorInfo) -> None:

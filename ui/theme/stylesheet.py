@@ -148,7 +148,10 @@ QLineEdit:disabled, QSpinBox:disabled, QDoubleSpinBox:disabled, QComboBox:disabl
   color: {p.muted}; background: {p.raised}; }}
 QTextEdit[bare="true"], QPlainTextEdit[bare="true"], QTextBrowser[bare="true"] {{
   background: transparent; border: none; padding: 0; border-radius: 0; }}
-QAbstractSpinBox QLineEdit, QAbstractSpinBox QLineEdit:focus {{ border: none; padding: 0; background: transparent; }}
+QSpinBox::up-button, QSpinBox::down-button, QDoubleSpinBox::up-button, QDoubleSpinBox::down-button {{
+  width: 0; height: 0; border: none; subcontrol-origin: border; }}
+QAbstractSpinBox QLineEdit, QAbstractSpinBox QLineEdit:focus {{
+  border: none; padding: 0 {m.px(6)}px; background: transparent; }}
 QComboBox::drop-down {{ border: none; width: {m.px(20)}px; }}
 QComboBox QAbstractItemView {{
   background: {p.surface}; border: 1px solid {p.line}; selection-background-color: {p.raised};

@@ -46,6 +46,7 @@ class ChatSession(ChatFollower):
         #: what a new chat starts with
         self.draft = Conversation(id="")
         self._waiting: Message | None = None
+        self._held: tuple[str, StartTurn] | None = None  # another turn that waits: in which conversation, and what
         self._search = ""
         self._saving: Operation[Conversation] | None = None
         self.list.rename_requested.connect(self.rename)
@@ -61,12 +62,12 @@ class ChatSession(ChatFollower):
     @property
     def busy(self) -> bool:
         """As `ChatFollower.busy`, or while a message waits for the engine."""
-        return super().busy or self._waiting is not None
+        return super().busy or self.waiting
 
     @property
     def waiting(self) -> bool:
-        """Whether a message waits for the engine or the model."""
-        return self._waiting is not None
+        """Whether a turn waits for the engine or the model."""
+        return self._waiting is not None or (self._held is not None and self._held[0] == self.open_id)
 
     def branch(self) -> list[Message]:
         """The messages to show."""
@@ -196,7 +197,7 @@ class ChatSession(ChatFollower):
     def stop(self) -> None:
         """Stop the answer, keeping its text; or take back a message that still waits to be sent."""
         message_id = self.streaming_id
-        if self._waiting is not None:
+        if self.waiting:
             self._return_waiting()
             self.branch_changed.emit()
             self._update_busy()
@@ -243,6 +244,10 @@ class ChatSession(ChatFollower):
         if self._sending is not None or self.streaming_id is not None:
             return
         self.about_to_ask.emit()
+        if not self._models.can_answer and self._models.will_answer:
+            self._held = (self.open_id, turn)
+            self._update_busy()
+            return
         if not self._models.can_answer:
             if text:
                 self.text_returned.emit(text)
@@ -313,12 +318,17 @@ class ChatSession(ChatFollower):
     # Waiting for the engine
 
     def _models_changed(self) -> None:
-        if self._waiting is None:
+        if not self.waiting:
             return
         if self._models.can_answer and not self._opening:
-            text, self._waiting = self._waiting.content, None
-            self.branch_changed.emit()
-            self.send(text)
+            held, self._held = self._held, None
+            if self._waiting is not None:
+                text, self._waiting = self._waiting.content, None
+                self.branch_changed.emit()
+                self.send(text)
+            elif held is not None:
+                self._start(held[1])
+            self._update_busy()
         elif not self._models.can_answer and not self._models.will_answer:
             self._return_waiting()
             self.branch_changed.emit()
@@ -327,8 +337,10 @@ class ChatSession(ChatFollower):
                 self.problem.emit(self._no_model())
 
     def _return_waiting(self) -> None:
-        if self._waiting is not None:
-            text, self._waiting = self._waiting.content, None
+        """Take back what waits; its text goes to the composer."""
+        text = self._waiting.content if self._waiting is not None else self._held[1].text if self._held else ""
+        self._waiting = self._held = None
+        if text:
             self.text_returned.emit(text)
 
     # Small helpers
@@ -350,6 +362,8 @@ class ChatSession(ChatFollower):
         self.refresh_list()
 
     def _no_model(self) -> ErrorInfo:
+        if not self._link.ready:
+            return ErrorInfo(code="engine_unavailable", what=self.tr("The engine is not running."))
         return ErrorInfo(
             code="no_model",
             what=self.tr("No model is loaded."),

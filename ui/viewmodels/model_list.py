@@ -9,7 +9,7 @@ from typing import NamedTuple
 from PySide6.QtCore import QAbstractListModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 
 from backend.api.schemas import LoadedModel, ModelEntry
-from ui.viewmodels.words import model_name, parameters, quantization_words, size, source_name
+from ui.viewmodels.words import model_name, parameter_words, quantization_words, size, source_name
 
 __all__ = ["ModelListModel", "ModelRole", "model_details"]
 
@@ -37,7 +37,7 @@ def model_details(entry: ModelEntry) -> str:
     """The second line under a model's name: why it cannot be used, or size, parameters and quantization."""
     if entry.error is not None:
         return entry.error.what
-    parts = [size(entry.bytes), parameters(entry.parameters), quantization_words(entry.quantization)]
+    parts = [size(entry.bytes), parameter_words(entry.parameters), quantization_words(entry.quantization)]
     return " · ".join(part for part in parts if part)
 
 

@@ -60,6 +60,11 @@ class ModelSession(QObject):
         return self._link.state in ("starting", "restarting") or self.loading
 
     @property
+    def reachable(self) -> bool:
+        """Whether models can be listed and loaded now."""
+        return self._link.ready
+
+    @property
     def title(self) -> str:
         """What the model button says."""
         if self.loading:
@@ -70,6 +75,8 @@ class ModelSession(QObject):
             return model_name(self.loaded.entry.name)
         if self._link.state in ("starting", "restarting"):
             return self.tr("Starting the engine…")
+        if self._link.state == "failed":
+            return self.tr("Engine not running")
         return self.tr("Choose a model")
 
     # Asking

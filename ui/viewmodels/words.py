@@ -11,6 +11,7 @@ __all__ = [
     "count",
     "date_group",
     "model_name",
+    "parameter_words",
     "parameters",
     "quantization_words",
     "size",
@@ -60,6 +61,12 @@ def parameters(number: int) -> str:
     if number < 999_500_000:
         return f"{number / 1e6:.0f}M"
     return f"{number / 1e9:.1f}".removesuffix(".0") + "B"
+
+
+def parameter_words(number: int) -> str:
+    """The same with its word: "135M parameters", "" when unknown."""
+    short = parameters(number)
+    return _tr("{0} parameters").format(short) if short else ""
 
 
 def quantization_words(name: str) -> str:

@@ -323,3 +323,30 @@ def test_loading_a_model_shows_progress_can_be_cancelled_and_says_why_it_failed(
     stage.loop.until(lambda: stage.problems)
     assert stage.problems[0].code == "out_of_memory"
     assert stage.models.can_answer
+
+
+def test_what_is_asked_of_a_dead_engine_waits_for_the_next_one(stage: Stage) -> None:
+    stage.attach()
+    stage.open("Merge lists")
+    question, answer = stage.chat.branch()
+    stage.fake.die()
+    stage.link.detach()
+    stage.chat.regenerate(answer.id)
+    assert stage.chat.waiting
+    again = FakeClient(stage.fake.details.values(), loaded=fake_loaded())
+    stage.attach(again)
+    stage.loop.until(lambda: again.called("start_turn"))
+    assert again.called("start_turn") == [(stage.chat.open_id, StartTurn(parent_id=question.id))]
+    assert not stage.chat.waiting
+    assert stage.problems == []
+
+
+def test_a_turn_that_waits_is_given_up_by_stop(stage: Stage) -> None:
+    stage.attach()
+    stage.open("Merge lists")
+    stage.fake.die()
+    stage.link.detach()
+    stage.chat.edit(stage.chat.branch()[0].id, "Other words")
+    stage.chat.stop()
+    assert not stage.chat.busy
+    assert stage.returned == ["Other words"]

@@ -134,7 +134,7 @@ def test_models_are_grouped_by_source_and_damaged_ones_say_why(qapp: QApplicatio
     assert model.data(damaged, ModelRole.DETAILS) == "The file is cut off: 310 MB of 7.1 GB are there."
     first = model.index(1)
     assert model.data(first, ModelRole.LOADED) is True
-    assert model.data(first, ModelRole.DETAILS) == "98 MB · 135M · 4-bit (Q4_1)"
+    assert model.data(first, ModelRole.DETAILS) == "98 MB · 135M parameters · 4-bit (Q4_1)"
 
 
 # The tree of a conversation

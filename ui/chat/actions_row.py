@@ -20,8 +20,11 @@ class ActionButton(IconButton):
 
     def __init__(self, icon: str, label: str, parent: QWidget) -> None:
         super().__init__(icon, label, parent)
-        self.setFixedSize(QSize(metrics.px(28), metrics.px(28)))
         self.revealed = False
+
+    def _rescale(self) -> None:
+        super()._rescale()
+        self.setFixedSize(QSize(metrics.px(28), metrics.px(28)))
 
     def paintEvent(self, event: QPaintEvent) -> None:
         if self.revealed or self.hasFocus():

@@ -102,8 +102,6 @@ class MessageBody(QTextBrowser):
     def restyle(self) -> None:
         """Writes the text again in the colours and sizes in force."""
         self.markdown.restyle()
-        for button in self._buttons:
-            button.setFixedSize(_CopyButton.side())
         self._after_change()
 
     def markdown_source(self) -> str:
@@ -346,13 +344,11 @@ class _CopyButton(IconButton):
     def __init__(self, parent: QWidget) -> None:
         super().__init__("copy", "", parent)
         self.set_label(self.tr("Copy code"))
-        self.setFixedSize(self.side())
-        self.setCursor(Qt.CursorShape.PointingHandCursor)
         self._since = 0.0
 
-    @staticmethod
-    def side() -> QSize:
-        return QSize(metrics.px(24), metrics.px(24))
+    def _rescale(self) -> None:
+        super()._rescale()
+        self.setFixedSize(QSize(metrics.px(24), metrics.px(24)))
 
     def say_copied(self) -> None:
         self._since = time.monotonic()

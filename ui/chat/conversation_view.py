@@ -44,8 +44,9 @@ class _Entry:
     cut: str = ""
     pending: list[str] = field(default_factory=list)
     shown: int = 0  # code points handed to the item, pending ones included
-    figures: str = ""
+    figures: str | None = None  # a live line that is not shown yet
     figures_at: float = 0.0
+    writing: bool = False  # text has arrived since the message was added
 
 
 class ConversationView(QWidget):
@@ -179,7 +180,7 @@ class ConversationView(QWidget):
         if entry.item is not None and entry.pending:
             entry.item.append("".join(entry.pending))
         entry.pending.clear()
-        entry.figures = ""
+        entry.figures = None
         entry.message = message
         entry.shown = len(message.content)
         if entry.item is not None:
@@ -243,8 +244,7 @@ class ConversationView(QWidget):
             return None
         entry = self._entries[index]
         if entry.item is None:
-            self._build(index)
-            self._place_all()
+            self._build_some([index], deadline=None)
         return entry.item
 
     def is_following(self) -> bool:
@@ -307,19 +307,24 @@ class ConversationView(QWidget):
     # streaming
 
     def _schedule_flush(self) -> None:
-        if not self._flush_timer.isActive():
-            interval = max(_FLUSH_MS, min(_FLUSH_MAX_MS, round(self._flush_cost * 1000 / _SHARE)))
-            since = round((time.perf_counter() - self._flushed_at) * 1000)
-            self._flush_timer.start(max(0, interval - since))
+        interval = max(_FLUSH_MS, min(_FLUSH_MAX_MS, round(self._flush_cost * 1000 / _SHARE)))
+        since = round((time.perf_counter() - self._flushed_at) * 1000)
+        wait = max(0, interval - since)
+        if not self._flush_timer.isActive() or self._flush_timer.remainingTime() > wait:
+            self._flush_timer.start(wait)
 
     def flush(self) -> None:
         """Paints what has arrived since the last time; called by a timer."""
         started = time.perf_counter()
+        waiting = False
         for entry in self._entries:
-            if entry.pending or entry.figures:
+            if entry.pending or entry.figures is not None:
                 self._flush_entry(entry, started)
+                waiting = waiting or entry.figures is not None
         self._flushed_at = time.perf_counter()
         self._flush_cost = self._flushed_at - started
+        if waiting:
+            self._flush_timer.start(round(_FIGURES_S * 1000))
 
     @staticmethod
     def _flush_entry(entry: _Entry, now: float) -> None:
@@ -327,13 +332,17 @@ class ConversationView(QWidget):
         entry.pending.clear()
         if entry.item is None:
             entry.message.content += text
+            entry.figures = None
             return
         if text:
             entry.item.append(text)
-        if entry.figures and (now - entry.figures_at > _FIGURES_S or not text):
+        # With the first text the words about reading go at once.
+        due = not text or now - entry.figures_at > _FIGURES_S or not entry.writing
+        if entry.figures is not None and due:
             entry.item.set_figures(entry.figures)
-            entry.figures = ""
+            entry.figures = None
             entry.figures_at = now
+        entry.writing = bool(text) or entry.writing
 
     # geometry
 

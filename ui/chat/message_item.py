@@ -231,8 +231,8 @@ class MessageItem(QWidget):
             height = self.body.fit(width - 2 * pad_x)
             self.body.move(pad_x, y)
         else:
-            self.body.move(pad_x, y)
             height = 0
+            self.body.setGeometry(pad_x, y, width - 2 * pad_x, 0)
         y += height + pad_y
         self._card = QRectF(0, top, width, y - top) if self.is_user else QRectF()
         if self._notice is not None and not self._notice.isHidden():

@@ -6,7 +6,7 @@ from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QKeySequence
 from PySide6.QtWidgets import QPushButton, QToolButton, QWidget
 
-from ui.theme import Role, bind_icon, metrics
+from ui.theme import Role, bind_icon, metrics, theme_changed
 
 __all__ = ["HoverButton", "IconButton", "tooltip_text"]
 
@@ -39,9 +39,13 @@ class IconButton(QToolButton):
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.setCursor(Qt.CursorShape.PointingHandCursor)
         self.setAutoRaise(True)
-        self.setIconSize(QSize(metrics.icon, metrics.icon))
         self.set_label(label, shortcut)
         self.set_icon(icon, role)
+        self._rescale()
+        theme_changed.connect(self._rescale)
+
+    def _rescale(self) -> None:
+        self.setIconSize(QSize(metrics.icon, metrics.icon))
 
     def set_icon(self, icon: str, role: Role = "muted") -> None:
         """Another icon; it follows the theme."""

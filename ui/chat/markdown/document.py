@@ -64,10 +64,11 @@ class MarkdownDocument:
 
     def _begin(self) -> None:
         look = styles()
+        # The writer first: clearing the document tells others of its new size, and they ask what is in it.
+        self._writer = Writer(self.document, look)
         self.document.clear()
         self.document.setDefaultFont(look.body_font)
         self.document.setIndentWidth(look.indent)
-        self._writer = Writer(self.document, look)
         self.truncated = False
         self._text = ""  # the source with plain line ends
         self._lines = 0  # of it

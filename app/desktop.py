@@ -13,7 +13,6 @@ from typing import Any
 from PySide6.QtCore import QEvent, QObject, Qt, QTimer
 from PySide6.QtWidgets import QApplication
 
-from app.models import builtin_model
 from app.quit_signals import QuitSignals
 from app.single_instance import Doorbell
 from app.supervisor import Died, EngineState, Failed, Ready, Starting, Stopped, Supervisor
@@ -23,6 +22,7 @@ from backend.api.schemas import BackendStatus, LoadedModel
 from backend.config import logging as log_files
 from backend.config.paths import Paths
 from backend.config.settings import Settings
+from backend.hub.catalogue import builtin_file
 from ui.bridge.engine_link import EngineLink
 from ui.main_window import MainWindow
 from ui.theme import apply_theme
@@ -208,7 +208,7 @@ class Desktop(QObject):
         self._model_came = True
         path = model.entry.path
         self.supervisor.arguments = ["--model", path]
-        builtin = builtin_model(self._where.models)
+        builtin = builtin_file(self._where.models)
         self._save({"last_model": "" if builtin is not None and Path(path) == builtin else path})
 
     def _save(self, values: dict[str, Any]) -> None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 
 from backend.api.errors import NoModelError, NotFoundError
 from backend.api.schemas import ModelEntry
 from backend.config.paths import paths
 from backend.config.settings import Settings
+from backend.hub.catalogue import builtin_file
 
-__all__ = ["ModelWish", "builtin_model", "default_model", "first_model", "match_model", "no_model"]
+__all__ = ["ModelWish", "default_model", "first_model", "match_model", "no_model"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +50,7 @@ def first_model(wanted: str, settings: Settings | None = None) -> ModelWish:
             f"The model used last is no longer where it was ({last}), so the built-in model answers. "
             "Choose another one in the model menu."
         )
-    return ModelWish(builtin_model(where.models), notices=notices)
-
-
-def builtin_model(folder: Path) -> Path | None:
-    """The built-in model's file: in `folder`, where the installer puts it, or in the folder of the tests' models."""
-    catalogue = json.loads(resources.files("models_catalog").joinpath("builtin.json").read_text("utf-8"))
-    name: str = catalogue["models"][0]["file"]
-    tests = os.environ.get("NUTSHELL_TEST_MODELS")
-    for candidate in (folder, Path(tests) if tests else None):
-        if candidate is not None and (candidate / name).is_file():
-            return candidate / name
-    return None
+    return ModelWish(builtin_file(where.models), notices=notices)
 
 
 def default_model(wanted: str = "") -> ModelEntry:
@@ -75,7 +62,7 @@ def default_model(wanted: str = "") -> ModelEntry:
     from backend.hub.local import LocalModels
 
     wish = first_model(wanted)
-    local = LocalModels(builtin_model(paths().models))
+    local = LocalModels(builtin_file(paths().models))
     if wish.path is not None:
         return local.entry_for(wish.path)
     if not wish.text:

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
-import models_catalog
+from backend.api.schemas import LoadModel
 from backend.api.services import Services
 from backend.config.paths import paths
 from backend.engine.loading import load_model
 from backend.engine.worker import Engine
 from backend.hardware.probe import probe
+from backend.hub.catalogue import builtin_file
 from backend.hub.local import LocalModels
 from backend.storage.store import Store
 
 __all__ = ["build_services"]
 
 
-def build_services() -> Services:
-    """Opens the database and puts everything together. Raises StorageError and its subclasses."""
+def build_services(load_defaults: LoadModel | None = None) -> Services:
+    """Opens the database and puts everything together; `load_defaults` are the user's choices for every model.
+
+    Raises:
+        StorageError and its subclasses.
+    """
     places = paths()
     store = Store.open(places.database)
     return Services.build(
         store=store,
         engine=Engine(load_model),
-        models=LocalModels(_builtin(places.models)),
+        models=LocalModels(builtin_file(places.models)),
         data_dir=places.data,
         hardware=lambda: probe(places.data),
+        load_defaults=load_defaults,
     )
-
-
-def _builtin(models: Path) -> Path | None:
-    catalogue = Path(models_catalog.__file__).with_name("builtin.json")
-    path = models / str(json.loads(catalogue.read_bytes())["models"][0]["file"])
-    return path if path.is_file() else None

@@ -48,6 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 takes a free one")
     parser.add_argument("--api-key", help="opens /v1 for other programs (or the variable NUTSHELL_API_KEY)")
     parser.add_argument("--model", help="model to load at once: a path, or an id or name of the list")
+    parser.add_argument("--n-ctx", type=int, default=0, help="tokens of context for every model; 0: our choice")
+    parser.add_argument("--n-threads", type=int, default=0, help="threads for every model; 0: one per core")
     parser.add_argument(
         "--serve", action="store_true", help="offer /v1 to other programs: on loopback, any key or none opens it"
     )
@@ -101,7 +103,7 @@ async def _run(options: argparse.Namespace, wire: IO[bytes], stop: StopSwitch) -
     from backend.api.server import EngineServer
 
     stop.on_signals()
-    services = build_services()
+    services = build_services(LoadModel(n_ctx=max(options.n_ctx, 0), n_threads=max(options.n_threads, 0)))
     server = EngineServer(
         services,
         host=options.host,

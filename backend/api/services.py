@@ -67,6 +67,7 @@ class Services:
         data_dir: Path,
         hardware: Callable[[], HardwareReport],
         notices: list[str] | None = None,
+        load_defaults: LoadModel | None = None,
     ) -> Services:
         """Puts the parts together around one event hub."""
         hub = EventHub()
@@ -80,7 +81,7 @@ class Services:
             hub=hub,
             chat=chat,
             jobs=jobs,
-            loader=ModelLoader(engine, models, jobs, hub.publish, adopt=chat.adopt_model),
+            loader=ModelLoader(engine, models, jobs, hub.publish, adopt=chat.adopt_model, defaults=load_defaults),
             hardware=hardware,
             notices=[*store.notices, *(notices or [])],
         )

@@ -26,6 +26,7 @@ from backend.api.errors import (
     NutshellError,
 )
 from backend.engine.llama_library import AbortFlag, library, log_tail
+from backend.engine.llama_threads import ThreadPool
 from backend.engine.model import Aborted, Logits, ModelInfo, TokenTree
 
 #: Leaves of one tree. llama.cpp allows 256; every further sequence costs a column in the mask bookkeeping of each pass.
@@ -154,6 +155,7 @@ class LlamaCppModel:
         self._model: Any = None
         self._context: Any = None
         self._batch: Any = None
+        self._threads: ThreadPool | None = None
         log_tail.clear()
         self._model = self._load(path, n_gpu_layers, progress)
         try:
@@ -161,6 +163,7 @@ class LlamaCppModel:
             trained = lib.llama_model_n_ctx_train(self._model)
             n_ctx = min(n_ctx, trained) if trained > 0 else n_ctx
             self._context = self._make_context(n_ctx, n_threads, n_batch)
+            self._threads = ThreadPool(self._context, n_threads)
             self._memory = lib.llama_get_memory(self._context)
             self._batch = lib.llama_batch_init(n_batch, 0, MAX_LEAVES + 1)
             self.tokenizer = LlamaCppTokenizer(lib.llama_model_get_vocab(self._model))
@@ -260,11 +263,13 @@ class LlamaCppModel:
         lib = self._lib
         if self._batch is not None:
             lib.llama_batch_free(self._batch)
+        if self._threads is not None:
+            self._threads.close()
         if self._context is not None:
             lib.llama_free(self._context)
         if self._model is not None:
             lib.llama_model_free(self._model)
-        self._batch = self._context = self._model = None
+        self._batch = self._threads = self._context = self._model = None
 
     # -- passes --------------------------------------------------------------------------------------------------------
 

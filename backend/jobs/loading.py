@@ -54,12 +54,14 @@ class ModelLoader:
         publish: Callable[[Event], None],
         *,
         adopt: Callable[[], Awaitable[LoadedModel]] | None = None,
+        defaults: LoadModel | None = None,
     ) -> None:
         self._engine = engine
         self._models = models
         self._jobs = jobs
         self._publish = publish
         self._adopt = adopt  # tries the new model's chat template, and adds what is to be said about it
+        self._defaults = defaults or LoadModel()  # the user's choices for every model
         self._current: tuple[Job, LoadModel] | None = None
         self._options: LoadModel | None = None
 
@@ -77,8 +79,8 @@ class ModelLoader:
         options = LoadModel(
             id=entry.id,
             path=entry.path,
-            n_ctx=request.n_ctx,
-            n_threads=request.n_threads,
+            n_ctx=request.n_ctx or self._defaults.n_ctx,
+            n_threads=request.n_threads or self._defaults.n_threads,
             n_gpu_layers=request.n_gpu_layers,
         )
         before = self._current

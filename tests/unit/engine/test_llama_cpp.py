@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from backend.api.errors import ContextOverflowError, GrammarError, ModelLoadError
@@ -246,6 +247,21 @@ def test_loading_reports_progress_and_can_be_given_up(tiny_gguf: Path) -> None:
     assert seen[-1] == 1.0
     with pytest.raises(Aborted):
         LlamaCppModel(tiny_gguf, n_ctx=64, n_threads=1, progress=lambda _: False)
+
+
+def test_the_compute_threads_live_with_the_model(tiny_gguf: Path) -> None:
+    def threads() -> int:
+        return psutil.Process().num_threads()
+
+    before = threads()
+    model = LlamaCppModel(tiny_gguf, n_ctx=64, n_threads=3)
+    assert model._threads is not None
+    assert model._threads.attached, "this build has the calls"
+    assert threads() == before + 2, "the caller is the third"
+    commit_chain(model, [5, 6, 7])
+    assert threads() == before + 2, "no thread is made for a pass"
+    model.close()
+    assert threads() == before
 
 
 def test_a_file_that_is_no_model_is_a_sentence(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from ui.sidebar.sidebar import Sidebar
 from ui.theme import Mode, metrics
 from ui.viewmodels.chat_session import ChatSession
 from ui.viewmodels.model_session import ModelSession
+from ui.viewmodels.words import model_name
 from ui.widgets import show_toast
 from ui.widgets.notice import NoticeBar
 
@@ -121,6 +122,7 @@ class MainWindow(QMainWindow):
         self.chat.busy_changed.connect(self._refresh)
         self.link.state_changed.connect(self._link_changed)
         self.chat.list.modelReset.connect(self._open_last)
+        self.models.list.modelReset.connect(self._name_models)
 
     # State of the window
 
@@ -158,6 +160,10 @@ class MainWindow(QMainWindow):
         last, self._last = self._last, ""
         if last and not self.chat.open_id and not self.chat.busy and self.chat.list.get(last) is not None:
             self.chat.open(last)
+
+    def _name_models(self) -> None:
+        names = {entry.id: model_name(entry.name) for entry in self.models.list.entries()}
+        self.chat_screen.view.set_model_names(names)
 
     def closeEvent(self, event: QCloseEvent) -> None:
         self.inspector.flush()

@@ -19,6 +19,8 @@ class WheelShy(QDoubleSpinBox):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        # the stylesheet's padding does not reach the text of a number field
+        self.lineEdit().setTextMargins(metrics.s, 0, metrics.px(6), 0)
 
     def wheelEvent(self, event) -> None:  # type: ignore[no-untyped-def]
         if self.hasFocus():
@@ -33,6 +35,8 @@ class WheelShyWhole(QSpinBox):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        # the stylesheet's padding does not reach the text of a number field
+        self.lineEdit().setTextMargins(metrics.s, 0, metrics.px(6), 0)
 
     def wheelEvent(self, event) -> None:  # type: ignore[no-untyped-def]
         if self.hasFocus():

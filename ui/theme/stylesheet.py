@@ -46,7 +46,7 @@ QCheckBox::indicator:focus, QRadioButton::indicator:focus {{ border: {m.focus_wi
 QCheckBox::indicator:disabled, QRadioButton::indicator:disabled {{ border-color: {p.line}; background: {p.raised}; }}
 QComboBox::down-arrow {{ image: url("{marks["down"]}"); width: {m.px(14)}px; height: {m.px(14)}px; }}
 QAbstractSpinBox::up-button, QAbstractSpinBox::down-button {{
-  background: transparent; border: none; width: {m.px(20)}px; }}
+  background: transparent; border: none; width: {m.px(20)}px; height: {m.px(12)}px; margin: {m.px(2)}px; }}
 QAbstractSpinBox::up-button {{ subcontrol-origin: border; subcontrol-position: top right; }}
 QAbstractSpinBox::down-button {{ subcontrol-origin: border; subcontrol-position: bottom right; }}
 QAbstractSpinBox::up-arrow {{ image: url("{marks["up"]}"); width: {m.px(12)}px; height: {m.px(12)}px; }}
@@ -149,9 +149,7 @@ QLineEdit:disabled, QSpinBox:disabled, QDoubleSpinBox:disabled, QComboBox:disabl
 QTextEdit[bare="true"], QPlainTextEdit[bare="true"], QTextBrowser[bare="true"] {{
   background: transparent; border: none; padding: 0; border-radius: 0; }}
 QSpinBox::up-button, QSpinBox::down-button, QDoubleSpinBox::up-button, QDoubleSpinBox::down-button {{
-  width: 0; height: 0; border: none; subcontrol-origin: border; }}
-QAbstractSpinBox QLineEdit, QAbstractSpinBox QLineEdit:focus {{
-  border: none; padding: 0 {m.px(6)}px; background: transparent; }}
+  subcontrol-origin: padding; width: {m.px(18)}px; border: none; background: transparent; }}
 QComboBox::drop-down {{ border: none; width: {m.px(20)}px; }}
 QComboBox QAbstractItemView {{
   background: {p.surface}; border: 1px solid {p.line}; selection-background-color: {p.raised};

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, QObject, QSize, QTimer, Signal
+from PySide6.QtCore import QEvent, QObject, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QPaintEvent
 from PySide6.QtWidgets import QHBoxLayout, QWidget
 
@@ -96,7 +96,9 @@ class ActionsRow(QWidget):
         self._position.setText(self.tr("{0} of {1}").format(index + 1, total))
 
     def set_figures(self, text: str, tooltip: str = "") -> None:
-        """The muted figures behind the actions."""
+        """The muted figures: at the right end, but at the left while there are no actions."""
+        side = Qt.AlignmentFlag.AlignRight if self._buttons else Qt.AlignmentFlag.AlignLeft
+        self._figures.setAlignment(side)
         if self._figures.text() != text:
             self._figures.setText(text)
         self._figures.setToolTip(tooltip)

@@ -33,8 +33,10 @@ class MessageInput(QPlainTextEdit):
     Signals:
         submitted: Enter, without Shift and without an input method in the middle of a word.
         escaped: Esc.
+        height_changed: it grew or shrank.
     """
 
+    height_changed = Signal()
     submitted = Signal()
     escaped = Signal()
 
@@ -122,6 +124,7 @@ class MessageInput(QPlainTextEdit):
         height = min(lines, self._max_lines) * self.fontMetrics().lineSpacing() + 2
         if self.height() != height or self.minimumHeight() != height:
             self.setFixedHeight(height)
+            self.height_changed.emit()
         if not full:
             self.verticalScrollBar().setValue(0)
 
@@ -171,6 +174,7 @@ class Composer(QWidget):
 
         self.input.submitted.connect(self._submit)
         self.input.escaped.connect(self._escape)
+        self.input.height_changed.connect(self._grow)
         self.input.textChanged.connect(self._refresh)
         self.button.clicked.connect(self._press)
         self.input.installEventFilter(self)
@@ -215,6 +219,13 @@ class Composer(QWidget):
         if event.type() in (QEvent.Type.FocusIn, QEvent.Type.FocusOut):
             self._box.update()
         return False
+
+    def _grow(self) -> None:
+        # Both layouts now, and not a turn of the event loop later each, which would show the text cut for two frames.
+        for owner in (self._box, self):
+            layout = owner.layout()
+            if layout is not None:
+                layout.activate()
 
     def _can_send(self) -> bool:
         return not self._reason and not self._busy and bool(self.text().strip())

@@ -365,7 +365,8 @@ class ConversationView(QWidget):
         for entry in self._entries[start:]:
             entry.top = top
             if entry.item is not None:
-                entry.item.setGeometry(left, top, width, entry.height)
+                bleed = entry.item.bleed()
+                entry.item.setGeometry(left - bleed, top, width + 2 * bleed, entry.height)
             top += entry.height + gap
         size = QSize(view, top)
         if self._canvas.size() != size:

@@ -214,50 +214,55 @@ class MessageItem(QWidget):
 
     # geometry
 
+    @staticmethod
+    def bleed() -> int:
+        """Pixels that it is wider on each side than the column: icons stand out by their own margin."""
+        return metrics.px(6)
+
     def arrange(self, width: int) -> int:
-        """Lays itself out in `width` pixels; returns its height."""
+        """Lays itself out in a column of `width` pixels; returns its height."""
         y = 0
+        left = self.bleed()
         if self._cut is not None and not self._cut.isHidden():
-            self._cut.setGeometry(0, y, width, metrics.px(20))
+            self._cut.setGeometry(left, y, width, metrics.px(20))
             y += metrics.px(20) + metrics.l
-        y = self._arrange_name(y, width)
+        y = self._arrange_name(left, y, width)
         pad_x, pad_y = (metrics.l, metrics.m) if self.is_user else (0, 0)
         top = y
         y += pad_y
         if self.is_editing() and self._editor is not None:
             height = self._editor.arrange(width - 2 * pad_x)
-            self._editor.setGeometry(pad_x, y, width - 2 * pad_x, height)
+            self._editor.setGeometry(left + pad_x, y, width - 2 * pad_x, height)
         elif self.body.markdown_source() or self.message.status == "streaming":
             height = self.body.fit(width - 2 * pad_x)
-            self.body.move(pad_x, y)
+            self.body.move(left + pad_x, y)
         else:
             height = 0
-            self.body.setGeometry(pad_x, y, width - 2 * pad_x, 0)
+            self.body.setGeometry(left + pad_x, y, width - 2 * pad_x, 0)
         y += height + pad_y
-        self._card = QRectF(0, top, width, y - top) if self.is_user else QRectF()
+        self._card = QRectF(left, top, width, y - top) if self.is_user else QRectF()
         if self._notice is not None and not self._notice.isHidden():
             y += metrics.s
             notice_height = self._notice.heightForWidth(width)
             if notice_height <= 0:
                 notice_height = self._notice.sizeHint().height()
-            self._notice.setGeometry(0, y, width, notice_height)
+            self._notice.setGeometry(left, y, width, notice_height)
             y += notice_height
         if not self.row.isHidden():
             y += metrics.px(2)
-            # The icons' own margin would set them in from the text above.
-            inset = metrics.px(5)
-            self.row.setGeometry(-inset if not self.is_user else 0, y, width + inset, self.row.row_height())
+            out = metrics.px(5) if self.row.focus_order() else 0
+            self.row.setGeometry(left - out, y, width + out, self.row.row_height())
             y += self.row.row_height()
         return y
 
-    def _arrange_name(self, y: int, width: int) -> int:
+    def _arrange_name(self, x: int, y: int, width: int) -> int:
         size = self._name.sizeHint()
-        self._name.setGeometry(0, y, size.width(), size.height())
-        left = size.width() + metrics.s
+        self._name.setGeometry(x, y, size.width(), size.height())
+        right = size.width() + metrics.s
         height = self._model.sizeHint().height()
         # On one baseline: the smaller text stands lower by the difference of the descents.
         drop = self._name.fontMetrics().ascent() - self._model.fontMetrics().ascent()
-        self._model.setGeometry(left, y + drop, max(0, width - left), height)
+        self._model.setGeometry(x + right, y + drop, max(0, width - right), height)
         return y + size.height() + metrics.px(6)
 
     # looks
@@ -287,9 +292,9 @@ class MessageItem(QWidget):
         half = min(label.width(), label.fontMetrics().horizontalAdvance(label.text())) / 2 + metrics.m
         centre = label.x() + label.width() / 2
         painter.setPen(QPen(color("line"), 1))
-        if centre - half > 0:
-            painter.drawLine(QPointF(0, middle), QPointF(centre - half, middle))
-            painter.drawLine(QPointF(centre + half, middle), QPointF(self.width(), middle))
+        if centre - half > label.x():
+            painter.drawLine(QPointF(label.x(), middle), QPointF(centre - half, middle))
+            painter.drawLine(QPointF(centre + half, middle), QPointF(label.geometry().right(), middle))
 
 
 class _Editor(QWidget):

@@ -519,6 +519,8 @@ class ConversationView(QWidget):
             self._go_to_end()
 
     def _range_changed(self) -> None:
+        bar = self._scroll.verticalScrollBar()
+        bar.setEnabled(bar.maximum() > 0)  # its place is kept, so that the text does not shift when it is needed
         self._keep_end()
 
     def _scrolled(self, value: int) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, QPointF, QRectF, Qt, Signal
+from PySide6.QtCore import QEvent, QPointF, QRect, QRectF, Qt, Signal
 from PySide6.QtGui import QEnterEvent, QPainter, QPaintEvent, QPen
-from PySide6.QtWidgets import QApplication, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QApplication, QHBoxLayout, QPushButton, QStyle, QVBoxLayout, QWidget
 
 from backend.api.schemas import Message
 from ui.chat import words
@@ -46,6 +46,7 @@ class MessageItem(QWidget):
         self._notice: NoticeBar | None = None
         self._cut: ElidedLabel | None = None
         self._card = QRectF()
+        self._column = width
 
         speaker = self.tr("You") if self.is_user else self.tr("Nutshell")
         self._name = text_label(speaker, "heading", self)
@@ -223,6 +224,7 @@ class MessageItem(QWidget):
         """Lays itself out in a column of `width` pixels; returns its height."""
         y = 0
         left = self.bleed()
+        self._column = width
         if self._cut is not None and not self._cut.isHidden():
             self._cut.setGeometry(left, y, width, metrics.px(20))
             y += metrics.px(20) + metrics.l
@@ -251,19 +253,26 @@ class MessageItem(QWidget):
         if not self.row.isHidden():
             y += metrics.px(2)
             out = metrics.px(5) if self.row.focus_order() else 0
-            self.row.setGeometry(left - out, y, width + out, self.row.row_height())
+            # The actions begin at the side where reading begins, and stand out on that side.
+            start = left if self.isRightToLeft() else left - out
+            self.row.setGeometry(start, y, width + out, self.row.row_height())
             y += self.row.row_height()
         return y
 
     def _arrange_name(self, x: int, y: int, width: int) -> int:
         size = self._name.sizeHint()
-        self._name.setGeometry(x, y, size.width(), size.height())
+        self._name.setGeometry(self._mirrored(QRect(x, y, size.width(), size.height())))
         right = size.width() + metrics.s
         height = self._model.sizeHint().height()
         # On one baseline: the smaller text stands lower by the difference of the descents.
         drop = self._name.fontMetrics().ascent() - self._model.fontMetrics().ascent()
-        self._model.setGeometry(x + right, y + drop, max(0, width - right), height)
+        self._model.setGeometry(self._mirrored(QRect(x + right, y + drop, max(0, width - right), height)))
         return y + size.height() + metrics.px(6)
+
+    def _mirrored(self, rect: QRect) -> QRect:
+        """`rect` as it lies in a window that is read from right to left."""
+        whole = QRect(0, 0, self._column + 2 * self.bleed(), rect.bottom() + 1)
+        return QStyle.visualRect(self.layoutDirection(), whole, rect)
 
     # looks
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Literal
 
 from PySide6.QtCore import QEvent, QSize, Qt
 from PySide6.QtGui import QPainter, QPaintEvent, QResizeEvent
-from PySide6.QtWidgets import QFrame, QLabel, QSizePolicy, QWidget
+from PySide6.QtWidgets import QFrame, QLabel, QSizePolicy, QStyle, QWidget
 
 __all__ = ["ElidedLabel", "Tone", "rule", "set_tone", "text_label"]
 
@@ -38,6 +39,11 @@ def rule(direction: Literal["h", "v"] = "h", parent: QWidget | None = None) -> Q
     line = QFrame(parent)
     line.setProperty("rule", direction)
     return line
+
+
+def _direction(text: str) -> Qt.LayoutDirection:
+    strong = next((kind for kind in map(unicodedata.bidirectional, text) if kind in ("L", "R", "AL")), "L")
+    return Qt.LayoutDirection.LeftToRight if strong == "L" else Qt.LayoutDirection.RightToLeft
 
 
 class ElidedLabel(QLabel):
@@ -91,7 +97,11 @@ class ElidedLabel(QLabel):
         painter = QPainter(self)
         painter.setPen(self.palette().color(self.foregroundRole()))
         shown = self.fontMetrics().elidedText(self.text(), self._mode, self.contentsRect().width())
-        painter.drawText(self.contentsRect(), int(self.alignment() | Qt.AlignmentFlag.AlignVCenter), shown)
+        # The text runs as its own first letter says, at the side where the window's direction puts it.
+        side = QStyle.visualAlignment(self.layoutDirection(), self.alignment())
+        painter.setLayoutDirection(_direction(shown))
+        flags = side | Qt.AlignmentFlag.AlignAbsolute | Qt.AlignmentFlag.AlignVCenter
+        painter.drawText(self.contentsRect(), int(flags), shown)
 
     def _refresh_tooltip(self) -> None:
         if self.is_elided() and (self._own_tooltip or not self.toolTip()):

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from PySide6.QtCore import QEvent, QObject, QRectF, QSize, Qt, QTimer, Signal
-from PySide6.QtGui import QKeyEvent, QPainter, QPaintEvent, QResizeEvent
+from PySide6.QtGui import QKeyEvent, QPainter, QPaintEvent, QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QApplication, QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from backend.api.schemas import Message
 from ui.chat import words
 from ui.chat.empty import EmptyState
+from ui.chat.markdown import warm_up
 from ui.chat.message_item import MessageItem
 from ui.theme import color, metrics, theme_changed
 from ui.widgets.buttons import HoverButton
@@ -29,6 +30,8 @@ _FLUSH_MAX_MS: Final = 500
 _SHARE: Final = 0.08
 #: Live figures change four times a second at most: faster cannot be read.
 _FIGURES_S: Final = 0.25
+#: After the window is shown and before anyone can have typed a question.
+_WARM_UP_MS: Final = 300
 #: Messages kept as widgets beyond those in sight.
 _MAX_ALIVE: Final = 40
 _IDLE_SLICE_S: Final = 0.010
@@ -546,6 +549,10 @@ class ConversationView(QWidget):
         if event.type() == QEvent.Type.Resize:
             self._relayout()
         return False
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        QTimer.singleShot(_WARM_UP_MS, self, warm_up)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from markdown_it.token import Token
 from PySide6.QtCore import QCoreApplication
 from PySide6.QtGui import QTextCharFormat
 
 from ui.chat.markdown.parser import Env, parse_inline
 from ui.chat.markdown.sanitise import clean_code, clean_text
 from ui.chat.markdown.styles import Styles
+
+if TYPE_CHECKING:
+    from markdown_it.token import Token
 
 __all__ = ["Base", "InlineWriter"]
 

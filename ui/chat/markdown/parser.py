@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import MutableMapping, Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.token import Token
 
-__all__ = ["MAX_LEVEL", "Env", "Group", "groups", "parse_blocks", "parse_inline"]
+__all__ = ["MAX_LEVEL", "Env", "Group", "groups", "parse_blocks", "parse_inline", "warm_up"]
 
 Env = MutableMapping[str, Any]
 
@@ -43,10 +44,17 @@ class Group:
 
 @lru_cache(maxsize=1)
 def _markdown() -> MarkdownIt:
+    from markdown_it import MarkdownIt  # 40 ms: the window shows itself first
+
     made = MarkdownIt("commonmark", {"html": False, "linkify": False, "typographer": False, "maxNesting": MAX_LEVEL})
     made.enable(["table", "strikethrough"])
     made.disable(["inline", "text_join"])
     return made
+
+
+def warm_up() -> None:
+    """Imports the parser, so that the first message does not wait for it."""
+    _markdown()
 
 
 def parse_blocks(text: str, env: Env) -> list[Token]:
@@ -57,6 +65,8 @@ def parse_blocks(text: str, env: Env) -> list[Token]:
 def parse_inline(content: str, env: Env) -> list[Token]:
     """The tokens inside a paragraph; one text token where the marks are so many that parsing would take long."""
     if content.count("[") > _MAX_BRACKETS or sum(map(content.count, "*_`~<&")) > _MAX_MARKS:
+        from markdown_it.token import Token
+
         return [Token("text", "", 0, content=content)]
     found: list[Token] = []
     markdown = _markdown()

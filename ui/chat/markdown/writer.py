@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from markdown_it.token import Token
 from PySide6.QtCore import QCoreApplication, Qt
 from PySide6.QtGui import QTextBlockFormat, QTextCharFormat, QTextCursor, QTextDocument, QTextTable
 
@@ -16,6 +15,9 @@ from ui.chat.markdown.parts import CodeBlock, Mark, Marker, Span
 from ui.chat.markdown.sanitise import clean_code, clean_text
 from ui.chat.markdown.styles import Styles
 from ui.theme import metrics
+
+if TYPE_CHECKING:
+    from markdown_it.token import Token
 
 __all__ = ["MAX_BLOCK", "Writer"]
 

@@ -1,8 +1,8 @@
 """The one thread that owns every model, and its asynchronous face.
 
 Models are not thread-safe and a forward pass takes milliseconds to seconds, so all of it happens on one thread, in the
-order of the requests. The event loop gets results through `call_soon_threadsafe`; text is coalesced there to about 30
-pieces a second, because waking the loop costs CPU time that decode needs on a small machine.
+order of the requests. The event loop gets results through `call_soon_threadsafe`; text is coalesced there (see
+`COALESCE_S`), because waking the loop costs CPU time that decode needs on a small machine.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ __all__ = ["Engine", "Generation", "GenerationDone", "PrefillProgress", "TextChu
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+#: Text goes out at most this often: 10 times a second. Every piece costs about 0.4 ms to send, receive and store and 2 ms
+#: to paint, on the cores that decode: at 30 a second the window slowed a model of 157 tok/s by 6.1 %. Models below
+#: 10 tok/s, where each token is awaited, are not affected.
+COALESCE_S = 0.1
 PrefillProgress = Prefill
 
 #: How a model comes to life: (entry, options, progress) -> the model and what to tell about it.
@@ -140,7 +145,7 @@ class Engine:
         """Frees the model, after the requests before it."""
         await self._call(self._drop_model)
 
-    def generate(self, completion: Completion, *, coalesce_s: float = 0.033) -> Generation:
+    def generate(self, completion: Completion, *, coalesce_s: float = COALESCE_S) -> Generation:
         """Queues a generation; must be called from a running event loop."""
         generation = Generation(completion, coalesce_s, self._cancel_running)
         with self._lock:

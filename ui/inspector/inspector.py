@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QPainter, QPaintEvent, QShowEvent
 from PySide6.QtWidgets import QButtonGroup, QPlainTextEdit, QRadioButton, QScrollArea, QVBoxLayout, QWidget
@@ -20,6 +22,8 @@ __all__ = ["Inspector"]
 
 #: A change is written down when typing has paused this long; sending or leaving the chat writes it at once.
 SAVE_PAUSE_MS = 500
+#: While an answer streams the context meter moves at most this often; it moves by a hair, and costs a repaint.
+CONTEXT_PAUSE_S = 0.5
 
 _POLICIES: tuple[ContextPolicy, ...] = ("drop_middle", "drop_oldest", "stop")
 
@@ -36,6 +40,7 @@ class Inspector(QWidget):
         self._dirty, self._dirty_in = False, ""  # changed by the user and not written down; in which conversation
         self._reading = ("", 0, 0)  # message, tokens read, tokens in all
         self._tokens = ("", 0)  # message, tokens written
+        self._context_shown = 0.0  # time.monotonic()
         self._report: HardwareReport | None = None
         self.prompt = QPlainTextEdit()
         self.prompt.setPlaceholderText(self.tr("How should it answer? For example: Be brief. Answer in German."))
@@ -162,7 +167,9 @@ class Inspector(QWidget):
 
     def _written(self, message_id: str, tokens: int) -> None:
         self._tokens = (message_id, tokens)
-        if self.isVisible():
+        now = time.monotonic()
+        if self.isVisible() and now - self._context_shown >= CONTEXT_PAUSE_S:
+            self._context_shown = now
             self._show_context()
 
     def _model_changed(self) -> None:

@@ -13,11 +13,12 @@ from typing import Any
 from PySide6.QtCore import QEvent, QObject, Qt, QTimer
 from PySide6.QtWidgets import QApplication
 
+from app.engine_options import engine_arguments, engine_environment
 from app.quit_signals import QuitSignals
 from app.single_instance import Doorbell
 from app.supervisor import Died, EngineState, Failed, Ready, Starting, Stopped, Supervisor
 from backend.api.client import Client
-from backend.api.errors import NutshellError
+from backend.api.errors import NutshellError, PortInUseError
 from backend.api.schemas import BackendStatus, LoadedModel
 from backend.config import logging as log_files
 from backend.config.paths import Paths
@@ -44,7 +45,13 @@ class Desktop(QObject):
     """
 
     def __init__(
-        self, app: QApplication, supervisor: Supervisor, settings: Settings, where: Paths, notices: list[str]
+        self,
+        app: QApplication,
+        supervisor: Supervisor,
+        settings: Settings,
+        where: Paths,
+        notices: list[str],
+        model: Path | None = None,
     ) -> None:
         super().__init__()
         self.exit_code = 0
@@ -57,6 +64,9 @@ class Desktop(QObject):
         self._notices = [*settings.notices, *notices]
         self._client: Client | None = None
         self._closing: set[asyncio.Task[None]] = set()
+        self._model = model  # the file that the next engine loads
+        self._serve = True  # as the settings say; False once the port was found taken
+        self._served = False  # the user asked for it just now and is to be told the address
         self._model_came = False  # since the engine was started
         self.closing = asyncio.Event()
         self._doorbell: Doorbell | None = None
@@ -70,6 +80,7 @@ class Desktop(QObject):
         self.link.model_changed.connect(self._model_changed)
         self.window = MainWindow(self.link, settings.as_dict(), self._save)
         self.window.restart_requested.connect(self._try_again)
+        self.window.serve_requested.connect(self._serve_changed)
         self.window.installEventFilter(self)
 
     async def run(self, script: Callable[[Desktop], Awaitable[None]] | None = None) -> None:
@@ -154,6 +165,8 @@ class Desktop(QObject):
                 self.link.attach(self._client)
             case Died():
                 self._died(state)
+            case Failed(error=PortInUseError() as error) if self._serve and self.settings.serve_enabled:
+                self._without_serving(error)
             case Failed(error=error):
                 _log.error("the engine was given up: %s [%s]", error, error.details)
                 self.link.fail(error)
@@ -167,10 +180,10 @@ class Desktop(QObject):
         again = self.tr("It is starting again…")
         self.link.detach(" ".join(part for part in (state.reason, saved, again) if part))
         self._drop_client()
-        if self.supervisor.arguments and state.was_ready and not self._model_came:
+        if self._model is not None and state.was_ready and not self._model_came:
             # A model that ends the engine while it is read would end it again each time.
-            name = Path(self.supervisor.arguments[-1]).name
-            self.supervisor.arguments = []
+            name = self._model.name
+            self._use_model(None)
             self.link.notice.emit(
                 "error",
                 self.tr(
@@ -197,19 +210,46 @@ class Desktop(QObject):
     def _attached(self, status: BackendStatus) -> None:
         if status.model is not None:
             self._remember(status.model)
+        if self._served:
+            self._served = False
+            address = f"http://127.0.0.1:{self.settings.serve_port}/v1"
+            self.link.notice.emit(
+                "info", self.tr("Other programs on this computer can use the model at {0}.").format(address)
+            )
 
     def _model_changed(self, model: LoadedModel | None) -> None:
         if model is None:
-            self.supervisor.arguments = []
+            self._use_model(None)
         else:
             self._remember(model)
 
     def _remember(self, model: LoadedModel) -> None:
         self._model_came = True
-        path = model.entry.path
-        self.supervisor.arguments = ["--model", path]
+        path = Path(model.entry.path)
+        self._use_model(path)
         builtin = builtin_file(self._where.models)
-        self._save({"last_model": "" if builtin is not None and Path(path) == builtin else path})
+        self._save({"last_model": "" if builtin is not None and path == builtin else str(path)})
+
+    def _use_model(self, path: Path | None) -> None:
+        self._model = path
+        self.supervisor.arguments = engine_arguments(self.settings, path, serve=self._serve)
+        self.supervisor.env = engine_environment(self.settings)
+
+    # -- the model for other programs
+
+    def _serve_changed(self, serve: bool) -> None:
+        """The engine's port is chosen at its start, so it starts again; the chat stays."""
+        self._save({"serve_enabled": serve})
+        self._serve, self._served = True, serve
+        self._use_model(self._model)
+        self._later(self.supervisor.restart())
+
+    def _without_serving(self, error: PortInUseError) -> None:
+        self._serve = self._served = False
+        self._use_model(self._model)
+        sentence = self.tr("The model is not offered to other programs this time.")
+        self.link.notice.emit("warning", f"{error.what} {sentence}")
+        self._later(self.supervisor.restart())
 
     def _save(self, values: dict[str, Any]) -> None:
         """Keeps settings that changed. A folder that cannot be written is said once, at the start, by the engine."""

@@ -9,9 +9,11 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.display import why_no_window
+from app.engine_options import engine_arguments, engine_environment
 from app.models import first_model
 from app.single_instance import claim, knock
 from app.supervisor import Handshake, Limits, Supervisor
@@ -31,13 +33,14 @@ Script = Callable[["Desktop"], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What a window is made of. `notices` are sentences for the user."""
+    """What a window is made of. `notices` are sentences for the user, `model` is the file that is loaded at once."""
 
     where: Paths
     lock: FileLock
     settings: Settings
     supervisor: Supervisor
     notices: list[str]
+    model: Path | None
 
 
 def run(script: Script | None = None) -> int:
@@ -65,11 +68,17 @@ def prepare(*, limits: Limits | None = None, command: Sequence[str] | None = Non
     settings = Settings.load(where.settings)
     wish = first_model("", settings)
     notices = list(wish.notices)
-    arguments = ["--model", str(wish.path)] if wish.path is not None else []
     if wish.path is None:
         notices.append("The built-in model has not been fetched yet. Open a GGUF file, or choose another model.")
-    supervisor = Supervisor(arguments, log=where.logs / "engine.log", limits=limits, command=command, probe=_probe)
-    return Start(where, lock, settings, supervisor, notices)
+    supervisor = Supervisor(
+        engine_arguments(settings, wish.path),
+        env=engine_environment(settings),
+        log=where.logs / "engine.log",
+        limits=limits,
+        command=command,
+        probe=_probe,
+    )
+    return Start(where, lock, settings, supervisor, notices, wish.path)
 
 
 def _show(start: Start, script: Script | None) -> int:
@@ -81,7 +90,7 @@ def _show(start: Start, script: Script | None) -> int:
     app = QApplication(sys.argv[:1])
     loop = qasync.QEventLoop(app)
     asyncio.set_event_loop(loop)
-    desktop = Desktop(app, start.supervisor, start.settings, start.where, start.notices)
+    desktop = Desktop(app, start.supervisor, start.settings, start.where, start.notices, start.model)
     with loop:
         loop.run_until_complete(desktop.run(script))
     return desktop.exit_code

@@ -118,6 +118,7 @@ class Supervisor:
 
     Attributes:
         arguments: command-line arguments of the next start (`--model ...`); a callback may change them.
+        env: variables of the next start, over our own; likewise.
         state: the latest state; None before `begin`.
     """
 
@@ -138,7 +139,7 @@ class Supervisor:
         self._host = host
         # -P: a json.py in the folder that the user happens to stand in must not be imported by the engine.
         self._command = list(command) if command is not None else [sys.executable, "-P", "-m", "backend.api"]
-        self._env = dict(env or {})
+        self.env = dict(env or {})
         self._limits = limits or Limits()
         self._probe = probe
         self._run: _Run | None = None
@@ -164,7 +165,7 @@ class Supervisor:
         try:
             self._run = _Run(
                 self._command + self.arguments,
-                self._env,
+                self.env,
                 self._host,
                 self.log,
                 self._post_handshake,

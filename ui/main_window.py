@@ -48,9 +48,11 @@ class MainWindow(QMainWindow):
 
     Signals:
         restart_requested: the user wants the engine to be started again.
+        serve_requested: the user switched the address for other programs on (True) or off.
     """
 
     restart_requested = Signal()
+    serve_requested = Signal(bool)
 
     def __init__(
         self,
@@ -142,6 +144,7 @@ class MainWindow(QMainWindow):
         for name in ("system", "light", "dark"):
             themes.addAction(self.commands[f"theme.{name}"])
         self.commands[f"theme.{self.theme()}"].setChecked(True)
+        self.commands["model.serve"].setChecked(bool(self._settings.get("serve_enabled", False)))
         self._last = str(self._settings.get("last_conversation") or "")
         QTimer.singleShot(0, self, self._focus_composer)
         self._bars_changed()
@@ -235,7 +238,8 @@ class MainWindow(QMainWindow):
             fill = self.commands.fill
             menu = self._menu = QMenu(self)
             fill(menu, "chat.new", "chat.rename", "chat.delete", "-", "answer.regenerate", "answer.continue")
-            fill(menu, "answer.copy", "message.edit", "-", "model.choose", "model.open", "model.unload", "-")
+            fill(menu, "answer.copy", "message.edit", "-")
+            fill(menu, "model.choose", "model.open", "model.unload", "model.serve", "-")
             look = menu.addMenu(self.tr("Appearance"))
             fill(look, "theme.system", "theme.light", "theme.dark", "-")
             fill(look, "view.zoom_in", "view.zoom_out", "view.zoom_reset")

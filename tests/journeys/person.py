@@ -147,7 +147,7 @@ def play(
     asyncio.set_event_loop(loop)
     with _logging_restored():
         try:
-            desktop = Desktop(app, start.supervisor, start.settings, start.where, start.notices)
+            desktop = Desktop(app, start.supervisor, start.settings, start.where, start.notices, start.model)
 
             async def script(running: Desktop) -> None:
                 await running.shown.wait()

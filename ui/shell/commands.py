@@ -144,6 +144,10 @@ class Commands:
         """Always light."""
         self._set_theme("light")
 
+    def serve_model(self) -> None:
+        """Switch the address on or off at which other programs can use the model."""
+        self._window.serve_requested.emit(self._window.commands["model.serve"].isChecked())
+
     def theme_dark(self) -> None:
         """Always dark."""
         self._set_theme("dark")

@@ -242,6 +242,8 @@ class Desktop(QObject):
         self._save({"serve_enabled": serve})
         self._serve, self._served = True, serve
         self._use_model(self._model)
+        self.link.detach(self.tr("The engine is starting again…"))
+        self._drop_client()
         self._later(self.supervisor.restart())
 
     def _without_serving(self, error: PortInUseError) -> None:

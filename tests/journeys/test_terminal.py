@@ -86,7 +86,9 @@ def test_chat_remembers_within_a_conversation(home: Paths) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a signal to one process is POSIX")
 def test_ctrl_c_ends_ask_with_130_and_no_engine_stays(home: Paths) -> None:
-    with start("ask", "Count from one to a thousand in words.", "--max-tokens", "2000") as process:
+    # hot enough not to find its end for more than a thousand tokens
+    how = ("--temperature", "1.6", "--seed", "2", "--max-tokens", "2000")
+    with start("ask", "Tell me a very long story about the sea.", *how) as process:
         assert process.stdout is not None
         assert process.stdin is not None
         process.stdin.close()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from PySide6.QtCore import QObject, Signal
 
-from backend.api.schemas import BackendStatus, ErrorInfo
+from backend.api.schemas import BackendStatus, ErrorInfo, LoadedModel
 from ui.bridge.engine_link import EngineLink
 from ui.shell.notices import Notices
 from ui.viewmodels.chat_session import ChatSession
@@ -15,7 +15,7 @@ from ui.widgets.notice import Level
 
 __all__ = ["EngineNotices"]
 
-_ENGINE, _PROBLEM, _WAITING = "engine", "problem", "waiting"
+_ENGINE, _PROBLEM, _WAITING, _TEMPLATE = "engine", "problem", "waiting", "template"
 
 
 class EngineNotices(QObject):
@@ -39,6 +39,7 @@ class EngineNotices(QObject):
         self._interrupted = ("", "")  # conversation and message that the engine was writing
         link.state_changed.connect(self._state_changed)
         link.attached.connect(self._attached)
+        link.model_changed.connect(self._model_came)
         link.notice.connect(self.say)
         link.request_failed.connect(self.problem)
         chat.problem.connect(self.problem)
@@ -69,6 +70,14 @@ class EngineNotices(QObject):
             if text not in self._told:
                 self._told.add(text)
                 self.say("warning", text)
+        self._model_came(status.model)
+
+    def _model_came(self, model: LoadedModel | None) -> None:
+        """Says so where the file's own chat template cannot be used: answers may be worse for it."""
+        if model is not None and model.template_notice:
+            self._notices.show(_TEMPLATE, model.template_notice, level="warning")
+        else:
+            self._notices.withdraw(_TEMPLATE)
 
     def _was_interrupted(self, message_id: str) -> None:
         self._interrupted = (self._chat.open_id, message_id)

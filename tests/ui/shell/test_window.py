@@ -235,6 +235,19 @@ def test_notices_of_the_engine_are_said_once(loop: Loop, window: MainWindow, fak
     assert not window.notice_bar.text().startswith("Some conversations")
 
 
+def test_a_model_whose_template_cannot_be_used_is_named_until_another_comes(
+    loop: Loop, window: MainWindow, fake: FakeClient
+) -> None:
+    attach(loop, window, fake)
+    sentence = "This model file has no chat template. Nutshell uses its built-in ChatML template."
+    odd = fake_loaded()
+    odd.template_notice = sentence
+    window.link.model_changed.emit(odd)
+    assert window.notice_bar.text() == sentence
+    window.link.model_changed.emit(fake_loaded())
+    assert window.notices.shown() == ""
+
+
 def test_without_a_model_the_composer_says_why(loop: Loop, window: MainWindow, fake: FakeClient) -> None:
     fake.loaded = None
     attach(loop, window, fake)

@@ -22,6 +22,11 @@ ROOT = Path(__file__).resolve().parents[2]
 SHORT = ["--max-tokens", "12", "--seed", "3"]
 
 
+def heed_interrupts() -> None:
+    """A shell that runs the tests in its background has SIGINT ignored, and a child would inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(*arguments: str) -> subprocess.Popen[str]:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ["PYTHONPATH"]])}
     return subprocess.Popen(
@@ -31,6 +36,7 @@ def start(*arguments: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=None if sys.platform == "win32" else heed_interrupts,
     )
 
 

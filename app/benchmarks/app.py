@@ -40,7 +40,8 @@ PROMPTS = (
     "Where does the wind come from?",
     "Write about the life of a honey bee.",
 )
-_TOKENS = 160
+#: A few paragraphs. A turn costs 20 ms once, for its widgets, its title and its last write, which a line feels more.
+_TOKENS = 400
 _SEED = 11
 _IDLE_S = 10.0
 

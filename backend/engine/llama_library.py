@@ -58,7 +58,8 @@ def library() -> Any:
         line = text.decode("utf-8", "replace")
         log_tail.add(level, line)
         if level in _LEVELS and line.strip():
-            _log.log(_LEVELS[level] if level > 2 else logging.DEBUG, "%s", line.rstrip())
+            asked_for = "ret = 2" in line  # a pass that was given up because the user pressed Stop is no error
+            _log.log(_LEVELS[level] if level > 2 and not asked_for else logging.DEBUG, "%s", line.rstrip())
 
     lib.llama_log_set(on_log, ctypes.c_void_p(0))
     lib._nutshell_log_callback = on_log  # ctypes callbacks live as long as somebody holds them

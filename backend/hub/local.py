@@ -136,10 +136,11 @@ class LocalModels:
         return entries
 
     def _own(self, path: Path) -> Candidate:
-        if path == self._builtin:
-            known = known_file(path.name)
-            return Candidate(path, "builtin", known.name if known is not None else "")
-        return Candidate(path, "file")
+        """A file that came from us or from the user, with the catalogue's name if it is a model that we know."""
+        builtin = path == self._builtin
+        known = known_file(path.name)
+        ours = known is not None and (builtin or (path.is_file() and path.stat().st_size == known.bytes))
+        return Candidate(path, "builtin" if builtin else "file", known.name if known is not None and ours else "")
 
     def _candidates(self) -> Iterator[tuple[Candidate, bool]]:
         """What may be a model, and whether the user named that very file."""

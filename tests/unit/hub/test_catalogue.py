@@ -7,6 +7,7 @@ from pathlib import Path
 from backend.api.schemas import ModelEntry
 from backend.engine.loading import recommended_sampling
 from backend.hub.catalogue import builtin_file, known_file
+from backend.hub.local import LocalModels
 
 NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
@@ -37,3 +38,13 @@ def test_the_files_own_recommendation_comes_first() -> None:
 
 def test_an_unknown_file_gets_neutral_sampling() -> None:
     assert recommended_sampling(entry("other.gguf"), {}).temperature == 0.7
+
+
+def test_a_model_that_we_know_has_our_name_wherever_it_lies(smollm2: Path) -> None:
+    assert LocalModels(None).entry_for(smollm2).name == "SmolLM2 135M Instruct"
+
+
+def test_another_file_of_that_name_keeps_its_own(tiny_gguf: Path, tmp_path: Path) -> None:
+    impostor = tmp_path / NAME
+    impostor.write_bytes(tiny_gguf.read_bytes())
+    assert LocalModels(None).entry_for(impostor).name == "Tiny"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QDoubleSpinBox, QFrame, QHBoxLayout, QSpinBox, QVBoxLayout, QWidget
+from PySide6.QtCore import QEvent, QObject, Qt
+from PySide6.QtWidgets import QAbstractSpinBox, QDoubleSpinBox, QFrame, QHBoxLayout, QSpinBox, QVBoxLayout, QWidget
 
 from ui.theme import bind_icon, metrics
 from ui.widgets import HoverButton, text_label
@@ -13,20 +13,29 @@ from ui.widgets import HoverButton, text_label
 __all__ = ["Fold", "WheelShy", "WheelShyWhole", "help_label", "number_row", "section"]
 
 
+class _WheelGuard(QObject):
+    """Keeps the wheel from a field that has not the focus, so that scrolling past it changes nothing."""
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.Wheel and isinstance(watched, QWidget) and not watched.hasFocus():
+            event.ignore()  # the page behind it scrolls
+            return True
+        return False
+
+
+def _settle(field: QAbstractSpinBox) -> None:
+    field.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+    field.installEventFilter(_WheelGuard(field))
+    # the stylesheet's padding does not reach the text of a number field
+    field.lineEdit().setTextMargins(metrics.s, 0, metrics.px(6), 0)
+
+
 class WheelShy(QDoubleSpinBox):
     """A number field that the wheel does not change while the person scrolls past it."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        # the stylesheet's padding does not reach the text of a number field
-        self.lineEdit().setTextMargins(metrics.s, 0, metrics.px(6), 0)
-
-    def wheelEvent(self, event) -> None:  # type: ignore[no-untyped-def]
-        if self.hasFocus():
-            super().wheelEvent(event)
-        else:
-            event.ignore()
+        _settle(self)
 
 
 class WheelShyWhole(QSpinBox):
@@ -34,15 +43,7 @@ class WheelShyWhole(QSpinBox):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        # the stylesheet's padding does not reach the text of a number field
-        self.lineEdit().setTextMargins(metrics.s, 0, metrics.px(6), 0)
-
-    def wheelEvent(self, event) -> None:  # type: ignore[no-untyped-def]
-        if self.hasFocus():
-            super().wheelEvent(event)
-        else:
-            event.ignore()
+        _settle(self)
 
 
 def help_label(text: str) -> QWidget:

@@ -33,7 +33,7 @@ def listen(host: str, port: int, *, both_loopbacks: bool = False) -> list[socket
     try:
         # Numbers only: looking a name up would be a call to the outside.
         family = socket.AF_INET6 if ipaddress.ip_address(name).version == 6 else socket.AF_INET
-        first = socket.create_server((name, port), family=family)
+        first = _for_tcp(socket.create_server((name, port), family=family))
     except ValueError as error:
         raise _not_ours(host, error) from error
     except OSError as error:
@@ -41,7 +41,7 @@ def listen(host: str, port: int, *, both_loopbacks: bool = False) -> list[socket
     sockets = [first]
     if both_loopbacks and name == "127.0.0.1" and socket.has_ipv6:
         try:
-            sockets.append(socket.create_server(("::1", first.getsockname()[1]), family=socket.AF_INET6))
+            sockets.append(_for_tcp(socket.create_server(("::1", first.getsockname()[1]), family=socket.AF_INET6)))
         except OSError:
             return sockets  # no IPv6 here, or the port is taken there: the first address is the one that we show
     return sockets
@@ -87,3 +87,12 @@ def _not_ours(host: str, error: Exception) -> InvalidRequestError:
         remedy="Use 127.0.0.1 for this machine only, or 0.0.0.0 for the whole network.",
         details=str(error),
     )
+
+
+def _for_tcp(listener: socket.socket) -> socket.socket:
+    """The same socket, with its protocol said out loud.
+
+    asyncio switches Nagle's algorithm off for connections whose protocol number is TCP's, and `create_server` leaves it
+    at 0, which accepted connections inherit. Then the second half of every answer waits 40 ms for an acknowledgement.
+    """
+    return socket.socket(listener.family, listener.type, socket.IPPROTO_TCP, fileno=listener.detach())

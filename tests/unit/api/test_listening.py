@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import socket
 import sys
 
@@ -54,3 +55,27 @@ def test_ports_that_are_none(port: int) -> None:
 def test_addresses_that_are_not_ours(host: str) -> None:
     with pytest.raises(InvalidRequestError):
         listen(host, 0)
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_answers_do_not_wait_for_acknowledgements(both: bool) -> None:
+    """Nagle's algorithm must be off on what is accepted; else the second half of every answer comes 40 ms late."""
+
+    async def delays(listener: socket.socket) -> int:
+        seen: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        async def accepted(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connection = writer.get_extra_info("socket")
+            seen.set_result(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        server = await asyncio.start_server(accepted, sock=listener)
+        async with server:
+            _, writer = await asyncio.open_connection(*listener.getsockname()[:2])
+            nodelay = await seen
+            writer.close()
+            await writer.wait_closed()
+        return nodelay
+
+    for listener in listen("127.0.0.1", 0, both_loopbacks=both):
+        assert asyncio.run(delays(listener)) != 0

@@ -230,24 +230,28 @@ class Engine:
                 self._session.model.request_abort(True)
 
     def _drive(self, generation: Generation) -> None:
+        last: Item | Exception
         try:
             session = self._need()
             with self._lock:
                 session.model.request_abort(False)
                 self._running = generation
             for item in _Collector(generation).items(session):
-                generation.post(item)
+                if isinstance(item, GenerationDone):
+                    last = item
+                else:
+                    generation.post(item)
         except NutshellError as error:
-            generation.post(error)
+            last = error
         except MemoryError as error:
-            generation.post(MemoryShortageError("Memory ran out while answering.", details=repr(error)))
+            last = MemoryShortageError("Memory ran out while answering.", details=repr(error))
         except Exception as error:  # noqa: BLE001 - one answer fails, the thread lives
             _log.exception("generation failed")
-            generation.post(NutshellError("The engine failed while answering.", details=repr(error)))
-        finally:
-            with self._lock:
-                self._running = None
-                self._waiting -= 1
+            last = NutshellError("The engine failed while answering.", details=repr(error))
+        with self._lock:
+            self._running = None
+            self._waiting -= 1
+        generation.post(last)  # after that: who hears of the end finds the engine free
 
 
 class _Collector:

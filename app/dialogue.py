@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from app.session import Session
-from backend.api.client import to_error
 from backend.api.errors import EngineUnavailableError
 from backend.api.schemas import ErrorInfo, NewConversation, Sampling, StartTurn, TurnStats
 
@@ -166,4 +165,4 @@ class _Clock:
 def _error(body: dict[str, Any]) -> Exception:
     told = body.get("error") or {}
     what = str(told.get("message", "The engine refused the request."))
-    return to_error(ErrorInfo(code=str(told.get("code") or "internal_error"), what=what))
+    return ErrorInfo(code=str(told.get("code") or "internal_error"), what=what).to_error()

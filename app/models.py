@@ -94,9 +94,7 @@ def match_model(wanted: str, entries: Sequence[ModelEntry]) -> ModelEntry:
             f'"{wanted}" fits {len(found)} models: {names}.', remedy="Give more of the name, or the path."
         )
     if (told := found[0].error) is not None:
-        from backend.api.client import to_error
-
-        raise to_error(told)
+        raise told.to_error()
     return found[0]
 
 

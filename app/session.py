@@ -8,7 +8,7 @@ from types import MappingProxyType, TracebackType
 
 from app.models import ModelWish, first_model, match_model, no_model
 from app.supervisor import Limits, Supervisor
-from backend.api.client import Client, to_error
+from backend.api.client import Client
 from backend.api.errors import NutshellError
 from backend.api.schemas import LoadedModel, LoadModel, Message, StartTurn, TurnDelta, TurnEnded
 from backend.config.paths import paths
@@ -119,7 +119,7 @@ class Session:
 
     def _finished(self, answer: Message, shown: int, on_text: Callable[[str], None]) -> Message:
         if answer.error is not None:
-            raise to_error(answer.error)
+            raise answer.error.to_error()
         if rest := answer.content[shown:]:
             on_text(rest)
         return answer
@@ -134,7 +134,7 @@ class Session:
         else:  # it ended before we could ask: the job remembers how
             for job in await self.client.jobs():
                 if job.error is not None:
-                    raise to_error(job.error)
+                    raise job.error.to_error()
         return await self._current()
 
     async def _current(self) -> LoadedModel:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import msgspec
 
 from backend.api.errors import NutshellError
-from backend.api.event_reader import CONNECT_S, READ_S, open_events, refusal, to_error, unavailable
+from backend.api.event_reader import CONNECT_S, READ_S, open_events, refusal, unavailable
 from backend.api.schemas import (
     AnyEvent,
     BackendStatus,
@@ -47,7 +47,7 @@ from backend.api.schemas import (
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["Client", "to_error"]
+__all__ = ["Client"]
 
 T = TypeVar("T")
 
@@ -128,7 +128,7 @@ class Client:
                 if isinstance(event, JobChanged) and event.job.id == job.id:
                     job = event.job
         if job.error is not None:
-            raise to_error(job.error)
+            raise job.error.to_error()
         return job
 
     # -- conversations ---------------------------------------------------------------------------------------------

@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from backend.api.errors import BY_CODE, EngineUnavailableError, NutshellError
+from backend.api.errors import EngineUnavailableError, NutshellError
 from backend.api.schemas import AnyEvent, ErrorInfo
 
-__all__ = ["CONNECT_S", "READ_S", "open_events", "refusal", "to_error", "unavailable"]
+__all__ = ["CONNECT_S", "READ_S", "open_events", "refusal", "unavailable"]
 
 #: Loopback answers in well under a millisecond; a full backlog is the only thing that can take longer.
 CONNECT_S = 3.0
@@ -33,16 +33,10 @@ class _Failure(msgspec.Struct):
     error: ErrorInfo
 
 
-def to_error(info: ErrorInfo) -> NutshellError:
-    """The exception that an error on the wire stands for; an unknown code becomes a plain NutshellError."""
-    kind = BY_CODE.get(info.code, NutshellError)
-    return kind(info.what, why=info.why, remedy=info.remedy, details=info.details)
-
-
 def refusal(status: int, content: bytes) -> NutshellError:
     """The error that a response with a status from 400 on carries."""
     try:
-        return to_error(msgspec.json.decode(content, type=_Failure).error)
+        return msgspec.json.decode(content, type=_Failure).error.to_error()
     except msgspec.DecodeError:
         return NutshellError(
             "The engine gave an answer that Nutshell does not understand.",

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from backend.api.errors import NutshellError
+from backend.api.errors import BY_CODE, NutshellError
 
 __all__ = [
     "Attachment",
@@ -102,6 +102,11 @@ class ErrorInfo(Struct, frozen=True, kw_only=True):
         """What an error says; its details (engine output) are cut at 8,000 characters."""
         details = error.details[:8000]
         return cls(code=error.code, what=error.what, why=error.why, remedy=error.remedy, details=details)
+
+    def to_error(self) -> NutshellError:
+        """The exception that it stands for; an unknown code becomes a plain NutshellError."""
+        kind = BY_CODE.get(self.code, NutshellError)
+        return kind(self.what, why=self.why, remedy=self.remedy, details=self.details)
 
 
 class ContextCut(Struct, frozen=True, kw_only=True):

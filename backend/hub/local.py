@@ -187,9 +187,7 @@ def _entry_or_error(candidate: Candidate, *, named: bool) -> ModelEntry | None:
         path=str(candidate.path),
         source=candidate.source,
         bytes=sum(part[0] for part in _stamp(candidate.path) if part),
-        error=ErrorInfo(
-            code=failure.code, what=failure.what, why=failure.why, remedy=failure.remedy, details=failure.details
-        ),
+        error=ErrorInfo.of(failure),
     )
 
 

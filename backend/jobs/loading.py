@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
-from backend.api.errors import BY_CODE, ConflictError, InvalidRequestError, NutshellError
+from backend.api.errors import ConflictError, InvalidRequestError, NutshellError
 from backend.api.schemas import Event, Job, LoadedModel, LoadModel, ModelChanged, ModelEntry
 from backend.jobs.jobs import JobHandle, Jobs
 
@@ -152,8 +152,7 @@ class ModelLoader:
                 "No model was named.", why="Neither an id nor a path was given.", remedy="Choose a model."
             )
         if entry.error is not None:
-            kind = BY_CODE.get(entry.error.code, NutshellError)
-            raise kind(entry.error.what, why=entry.error.why, remedy=entry.error.remedy, details=entry.error.details)
+            raise entry.error.to_error()
         return entry
 
     async def _load(

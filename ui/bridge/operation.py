@@ -17,7 +17,7 @@ T = TypeVar("T")
 def error_info(error: BaseException) -> ErrorInfo:
     """Turn any exception into the words that a person is shown."""
     if isinstance(error, NutshellError):
-        return ErrorInfo(code=error.code, what=error.what, why=error.why, remedy=error.remedy, details=error.details)
+        return ErrorInfo.of(error)
     return ErrorInfo(
         code="internal_error",
         what="Something went wrong inside the window.",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.api.client import Client, to_error
+from backend.api.client import Client
 from backend.api.errors import (
     ConflictError,
     EngineUnavailableError,
@@ -186,7 +186,7 @@ def test_an_unforeseen_failure_is_a_sentence_and_goes_to_the_log(
 
 
 def test_unknown_codes_and_foreign_answers() -> None:
-    error = to_error(ErrorInfo(code="from_the_future", what="New."))
+    error = ErrorInfo(code="from_the_future", what="New.").to_error()
     assert type(error) is NutshellError
     assert error.what == "New."
 

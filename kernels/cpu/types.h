@@ -103,6 +103,20 @@ struct AttentionArgs {
     float* out;               // [n, q_heads * head_dim]
 };
 
+// Vectors [n, group] and additive codebooks for the packer; entry z of codebook k is books[k][0..group][z].
+constexpr int kMaxBeam = 8;
+struct NearestArgs {
+    int32_t group;          // 8 or 16
+    int32_t entries;        // per codebook: a multiple of 16, at most 256
+    int32_t num_codebooks;  // at most 8
+    int32_t beam;           // 1..kMaxBeam
+    const float* x;
+    const float* books;     // [num_codebooks, group, entries]
+    const float* norms;     // [num_codebooks, entries]: squared lengths
+    uint8_t* codes;         // [n, num_codebooks]
+    float* errors;          // [n]: |x - sum of its codewords|^2
+};
+
 // Everything one level offers.
 struct Level {
     const char* name;
@@ -129,6 +143,8 @@ struct Level {
     void (*attention_merge)(const KvLayer&, const AttentionArgs&, int unit, const float* scratch);
     void (*softmax)(const float* x, int n, float* y);
     void (*top_k)(const float* x, int n, int k, int32_t* indices, float* values);  // descending; ties: lower index first
+    void (*nearest_codes)(const NearestArgs&, int first, int n);  // vectors first .. first + n
+    uint32_t (*stream_read)(const void* p, size_t bytes);  // reads whole runs of 256 bytes, to measure the memory
 };
 
 const Level* level_scalar();

@@ -82,7 +82,8 @@ class Rope:
 class Attention:
     """Stores k and v of the rows in the cache of `layer`, then softmax(q k^T * scale) v under the tree mask.
 
-    Query head h reads key-value head h // (q_heads / kv_heads). `window`: only the last `window` positions are seen (0: all).
+    Query head h reads key-value head h // (q_heads / kv_heads). `window`: only the last `window` positions are seen (0:
+    all of them).
     """
 
     layer: int

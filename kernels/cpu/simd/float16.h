@@ -1,18 +1,18 @@
-// Half-precision numbers one at a time, in plain C++.
+// Half-precision numbers one at a time, in plain C++. Static: a copy compiled for AVX-512 must not be linked into the others.
 #pragma once
 #include <cstdint>
 #include <cstring>
 
 namespace nutshell {
 
-inline float bf16_to_f32(uint16_t h) {
+static inline float bf16_to_f32(uint16_t h) {
     uint32_t bits = (uint32_t)h << 16;
     float f;
     std::memcpy(&f, &bits, 4);
     return f;
 }
 
-inline float f16_to_f32(uint16_t h) {  // IEEE binary16; subnormals, infinities and NaN included
+static inline float f16_to_f32(uint16_t h) {  // IEEE binary16; subnormals, infinities and NaN included
     uint32_t sign = (uint32_t)(h & 0x8000u) << 16, exponent = h >> 10 & 31u, fraction = h & 1023u, bits;
     if (exponent == 31) {
         bits = sign | 0x7F800000u | fraction << 13;
@@ -28,7 +28,7 @@ inline float f16_to_f32(uint16_t h) {  // IEEE binary16; subnormals, infinities 
     return f;
 }
 
-inline uint16_t f32_to_f16(float f) {  // to nearest, ties to even; too large becomes infinity
+static inline uint16_t f32_to_f16(float f) {  // to nearest, ties to even; too large becomes infinity
     uint32_t bits;
     std::memcpy(&bits, &f, 4);
     uint16_t sign = (uint16_t)(bits >> 16 & 0x8000u);

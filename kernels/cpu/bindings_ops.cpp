@@ -1,0 +1,127 @@
+// Single operations, for tests and benchmarks. Shapes are checked by kernels/cpu/__init__.py.
+#include "bindings.h"
+
+#define NEED(level, op) \
+    if (!(level).op) not_implemented(level, #op)
+
+namespace nutshell {
+namespace {
+
+KvLayer make_kv(Memory& memory, int cells, int heads, int head_dim, bool q8) {
+    KvLayer kv{};
+    kv.capacity = (cells + 15) / 16 * 16;
+    kv.heads = heads;
+    kv.head_dim = head_dim;
+    kv.q8 = q8;
+    const size_t numbers = (size_t)kv.capacity * heads * head_dim, size = q8 ? 1 : 2;
+    const size_t scales = q8 ? sizeof(uint16_t) * kv.capacity * heads : 0;
+    char* at = memory.as<char>(2 * (numbers * size + scales));
+    for (size_t i = 0; i < memory.bytes(); i++) at[i] = (char)0xff;  // NaN
+    kv.k = at;
+    kv.v = at + numbers * size;
+    kv.ks = (uint16_t*)(at + 2 * numbers * size);
+    kv.vs = kv.ks + (size_t)kv.capacity * heads;
+    return kv;
+}
+
+void linear(const PyLinear& self, In<float> x, Out<float> y, int threads, int regime, bool precise) {
+    const Level& level = *self.level;
+    NEED(level, prepare);
+    const bool many = precise || regime == (int)Regime::many;
+    if (many) {
+        NEED(level, gemm_f32);
+        NEED(level, gemm_i16);
+    }
+    Pool pool(threads);
+    LinearDriver driver(level, pool);
+    const LinearTarget target{&self.weight, y.data(), (int)y.shape(1), false};
+    driver.run(x.data(), (int)x.shape(1), (int)x.shape(0), &target, 1, (Regime)regime, precise);
+}
+
+void attention(const std::string& name, In<float> q, In<float> k, In<float> v, Out<float> out, int head_dim, float scale,
+               int committed, In<uint64_t> mask, In<int32_t> positions, bool chain, int window, bool q8, int threads) {
+    const Level& level = level_named(name);
+    NEED(level, store_kv);
+    NEED(level, attention_part);
+    Memory memory, scratch;
+    const int cells = (int)k.shape(0), width = (int)k.shape(1);
+    const KvLayer kv = make_kv(memory, cells, width / head_dim, head_dim, q8);
+    for (int c = 0; c < cells; c++) level.store_kv(kv, c, k.data() + (size_t)c * width, v.data() + (size_t)c * width);
+    const AttentionArgs args{(int)q.shape(0), (int)q.shape(1) / head_dim, head_dim, committed, mask.data(), (int)mask.shape(1),
+                             chain, window, positions.data(), scale, q.data(), out.data()};
+    float* shared = scratch.as<float>(level.attention_scratch(kv, args) + 1);
+    Pool pool(threads);
+    pool.run(level.attention_parts(kv, args), [&](int part, int) { level.attention_part(kv, args, part, shared); });
+    const int merges = level.attention_merges(kv, args);
+    if (merges) pool.run(merges, [&](int unit, int) { level.attention_merge(kv, args, unit, shared); });
+}
+
+nb::tuple store_kv(const std::string& name, In<float> k, In<float> v, int head_dim, bool q8, In<int32_t> moves) {
+    const Level& level = level_named(name);
+    NEED(level, store_kv);
+    Memory memory;
+    const int cells = (int)k.shape(0), width = (int)k.shape(1);
+    const KvLayer kv = make_kv(memory, cells, width / head_dim, head_dim, q8);
+    for (int c = 0; c < cells; c++) level.store_kv(kv, c, k.data() + (size_t)c * width, v.data() + (size_t)c * width);
+    if (moves.shape(0)) NEED(level, move_kv);
+    for (size_t i = 0; i < moves.shape(0); i++) level.move_kv(kv, moves.data()[2 * i], moves.data()[2 * i + 1]);
+    const size_t numbers = (size_t)kv.capacity * width * (q8 ? 1 : 2), scales = q8 ? (size_t)kv.capacity * kv.heads * 2 : 0;
+    return nb::make_tuple(nb::bytes(kv.k, numbers), nb::bytes(kv.v, numbers), nb::bytes(kv.ks, scales), nb::bytes(kv.vs, scales));
+}
+
+}  // namespace
+
+void bind_ops(nb::module_& m) {
+    m.def("linear", linear);
+    m.def("attention", attention);
+    m.def("store_kv", store_kv);
+    m.def("prepare", [](const std::string& name, In<float> x, const nb::object& perm, Out<float> f32, Out<int16_t> q,
+                        Out<int8_t> hi, Out<int8_t> lo, Out<float> scale, Out<int32_t> sum16, Out<float> f32_sum16) {
+        const Level& level = level_named(name);
+        NEED(level, prepare);
+        In<uint32_t> order;
+        if (!perm.is_none()) order = nb::cast<In<uint32_t>>(perm);
+        for (int row = 0; row < (int)x.shape(0); row++)
+            level.prepare(x.data(), (int)x.shape(1), (int)x.shape(1), perm.is_none() ? nullptr : order.data(), row, f32.data(),
+                          q.data(), hi.data(), lo.data(), scale.data(), sum16.data(), f32_sum16.data(), (int)q.shape(1));
+    }, nb::arg("level"), nb::arg("x"), nb::arg("perm").none(), nb::arg("f32"), nb::arg("q"), nb::arg("hi"), nb::arg("lo"),
+       nb::arg("scale"), nb::arg("sum16"), nb::arg("f32_sum16"));
+    m.def("rms_norm", [](const std::string& name, In<float> x, In<float> weight, float eps, Out<float> y) {
+        const Level& level = level_named(name);
+        NEED(level, rms_norm);
+        const size_t width = x.shape(1);
+        for (size_t r = 0; r < x.shape(0); r++)
+            level.rms_norm(x.data() + r * width, weight.data(), (int)width, (int)weight.shape(0), eps, y.data() + r * width);
+    });
+    m.def("rope", [](const std::string& name, Out<float> x, In<float> cos, In<float> sin, int heads) {
+        const Level& level = level_named(name);
+        NEED(level, rope);
+        const int n = (int)x.shape(0), width = (int)x.shape(1);
+        const RopeArgs args{n, heads, width / heads, 2 * (int)cos.shape(1), cos.data(), sin.data()};
+        for (int r = 0; r < n; r++) level.rope(args, r, x.data() + (size_t)r * width);
+    });
+    m.def("swiglu", [](const std::string& name, In<float> gate, In<float> up, Out<float> y) {
+        const Level& level = level_named(name);
+        NEED(level, swiglu);
+        const size_t width = gate.shape(1);
+        for (size_t r = 0; r < gate.shape(0); r++)
+            level.swiglu(gate.data() + r * width, up.data() + r * width, (int)width, y.data() + r * width);
+    });
+    m.def("add", [](const std::string& name, In<float> x, Out<float> y) {
+        const Level& level = level_named(name);
+        NEED(level, add);
+        level.add(x.data(), (int)x.size(), y.data());
+    });
+    m.def("softmax", [](const std::string& name, In<float> x, Out<float> y) {
+        const Level& level = level_named(name);
+        NEED(level, softmax);
+        level.softmax(x.data(), (int)x.size(), y.data());
+    });
+    m.def("top_k", [](const std::string& name, In<float> x, Out<int32_t> indices, Out<float> values) {
+        const Level& level = level_named(name);
+        NEED(level, top_k);
+        level.top_k(x.data(), (int)x.size(), (int)indices.size(), indices.data(), values.data());
+    });
+}
+
+}  // namespace nutshell

@@ -224,6 +224,25 @@ def store_kv(
     return made
 
 
+def nearest_codes(
+    x: npt.ArrayLike, books: npt.ArrayLike, *, beam: int = 4, level: str | None = None, threads: int = 1
+) -> tuple[npt.NDArray[np.uint8], Floats]:
+    """Codes (n, K) of the vectors x (n, g) under additive codebooks, and the squared errors (n,).
+
+    `books` are (K, g, entries): entry z of codebook k is `books[k, :, z]`; 16 to 256 entries, g 8 or 16.
+    """
+    rows, tables = _rows(x), np.ascontiguousarray(books, np.float32)
+    norms = np.ascontiguousarray((tables**2).sum(axis=1))
+    codes, errors = np.zeros((rows.shape[0], tables.shape[0]), np.uint8), _empty(rows.shape[0])
+    _native.nearest_codes(level or "", rows, tables, norms, beam, codes, errors, threads)
+    return codes, errors
+
+
+def stream_read(buffer: npt.NDArray[np.uint8], *, level: str | None = None, threads: int = 1) -> float:
+    """Seconds that reading the buffer once takes all threads together (whole megabytes of it)."""
+    return _native.stream_read(level or "", buffer, threads)
+
+
 def _rows(x: npt.ArrayLike) -> Floats:
     rows = np.ascontiguousarray(x, np.float32)
     if rows.ndim != 2:

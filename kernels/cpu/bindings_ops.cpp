@@ -1,6 +1,10 @@
 // Single operations, for tests and benchmarks. Shapes are checked by kernels/cpu/__init__.py.
 #include "bindings.h"
 
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+
 #define NEED(level, op) \
     if (!(level).op) not_implemented(level, #op)
 
@@ -69,6 +73,33 @@ nb::tuple store_kv(const std::string& name, In<float> k, In<float> v, int head_d
     return nb::make_tuple(nb::bytes(kv.k, numbers), nb::bytes(kv.v, numbers), nb::bytes(kv.ks, scales), nb::bytes(kv.vs, scales));
 }
 
+void nearest_codes(const std::string& name, In<float> x, In<float> books, In<float> norms, int beam, Out<uint8_t> codes,
+                   Out<float> errors, int threads) {
+    const Level& level = level_named(name);
+    NEED(level, nearest_codes);
+    const NearestArgs args{(int)x.shape(1), (int)books.shape(2), (int)books.shape(0), beam, x.data(), books.data(), norms.data(),
+                           codes.data(), errors.data()};
+    const int n = (int)x.shape(0), unit = 256;
+    nb::gil_scoped_release unlocked;
+    Pool pool(threads);
+    pool.run((n + unit - 1) / unit, [&](int chunk, int) {
+        level.nearest_codes(args, chunk * unit, std::min(unit, n - chunk * unit));
+    });
+}
+
+// seconds to read the buffer once with all threads, whole runs of 1 MB
+double stream_read(const std::string& name, In<uint8_t> buffer, int threads) {
+    const Level& level = level_named(name);
+    NEED(level, stream_read);
+    nb::gil_scoped_release unlocked;
+    Pool pool(threads);
+    std::atomic<uint32_t> all{0};
+    const size_t unit = 1u << 20;
+    const auto start = std::chrono::steady_clock::now();
+    pool.run((int)(buffer.size() / unit), [&](int chunk, int) { all ^= level.stream_read(buffer.data() + chunk * unit, unit); });
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
 }  // namespace
 
 void bind_ops(nb::module_& m) {
@@ -112,6 +143,8 @@ void bind_ops(nb::module_& m) {
         NEED(level, add);
         level.add(x.data(), (int)x.size(), y.data());
     });
+    m.def("nearest_codes", nearest_codes);
+    m.def("stream_read", stream_read);
     m.def("softmax", [](const std::string& name, In<float> x, Out<float> y) {
         const Level& level = level_named(name);
         NEED(level, softmax);

@@ -1,6 +1,13 @@
 // Included by each level's file behind its simd header: compiles every op for it and fills the table.
 // An op whose header is not there stays null.
 #pragma once
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <utility>
+
 #include "../types.h"
 
 #if __has_include("../ops/prepare.h")
@@ -54,6 +61,14 @@
 #if __has_include("../ops/linear_aqlm.h")
 #include "../ops/linear_aqlm.h"
 #define NUTSHELL_HAS_AQLM
+#endif
+#if __has_include("../ops/nearest.h")
+#include "../ops/nearest.h"
+#define NUTSHELL_HAS_NEAREST
+#endif
+#if __has_include("../ops/stream.h")
+#include "../ops/stream.h"
+#define NUTSHELL_HAS_STREAM
 #endif
 
 namespace nutshell::NUTSHELL_LEVEL {
@@ -109,6 +124,12 @@ inline Level collect(const char* name) {
 #endif
 #ifdef NUTSHELL_HAS_AQLM
     level.linear[(int)Scheme::aqlm] = aqlm_ops();
+#endif
+#ifdef NUTSHELL_HAS_NEAREST
+    level.nearest_codes = nearest_codes;
+#endif
+#ifdef NUTSHELL_HAS_STREAM
+    level.stream_read = stream_read;
 #endif
     return level;
 }

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Literal
 
 from backend.api.errors import InvalidModelFileError, ModelError, UnsupportedModelError
 
-__all__ = ["PARTIAL_SUFFIXES", "SNIFF_BYTES", "is_partial", "not_gguf", "partial_download"]
+__all__ = [
+    "PARTIAL_SUFFIXES",
+    "SNIFF_BYTES",
+    "Kind",
+    "is_partial",
+    "not_gguf",
+    "partial_download",
+    "recognise",
+    "unrecognised",
+]
 
 #: how much of the file's start `not_gguf` wants
 SNIFF_BYTES = 4096
@@ -24,6 +34,10 @@ PARTIAL_SUFFIXES = (
     ".aria2",
     ".tmp",
 )
+
+Kind = Literal["gguf", "hf", "pack"]
+#: what a pack's header begins with, behind its length (pack.md)
+PACK_START = b'{"__metadata__":{"format":"nutshell"'
 
 _OLLAMA_PARTIAL = re.compile(r"sha256-[0-9a-f]+-partial(-\d+)?")
 _CHOOSE = "Choose a file in the GGUF format; its name usually ends in .gguf."
@@ -43,6 +57,58 @@ def partial_download(path: Path) -> InvalidModelFileError:
         why=f"The ending of {path.name} says that a program is still fetching it, or stopped half-way.",
         remedy="Let the download finish, then open the finished file.",
     )
+
+
+def recognise(path: Path) -> Kind | None:
+    """What a file or folder seems to be, from its first bytes or its names; None for anything else.
+
+    A folder with config.json and weights, its config.json, or a .safetensors file beside it: "hf".
+    """
+    try:
+        if path.is_dir():
+            return "hf" if (path / "config.json").is_file() and _has_weights(path) else None
+        if not path.is_file():  # before opening: a pipe would block
+            return None
+        with path.open("rb") as file:
+            head = file.read(8 + len(PACK_START))
+        if head[:4] == b"GGUF":
+            return "gguf"
+        if head[8:] == PACK_START:
+            return "pack"
+        part = path.name == "config.json" or (path.suffix == ".safetensors" and head[8:9] == b"{")
+        return "hf" if part and recognise(path.parent) == "hf" else None
+    except OSError:
+        return None
+
+
+def _has_weights(folder: Path) -> bool:
+    """Stops at the first file whose ending is that of weights; pickled ones are refused later, with a reason."""
+    return any(entry.name.endswith((".safetensors", ".safetensors.index.json", ".bin")) for entry in folder.iterdir())
+
+
+def unrecognised(path: Path) -> ModelError:
+    """The error for what `recognise` does not know."""
+    if is_partial(path.name):
+        return partial_download(path)
+    if path.is_dir():
+        return InvalidModelFileError(
+            "There is no model in this folder.",
+            why="A folder that holds a model has the file config.json and files that end in .safetensors.",
+            remedy="Choose another folder, or a single file that holds a whole model.",
+        )
+    try:
+        if not path.is_file():
+            raise FileNotFoundError(path)
+        with path.open("rb") as file:
+            head = file.read(SNIFF_BYTES)
+        return not_gguf(path, head, path.stat().st_size)
+    except OSError as error:
+        return InvalidModelFileError(
+            "The model file is not there.",
+            why=f"{path.name} was moved or deleted, or its disk is not connected.",
+            remedy="Choose the file again, or another model.",
+            details=str(error),
+        )
 
 
 def _invalid(why: str, remedy: str = _CHOOSE) -> ModelError:

@@ -1,0 +1,37 @@
+"""The way from numbers in a file to a PackedLinear, with the checks that files need and kernels do not."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from backend.formats.numbers import check_finite
+from kernels.packed import PackedLinear
+
+__all__ = ["DENSE_SCHEMES", "pack_dense", "packer"]
+
+DENSE_SCHEMES = ("f32", "f16", "bf16")
+_F16_MAX = 65504.0
+
+
+def packer(scheme: str) -> Any:
+    """The module kernels.packing.`scheme`."""
+    return importlib.import_module(f"kernels.packing.{scheme}")
+
+
+def pack_dense(
+    weight: npt.NDArray[np.float32], scheme: str, bias: npt.NDArray[np.float32] | None, module: str
+) -> PackedLinear:
+    """Plain numbers (out, in) as a linear; f32 where f16 was asked for and a number is beyond its range.
+
+    Raises:
+        InvalidModelFileError: a number that is none.
+    """
+    bound = check_finite(weight, "weights", module)
+    if scheme == "f16" and bound > _F16_MAX:
+        scheme = "f32"
+    packed: PackedLinear = packer("dense").pack(weight, scheme, bias=bias)
+    return packed

@@ -36,5 +36,6 @@ struct PyLinear {
 };
 
 void bind_ops(nb::module_& module);
+void bind_timing(nb::module_& module);
 
 }  // namespace nutshell

@@ -1,5 +1,7 @@
 // Codes of vectors under additive codebooks, by beam search over the codebooks in their order: the packer's hot spot.
 #pragma once
+#include <cstdint>
+#include <cstring>
 
 namespace nutshell::NUTSHELL_LEVEL {
 namespace nearest {

@@ -1,5 +1,7 @@
 // Reading memory as fast as it goes: what the decode kernels are measured against.
 #pragma once
+#include <cstddef>
+#include <cstdint>
 
 namespace nutshell::NUTSHELL_LEVEL {
 

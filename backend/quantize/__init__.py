@@ -1,0 +1,1 @@
+"""Making weights smaller: so far the quick packer, which looks at the weights only."""

@@ -1,0 +1,84 @@
+// Loops that are timed without Python between: for `nutshell bench kernels`.
+#include <chrono>
+
+#include "bindings.h"
+#include "pool.h"
+
+namespace nutshell {
+namespace {
+
+template <class F> nb::list seconds_of(int rounds, F&& f) {
+    std::vector<double> seconds;
+    {
+        nb::gil_scoped_release release;
+        for (int round = 0; round < rounds; round++) {
+            const auto start = std::chrono::steady_clock::now();
+            f();
+            seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+        }
+    }
+    nb::list list;
+    for (double s : seconds) list.append(s);
+    return list;
+}
+
+std::vector<const PyLinear*> weights_of(const nb::list& list) {
+    std::vector<const PyLinear*> weights;
+    for (nb::handle item : list) weights.push_back(nb::cast<const PyLinear*>(item));
+    if (weights.empty()) throw std::invalid_argument("No weights.");
+    return weights;
+}
+
+// The whole linear (activations, tables, kernel, result) with each of the weights in turn.
+nb::list linear_seconds(const nb::list& list, In<float> x, Out<float> y, int threads, int regime, int rounds) {
+    const std::vector<const PyLinear*> weights = weights_of(list);
+    Pool pool(threads);
+    LinearDriver driver(*weights[0]->level, pool);
+    return seconds_of(rounds, [&] {
+        for (const PyLinear* w : weights) {
+            const LinearTarget target{&w->weight, y.data(), (int)y.shape(1), false};
+            driver.run(x.data(), (int)x.shape(1), (int)x.shape(0), &target, 1, (Regime)regime, false);
+        }
+    });
+}
+
+// The decode kernel alone: activations and tables are made before, all tiles of all weights are one piece of work. The
+// weights must hold the same codebooks, because the tables of the first serve all.
+nb::list gemv_seconds(const nb::list& list, const nb::dict& prepared, int threads, int rounds) {
+    const std::vector<const PyLinear*> weights = weights_of(list);
+    const Weight& first = weights[0]->weight;
+    const LinearOps& ops = *ops_of(*weights[0]->level, first);
+    const auto f32 = nb::cast<In<float>>(prepared["f32"]), scale = nb::cast<In<float>>(prepared["scale"]),
+               f32_sum16 = nb::cast<In<float>>(prepared["f32_sum16"]);
+    const auto q = nb::cast<In<int16_t>>(prepared["q"]);
+    const auto hi = nb::cast<In<int8_t>>(prepared["hi"]), lo = nb::cast<In<int8_t>>(prepared["lo"]);
+    const auto sum16 = nb::cast<In<int32_t>>(prepared["sum16"]);
+    const int n = (int)q.shape(0);
+    const Activations a{n, first.in, (int32_t)q.shape(1), f32.data(), q.data(), hi.data(), lo.data(), scale.data(), sum16.data(),
+                        f32_sum16.data()};
+    Memory tables;
+    const size_t table_bytes = ops.table_bytes ? ops.table_bytes(first, n) : 0;
+    if (table_bytes) {
+        tables.grow(table_bytes);
+        for (int part = 0; part < ops.table_parts(first, n); part++) ops.build_tables(first, a, part, tables.data());
+    }
+    Pool pool(threads);
+    std::vector<Memory> results((size_t)threads);
+    const int tiles = ops.tile_count(first);
+    return seconds_of(rounds, [&] {
+        pool.run(tiles * (int)weights.size(), [&](int chunk, int thread) {
+            float* y = results[(size_t)thread].as<float>((size_t)kMaxGemvRows * kMaxTileRows);
+            ops.gemv(weights[(size_t)(chunk / tiles)]->weight, a, table_bytes ? tables.data() : nullptr, chunk % tiles, y,
+                     kMaxTileRows);
+        });
+    });
+}
+
+}  // namespace
+
+void bind_timing(nb::module_& m) {
+    m.def("linear_seconds", linear_seconds);
+    m.def("gemv_seconds", gemv_seconds);
+}
+
+}  // namespace nutshell

@@ -21,7 +21,6 @@ _ENDS = names(
     <｜end▁of▁sentence｜> <end_of_utterance> <|fim_pad|> <|repo_name|> <|file_sep|>
     """
 )
-)
 
 
 class HfTokenizer:

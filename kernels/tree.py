@@ -58,7 +58,7 @@ def _chain_mask(n: int) -> Mask:
     """Rows of i + 1 set bits."""
     first_bits = np.arange(0, n, 64)
     highest = np.arange(n)[:, None] - first_bits  # of each row's ones, counted from the word's first bit
-    words = _ALL >> (63 - np.clip(highest, 0, 63)).astype(np.uint64)
+    words: Mask = _ALL >> (63 - np.clip(highest, 0, 63)).astype(np.uint64)
     words[highest < 0] = 0
     return words
 

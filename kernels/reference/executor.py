@@ -1,0 +1,240 @@
+"""Runs a program in NumPy, one step after the other: what every faster executor must agree with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kernels.packed import PackedLinear
+from kernels.program import (
+    Add,
+    Attention,
+    Embed,
+    Floats,
+    LinearAdd,
+    Linears,
+    Output,
+    Program,
+    RmsNorm,
+    Rope,
+    Step,
+    SwiGlu,
+)
+from kernels.tree import check_path, positions_and_mask
+
+Array = npt.NDArray[np.floating[Any]]
+Seen = npt.NDArray[np.bool_]
+
+
+class ReferenceExecutor:
+    """A `kernels.program.Executor` that holds every weight dequantized.
+
+    Args:
+        program: the steps.
+        capacity: positions of the KV cache.
+        dtype: np.float32 or np.float64: of activations, weights and cache.
+        cache_weights: keeps dequantized weights (4 or 8 bytes each) instead of making them anew for every forward.
+    """
+
+    def __init__(
+        self, program: Program, capacity: int, *, dtype: npt.DTypeLike = np.float32, cache_weights: bool = True
+    ) -> None:
+        self._program = program
+        self._capacity = capacity
+        self._dtype = np.dtype(dtype)
+        self._weights: dict[int, Array] | None = {} if cache_weights else None
+        self._cache: dict[int, tuple[Array, Array]] = {}  # of a layer: keys and values, (capacity, width)
+        for step in program.steps:
+            if isinstance(step, Attention):
+                self._cache[step.layer] = (self._empty(step.k.width), self._empty(step.v.width))
+        self._parents: Sequence[int] = ()
+        self._length = 0
+        self._hidden: Floats = np.empty((0, 0), np.float32)
+        self._abort = False
+
+    def _empty(self, width: int) -> Array:
+        return np.full((self._capacity, width), np.nan, self._dtype)  # a cell read before it was written shows
+
+    @property
+    def length(self) -> int:
+        """Committed tokens in the cache."""
+        return self._length
+
+    @property
+    def kv_bytes(self) -> int:
+        """Bytes of the whole cache."""
+        return sum(keys.nbytes + values.nbytes for keys, values in self._cache.values())
+
+    def forward(self, tokens: Sequence[int], parents: Sequence[int], wanted: Sequence[int]) -> Floats:
+        """See `kernels.program.Executor.forward`."""
+        if len(tokens) != len(parents):
+            raise ValueError(f"{len(tokens)} tokens have {len(parents)} parents")
+        if self._length + len(tokens) > self._capacity:
+            raise ValueError(f"{len(tokens)} nodes behind {self._length} do not fit a cache of {self._capacity}")
+        if any(not 0 <= node < len(tokens) for node in wanted):
+            raise ValueError(f"logits are wanted of a node that is not among the {len(tokens)}")
+        self._parents = ()
+        run = _Run(self, tokens, parents)
+        logits = np.empty((0, 0), np.float32)
+        for step in self._program.steps:
+            if self._abort:
+                raise InterruptedError("the forward was given up")
+            if isinstance(step, Output):
+                final = run.values[step.final.index]
+                self._hidden = final.astype(np.float32)
+                logits = self.linear(step.head, final[list(wanted)]).astype(np.float32)
+            else:
+                run.compute(step)
+        self._parents = list(parents)
+        return logits
+
+    def hidden(self) -> Floats:
+        """See `kernels.program.Executor.hidden`."""
+        return self._hidden
+
+    def commit(self, path: Sequence[int]) -> None:
+        """See `kernels.program.Executor.commit`."""
+        check_path(self._parents, path)
+        cells = [self._length + node for node in path]
+        for keys, values in self._cache.values():
+            for cell, source in enumerate(cells, self._length):  # a source never lies before its cell
+                keys[cell] = keys[source]
+                values[cell] = values[source]
+        self._length += len(path)
+        self._parents = ()
+
+    def rewind(self, length: int) -> None:
+        """See `kernels.program.Executor.rewind`."""
+        if not 0 <= length <= self._length:
+            raise ValueError(f"{self._length} committed tokens cannot be rewound to {length}")
+        self._length = length
+        self._parents = ()
+
+    def abort(self, flag: bool) -> None:
+        """See `kernels.program.Executor.abort`."""
+        self._abort = flag
+
+    def cache(self, layer: int) -> tuple[Array, Array]:
+        """Keys and values of a layer: (capacity, width) each."""
+        return self._cache[layer]
+
+    def weight(self, packed: PackedLinear) -> Array:
+        """(out, in), in the executor's dtype."""
+        if self._weights is None:
+            return _dequantize(packed).astype(self._dtype, copy=False)
+        if id(packed) not in self._weights:  # the program keeps it alive: its id stays its own
+            self._weights[id(packed)] = _dequantize(packed).astype(self._dtype, copy=False)
+        return self._weights[id(packed)]
+
+    def linear(self, packed: PackedLinear, x: Array) -> Array:
+        """The product x @ weight.T + bias."""
+        y: Array = x @ self.weight(packed).T
+        bias = packed.buffers.get("bias")
+        return y if bias is None else y + bias.astype(self._dtype)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the activations."""
+        return self._dtype
+
+
+class _Run:
+    """One forward: the values so far, and where its nodes stand."""
+
+    def __init__(self, owner: ReferenceExecutor, tokens: Sequence[int], parents: Sequence[int]) -> None:
+        self.owner = owner
+        self.tokens = np.asarray(tokens, np.int64)
+        self.start = owner.length
+        self.positions, mask, _ = positions_and_mask(parents, self.start)
+        bits = np.unpackbits(mask.view(np.uint8), axis=1, bitorder="little") if len(tokens) else mask
+        self.tree = bits[:, : len(tokens)].astype(bool)
+        self.values: dict[int, Array] = {}
+
+    def compute(self, step: Step) -> None:
+        values = self.values
+        match step:
+            case Embed(table, out, scale):
+                if np.any((self.tokens < 0) | (self.tokens >= table.out_features)):
+                    raise ValueError(f"a token is not below {table.out_features}")
+                values[out.index] = self.owner.weight(table)[self.tokens] * self.owner.dtype.type(scale)
+            case RmsNorm(x, weight, eps, out):
+                values[out.index] = _rms_norm(values[x.index], weight, eps)
+            case Linears(x, weights, outs):
+                for packed, out in zip(weights, outs, strict=True):
+                    values[out.index] = self.owner.linear(packed, values[x.index])
+            case LinearAdd(x, packed, residual):
+                values[residual.index] = values[residual.index] + self.owner.linear(packed, values[x.index])
+            case Rope(x):
+                values[x.index] = _rope(values[x.index], self.positions, step)
+            case Attention(out=out):
+                values[out.index] = self._attention(step)
+            case SwiGlu(gate, up, out):
+                values[out.index] = _silu(values[gate.index]) * values[up.index]
+            case Add(x, y):
+                values[x.index] = values[x.index] + values[y.index]
+            case _:
+                raise TypeError(f"{type(step).__name__} is not a step that can be computed")
+
+    def _attention(self, step: Attention) -> Array:
+        n, size = len(self.tokens), step.head_dim
+        end = self.start + n
+        keys, values = self.owner.cache(step.layer)
+        keys[self.start : end] = self.values[step.k.index]
+        values[self.start : end] = self.values[step.v.index]
+        q = self.values[step.q.index].reshape(n, -1, size)
+        k = keys[:end].reshape(end, -1, size)
+        v = values[:end].reshape(end, -1, size)
+        group = q.shape[1] // k.shape[1]
+        seen = self._seen(step.window)
+        out = np.empty_like(q)
+        for head in range(q.shape[1]):
+            scores = q[:, head] @ k[:, head // group].T * self.owner.dtype.type(step.scale)
+            scores[~seen] = -np.inf
+            out[:, head] = _softmax(scores) @ v[:, head // group]
+        return out.reshape(n, -1)
+
+    def _seen(self, window: int) -> Seen:
+        """(n, committed + n): whether a node sees a cell."""
+        n = len(self.tokens)
+        seen = np.concatenate([np.ones((n, self.start), bool), self.tree], axis=1)
+        if window:
+            cells = np.concatenate([np.arange(self.start), self.positions])
+            seen &= self.positions[:, None] - cells[None, :] < window
+        return seen
+
+
+def _dequantize(packed: PackedLinear) -> Array:
+    data = packed.buffers["data"]
+    return data.transpose(0, 2, 1).reshape(-1, packed.in_padded)[: packed.out_features, : packed.in_features]
+
+
+def _rms_norm(x: Array, weight: Floats, eps: float) -> Array:
+    runs = x.reshape(len(x), -1, len(weight))
+    scale = 1 / np.sqrt(np.mean(runs * runs, axis=-1, keepdims=True) + x.dtype.type(eps))
+    return np.asarray(runs * scale * weight.astype(x.dtype), x.dtype).reshape(x.shape)
+
+
+def _rope(x: Array, positions: npt.NDArray[np.int32], step: Rope) -> Array:
+    angles = positions[:, None].astype(x.dtype) * step.inverse_frequencies.astype(x.dtype)
+    factor = x.dtype.type(step.attention_factor)
+    cos, sin = (np.cos(angles) * factor)[:, None], (np.sin(angles) * factor)[:, None]
+    half = len(step.inverse_frequencies)
+    y = x.reshape(len(x), -1, step.head_dim).copy()
+    first, second = y[..., :half].copy(), y[..., half : 2 * half].copy()
+    y[..., :half] = first * cos - second * sin
+    y[..., half : 2 * half] = second * cos + first * sin
+    return y.reshape(x.shape)
+
+
+def _silu(x: Array) -> Array:
+    # exp of a number <= 0 only: nothing overflows
+    small = np.exp(-np.abs(x))
+    return np.asarray(x * np.where(x >= 0, 1, small) / (1 + small), x.dtype)
+
+
+def _softmax(x: Array) -> Array:
+    powers = np.exp(x - x.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True), x.dtype)

@@ -34,9 +34,15 @@ struct I {  // 16 lanes of 32 bits; also seen as 32 int16 or 64 bytes
 // bitwise: where the mask has a 1, a; else b
 inline I select(I mask, I a, I b) { return {_mm512_ternarylogic_epi32(mask.v, a.v, b.v, 0xCA)}; }
 
+// GCC 12 copies and spills the accumulators of the intrinsics (it changes their type to 16 lanes and back): a tile of 24 of
+// them ran at 36 % of the peak, and at 90 % through the instruction itself.
+
 // acc[lane] += a16[2 lane] * b16[2 lane] + a16[2 lane + 1] * b16[2 lane + 1], all signed
 inline I dot_i16(I acc, I a, I b) {
-#ifdef __AVX512VNNI__
+#if defined(__AVX512VNNI__) && defined(__GNUC__) && !defined(__clang__)
+    asm("vpdpwssd %2, %1, %0" : "+v"(acc.v) : "v"(a.v), "v"(b.v));
+    return acc;
+#elif defined(__AVX512VNNI__)
     return {_mm512_dpwssd_epi32(acc.v, a.v, b.v)};
 #else
     return {_mm512_add_epi32(acc.v, _mm512_madd_epi16(a.v, b.v))};
@@ -45,7 +51,10 @@ inline I dot_i16(I acc, I a, I b) {
 
 // acc[lane] += sum of 4 products u[i] * s[i]; u is 0..31 (so that pairs fit 16 bits on every level), s is signed
 inline I dot_u5s8(I acc, I u, I s) {
-#ifdef __AVX512VNNI__
+#if defined(__AVX512VNNI__) && defined(__GNUC__) && !defined(__clang__)
+    asm("vpdpbusd %2, %1, %0" : "+v"(acc.v) : "v"(u.v), "v"(s.v));
+    return acc;
+#elif defined(__AVX512VNNI__)
     return {_mm512_dpbusd_epi32(acc.v, u.v, s.v)};
 #else
     return {_mm512_add_epi32(acc.v, _mm512_madd_epi16(_mm512_maddubs_epi16(u.v, s.v), _mm512_set1_epi16(1)))};

@@ -1,5 +1,6 @@
 // SwiGLU and softmax, one row at a time.
 #pragma once
+#include "exp.h"
 
 namespace nutshell::NUTSHELL_LEVEL {
 

@@ -7,6 +7,10 @@
 // Parts. Few rows: (key-value head, segment of positions), merged afterwards. Many rows: (key-value head, block of rows)
 // over all positions, which write the output themselves. Neither depends on the number of threads.
 #pragma once
+#include "exp.h"
+#include "kv.h"
+#include "mask.h"
+#include "tile.h"
 
 namespace nutshell::NUTSHELL_LEVEL {
 

@@ -16,7 +16,7 @@ inline F exp(F x) {
     p = fma(p, r, F::set1(0.166665204f));
     p = fma(p, r, F::set1(0.499999934f));
     p = fma(p * r, r, r) + F::set1(1.0f);
-    return p * bits_to_float((n + I::set1(127)).template shl<23>());  // n = -127 makes the factor 0
+    return p * bits_to_float((n + I::set1(127)).shl<23>());  // n = -127 makes the factor 0
 }
 
 }  // namespace nutshell::NUTSHELL_LEVEL

@@ -1,5 +1,6 @@
 // Many rows: a panel of 64 weight rows, decoded once, times n activation rows.
 #pragma once
+#include "tile.h"
 
 namespace nutshell::NUTSHELL_LEVEL {
 

@@ -1,5 +1,6 @@
 // The KV cache of one layer: where a cell lies, and writing it.
 #pragma once
+#include "narrow.h"
 #include "../simd/float16.h"
 
 namespace nutshell::NUTSHELL_LEVEL {

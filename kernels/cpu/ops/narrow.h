@@ -51,7 +51,7 @@ inline void store_i8(I x, int8_t* p) {
     x.store(v);
     for (int i = 0; i < 16; i++) p[i] = (int8_t)v[i];
 }
-inline I load_i8(const int8_t* p) { return I::load_u8((const uint8_t*)p).template shl<24>().template sar<24>(); }
+inline I load_i8(const int8_t* p) { return I::load_u8((const uint8_t*)p).shl<24>().sar<24>(); }
 inline uint32_t at_least(F x, F y) {
     float a[16], b[16];
     x.store(a);

@@ -1,5 +1,6 @@
 // An activation row in all the forms that linears read (types.h: Activations).
 #pragma once
+#include "narrow.h"
 
 namespace nutshell::NUTSHELL_LEVEL {
 
@@ -23,7 +24,7 @@ inline void prepare_block(const float* x, int16_t* q, int8_t* hi, int8_t* lo, fl
         F f = F::load(x + i);
         I rounded = round_to_int(max(min(f * inverse, limit), F::zero() - limit));
         store_i16(rounded, q + i);
-        store_i8(rounded.template sar<7>(), hi + i);
+        store_i8(rounded.sar<7>(), hi + i);
         store_i8(rounded & I::set1(127), lo + i);
         sum16[i / 16] = (int32_t)sum(to_float(rounded));  // below 2^24: exact
         f32_sum16[i / 16] = sum(f);

@@ -1,5 +1,6 @@
 // The register tile of every float32 product here: R rows of numbers times S vectors of 16 columns.
 #pragma once
+#include "narrow.h"
 
 namespace nutshell::NUTSHELL_LEVEL {
 

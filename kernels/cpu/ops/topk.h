@@ -1,5 +1,6 @@
 // The largest numbers of a row.
 #pragma once
+#include "narrow.h"
 #include <algorithm>
 #include <vector>
 

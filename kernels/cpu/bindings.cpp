@@ -55,7 +55,7 @@ PyLinear::PyLinear(const Level& on, int scheme, int out, int in, int in_padded, 
     weight.outlier_cols = (const uint16_t*)get("outlier_cols");
     weight.outlier_vals = (const uint16_t*)get("outlier_vals");
     weight.codebooks = (const uint16_t*)get("codebooks");
-    const LinearOps* ops = ops_of(*level, weight);
+    const LinearOps* ops = level->linear[scheme];
     if (!ops) not_implemented(*level, std::string("linear for scheme ") + kSchemeNames[scheme]);
     if (ops->derived_bytes && ops->derived_bytes(weight)) {
         void* made = derived.grow(ops->derived_bytes(weight));
@@ -81,13 +81,13 @@ NB_MODULE(_native, m) {
              })
         .def("panel_i16",
              [](const PyLinear& self, int first_row, int k0, int k, Out<int16_t> panel, Out<float> scales) {
-                 const LinearOps& ops = *ops_of(*self.level, self.weight);
+                 const LinearOps& ops = *self.level->linear[(int)self.weight.scheme];
                  if (!ops.panel_i16) not_implemented(*self.level, "panel_i16 for this scheme");
                  ops.panel_i16(self.weight, first_row, k0, k, panel.data());
                  ops.row_scales(self.weight, first_row, scales.data());
              })
         .def("panel_f32", [](const PyLinear& self, int first_row, int k0, int k, Out<float> panel) {
-            const LinearOps& ops = *ops_of(*self.level, self.weight);
+            const LinearOps& ops = *self.level->linear[(int)self.weight.scheme];
             if (!ops.panel_f32) not_implemented(*self.level, "panel_f32 for this scheme");
             ops.panel_f32(self.weight, first_row, k0, k, panel.data());
         });

@@ -30,16 +30,11 @@ KvLayer make_kv(Memory& memory, int cells, int heads, int head_dim, bool q8) {
 
 void linear(const PyLinear& self, In<float> x, Out<float> y, int threads, int regime, bool precise) {
     const Level& level = *self.level;
-    NEED(level, prepare);
-    const bool many = precise || regime == (int)Regime::many;
-    if (many) {
-        NEED(level, gemm_f32);
-        NEED(level, gemm_i16);
-    }
+    if (const char* missing = LinearGroup::missing(level, self.weight)) not_implemented(level, missing);
     Pool pool(threads);
-    LinearDriver driver(level, pool);
-    const LinearTarget target{&self.weight, y.data(), (int)y.shape(1), false};
-    driver.run(x.data(), (int)x.shape(1), (int)x.shape(0), &target, 1, (Regime)regime, precise);
+    Workspace workspace;
+    const LinearTarget target{y.data(), (int)y.shape(1), false};
+    LinearGroup(level, {&self.weight}).run(workspace, pool, x.data(), (int)x.shape(0), &target, (Regime)regime, precise);
 }
 
 void attention(const std::string& name, In<float> q, In<float> k, In<float> v, Out<float> out, int head_dim, float scale,

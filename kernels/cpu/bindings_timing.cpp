@@ -33,12 +33,13 @@ std::vector<const PyLinear*> weights_of(const nb::list& list) {
 nb::list linear_seconds(const nb::list& list, In<float> x, Out<float> y, int threads, int regime, int rounds) {
     const std::vector<const PyLinear*> weights = weights_of(list);
     Pool pool(threads);
-    LinearDriver driver(*weights[0]->level, pool);
+    Workspace workspace;
+    std::vector<LinearGroup> groups;
+    for (const PyLinear* w : weights) groups.push_back(LinearGroup(*w->level, {&w->weight}));
+    const LinearTarget target{y.data(), (int)y.shape(1), false};
     return seconds_of(rounds, [&] {
-        for (const PyLinear* w : weights) {
-            const LinearTarget target{&w->weight, y.data(), (int)y.shape(1), false};
-            driver.run(x.data(), (int)x.shape(1), (int)x.shape(0), &target, 1, (Regime)regime, false);
-        }
+        for (LinearGroup& group : groups)
+            group.run(workspace, pool, x.data(), (int)x.shape(0), &target, (Regime)regime, false);
     });
 }
 
@@ -47,7 +48,7 @@ nb::list linear_seconds(const nb::list& list, In<float> x, Out<float> y, int thr
 nb::list gemv_seconds(const nb::list& list, const nb::dict& prepared, int threads, int rounds) {
     const std::vector<const PyLinear*> weights = weights_of(list);
     const Weight& first = weights[0]->weight;
-    const LinearOps& ops = *ops_of(*weights[0]->level, first);
+    const LinearOps& ops = *weights[0]->level->linear[(int)first.scheme];
     const auto f32 = nb::cast<In<float>>(prepared["f32"]), scale = nb::cast<In<float>>(prepared["scale"]),
                f32_sum16 = nb::cast<In<float>>(prepared["f32_sum16"]);
     const auto q = nb::cast<In<int16_t>>(prepared["q"]);

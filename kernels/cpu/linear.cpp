@@ -1,122 +1,221 @@
 #include "linear.h"
 
 #include <algorithm>
+#include <stdexcept>
 
 namespace nutshell {
 namespace {
 
-constexpr int kPanelInputs = 512;  // inputs decoded at once: 64 rows x 512 x 2 bytes = 64 KB, within the L2
+constexpr int kPanelInputs = 512;        // inputs decoded at once: 64 rows x 512 x 2 bytes = 64 KB, within the L2
+constexpr int kFewPanels = 24;           // with fewer, two threads finish up to 10 % apart: rows are then halved
+constexpr double kUnitBytes = 32 << 10;  // codes that a thread takes at once: about 1.5 us of reading
+constexpr size_t kMaxGroup = 8;
+constexpr int kUnitsWanted = 16;         // unless a group has too few of them to share out evenly
 
 int round_up(int n, int unit) { return (n + unit - 1) / unit * unit; }
 
-// One unit's result (scratch, row stride `lds`) to where it belongs, without the padding rows.
-void deliver(const LinearTarget& target, int first, int rows, int row0, int n, const float* scratch, int lds) {
-    rows = std::min(rows, target.weight->out - first);
-    const float* bias = target.weight->bias;
+double bytes_per_row(const Weight& w) {
+    switch (w.scheme) {
+        case Scheme::f32: return 4.0 * w.in_padded;
+        case Scheme::f16:
+        case Scheme::bf16: return 2.0 * w.in_padded;
+        case Scheme::q8: return w.in_padded;
+        case Scheme::q4: return w.in_padded / 2.0;
+        case Scheme::spqr: return w.in_padded * w.bits / 8.0;
+        case Scheme::aqlm: return (w.bits <= 8 ? 1.0 : 2.0) * w.in_padded / w.group_size * w.num_codebooks;
+    }
+    return w.in_padded;
+}
+
+// One unit's result (scratch, rows kPanelRows or kMaxTileRows apart) to where it belongs, without the padding.
+void deliver(const Weight& weight, const LinearTarget& target, int first, int rows, int row0, int n, const float* scratch, int lds) {
+    rows = std::min(rows, weight.out - first);
     for (int r = 0; r < n; r++) {
         const float* from = scratch + (size_t)r * lds;
         float* to = target.y + (size_t)(row0 + r) * target.ldy + first;
         if (target.accumulate)
             for (int i = 0; i < rows; i++) to[i] += from[i];
         else
-            std::copy(from, from + rows, to);
-        if (bias)
-            for (int i = 0; i < rows; i++) to[i] += bias[first + i];
+            for (int i = 0; i < rows; i++) to[i] = from[i];
+        if (weight.bias)
+            for (int i = 0; i < rows; i++) to[i] += weight.bias[first + i];
     }
 }
 
 }  // namespace
 
-const Activations& LinearDriver::prepare(Prepared& into, const float* x, int ldx, int n, const Weight& weight) {
-    Activations& a = into.view;
-    const int stride = round_up(std::max(weight.in, weight.in_padded), kBlock);
-    const size_t numbers = (size_t)n * stride;
-    float* f32 = into.f32.as<float>(numbers);
-    int16_t* q = into.q.as<int16_t>(numbers);
-    int8_t* hi = into.hi.as<int8_t>(numbers);
-    int8_t* lo = into.lo.as<int8_t>(numbers);
-    float* scale = into.scale.as<float>(numbers / kBlock);
-    int32_t* sum16 = into.sum16.as<int32_t>(numbers / 16);
-    float* f32_sum16 = into.f32_sum16.as<float>(numbers / 16);
-    a = {n, weight.in, stride, f32, q, hi, lo, scale, sum16, f32_sum16};
-    pool_.run(n, [&](int row, int) {
-        level_.prepare(x, ldx, weight.in, weight.perm, row, f32, q, hi, lo, scale, sum16, f32_sum16, stride);
-    });
-    return a;
+const char* LinearGroup::missing(const Level& level, const Weight& weight) {
+    const LinearOps* ops = level.linear[(int)weight.scheme];
+    if (!level.prepare) return "prepare";
+    if (!ops || !ops->gemv || !ops->panel_f32) return "linear";
+    if (!level.gemm_f32 || (weight.scheme != Scheme::f32 && !level.gemm_i16)) return "gemm";
+    return nullptr;
 }
 
-void LinearDriver::decode(const LinearTarget* targets, int count, int row0, int n) {
-    for (int t = 0; t < count; t++) {
-        const Weight& weight = *targets[t].weight;
-        const LinearOps& ops = *ops_of(level_, weight);
-        Activations a = *inputs_[(size_t)t];
-        const size_t skip = (size_t)row0 * a.stride;
-        a = {n, a.in, a.stride, a.f32 + skip, a.q + skip, a.hi + skip, a.lo + skip, a.scale + skip / kBlock,
-             a.sum16 + skip / 16, a.f32_sum16 + skip / 16};
-        void* tables = nullptr;
-        if (ops.table_bytes && ops.table_bytes(weight, n)) {
-            tables = tables_[(size_t)t].grow(ops.table_bytes(weight, n));
-            pool_.run(ops.table_parts(weight, n), [&](int part, int) { ops.build_tables(weight, a, part, tables); });
-        }
-        pool_.run(ops.tile_count(weight), [&](int tile, int thread) {
-            float* y = threads_[(size_t)thread].y.as<float>((size_t)kMaxGemvRows * kMaxTileRows);
-            int first, rows;
-            ops.tile_rows(weight, tile, &first, &rows);
-            ops.gemv(weight, a, tables, tile, y, kMaxTileRows);
-            deliver(targets[t], first, rows, row0, n, y, kMaxTileRows);
-        });
-    }
-}
-
-void LinearDriver::many(const LinearTarget* targets, int count, int n, bool precise) {
-    for (int t = 0; t < count; t++) {
-        const Weight& weight = *targets[t].weight;
-        const LinearOps& ops = *ops_of(level_, weight);
-        const Activations& a = *inputs_[(size_t)t];
-        const bool exact = precise || !ops.panel_i16;
-        pool_.run((weight.out + kPanelRows - 1) / kPanelRows, [&](int panel_index, int thread) {
-            Thread& mine = threads_[(size_t)thread];
-            float* y = mine.y.as<float>((size_t)std::max(n, kMaxGemvRows * kMaxTileRows / kPanelRows) * kPanelRows);
-            void* panel = mine.panel.grow(sizeof(float) * kPanelRows * kPanelInputs);
-            float* scales = mine.scales.as<float>(kPanelRows);
-            const int first = panel_index * kPanelRows;
-            std::fill(y, y + (size_t)n * kPanelRows, 0.0f);
-            if (!exact) ops.row_scales(weight, first, scales);
-            for (int k0 = 0; k0 < weight.in_padded; k0 += kPanelInputs) {
-                const int k = std::min(kPanelInputs, weight.in_padded - k0);
-                if (exact) {
-                    ops.panel_f32(weight, first, k0, k, (float*)panel);
-                    level_.gemm_f32(a, 0, n, k0, k, (float*)panel, y, kPanelRows);
-                } else {
-                    ops.panel_i16(weight, first, k0, k, (int16_t*)panel);
-                    level_.gemm_i16(a, 0, n, k0, k, (int16_t*)panel, scales, y, kPanelRows);
-                }
-            }
-            deliver(targets[t], first, kPanelRows, 0, n, y, kPanelRows);
-        });
-    }
-}
-
-void LinearDriver::run(const float* x, int ldx, int n, const LinearTarget* targets, int count, Regime regime, bool precise) {
-    inputs_.assign((size_t)count, nullptr);
-    if (tables_.size() < (size_t)count) tables_.resize((size_t)count);
-    if (prepared_.size() < (size_t)count + 1) prepared_.resize((size_t)count + 1);
-    // activations once for all weights that read them in order and padded alike; once more for each one with an order of its own
-    const Activations* shared = nullptr;
-    for (int t = 0; t < count; t++) {
-        const Weight& weight = *targets[t].weight;
-        if (weight.perm) {
-            inputs_[(size_t)t] = &prepare(prepared_[(size_t)t + 1], x, ldx, n, weight);
+LinearGroup::LinearGroup(const Level& level, std::vector<const Weight*> weights) : level_(level), weights_(std::move(weights)) {
+    if (weights_.empty() || weights_.size() > kMaxGroup) throw std::invalid_argument("A group has 1 to 8 linears.");
+    double bytes = 0;
+    int shared = -1;
+    for (const Weight* w : weights_) {
+        bytes += bytes_per_row(*w) * w->out;
+        const int stride = round_up(std::max(w->in, w->in_padded), kBlock);
+        if (w->perm) {
+            splittable_ = false;
+            inputs_.push_back({w->perm, stride});
+            input_of_.push_back((int)inputs_.size() - 1);
         } else {
-            if (!shared || shared->stride < weight.in_padded) shared = &prepare(prepared_[0], x, ldx, n, weight);
-            inputs_[(size_t)t] = shared;
+            if (shared < 0) {
+                shared = (int)inputs_.size();
+                inputs_.push_back({nullptr, 0});
+            }
+            inputs_[(size_t)shared].stride = std::max(inputs_[(size_t)shared].stride, stride);
+            input_of_.push_back(shared);
         }
     }
-    if (precise || regime == Regime::many || (regime == Regime::automatic && n > kMaxGemvRows)) {
-        many(targets, count, n, precise);
-    } else {
-        for (int row0 = 0; row0 < n; row0 += kMaxGemvRows) decode(targets, count, row0, std::min(kMaxGemvRows, n - row0));
+    const double unit = std::min(kUnitBytes, bytes / kUnitsWanted);
+    for (int i = 0; i < (int)weights_.size(); i++) {
+        const Weight& w = *weights_[(size_t)i];
+        for (int row = 0; row < w.out; row += kPanelRows) panels_.push_back({i, row, row + kPanelRows});
+        double taken = 0;
+        for (int tile = 0, from = 0, tiles = ops(w).tile_count(w); tile < tiles; tile++) {
+            int first, rows;
+            ops(w).tile_rows(w, tile, &first, &rows);
+            taken += rows * bytes_per_row(w);
+            if (taken < unit && tile + 1 < tiles) continue;
+            tiles_.push_back({i, from, tile + 1});
+            from = tile + 1;
+            taken = 0;
+        }
     }
+}
+
+void LinearGroup::begin(Workspace& workspace, int threads, int n, Regime regime, bool precise) {
+    n_ = n;
+    precise_ = precise;
+    many_ = precise || regime == Regime::many || (regime == Regime::automatic && n > kMaxGemvRows);
+    keep_all_ = !many_;
+    keep_f32_ = std::any_of(weights_.begin(), weights_.end(), [&](const Weight* w) { return exact(*w); });
+    if (workspace.threads.size() < (size_t)threads) workspace.threads.resize((size_t)threads);
+    if (workspace.prepared.size() < inputs_.size()) workspace.prepared.resize(inputs_.size());
+    if (workspace.tables.size() < weights_.size()) workspace.tables.resize(weights_.size());
+    size_t row = 0;
+    for (size_t i = 0; i < inputs_.size(); i++) {
+        Workspace::Prepared& p = workspace.prepared[i];
+        const size_t stride = (size_t)inputs_[i].stride, numbers = stride * (size_t)n;
+        row = std::max(row, stride);
+        p.view = {n, in(), (int)stride,
+                  keep_all_ || keep_f32_ ? p.f32.as<float>(numbers) : nullptr, p.q.as<int16_t>(numbers),
+                  keep_all_ ? p.hi.as<int8_t>(numbers) : nullptr, keep_all_ ? p.lo.as<int8_t>(numbers) : nullptr,
+                  p.scale.as<float>(numbers / kBlock), keep_all_ ? p.sum16.as<int32_t>(numbers / 16) : nullptr,
+                  keep_all_ || keep_f32_ ? p.f32_sum16.as<float>(numbers / 16) : nullptr};
+    }
+    for (Workspace::Thread& thread : workspace.threads) {  // here, because nothing may throw in the pool
+        if (!keep_all_) thread.unwanted.grow(row * 8);
+        if (many_) {
+            thread.y.as<float>((size_t)std::max(n, 32) * kPanelRows);
+            thread.panel.as<float>(kPanelRows * kPanelInputs);
+            thread.scales.as<float>(kPanelRows);
+        } else {
+            thread.y.as<float>((size_t)kMaxGemvRows * kMaxTileRows);
+        }
+    }
+}
+
+void LinearGroup::prepare(Workspace& workspace, const float* x, int row, int first, int count, int thread) const {
+    const bool last = first + count >= in();
+    const int length = std::min(count, in() - first);
+    for (size_t i = 0; i < inputs_.size(); i++) {
+        const Activations& a = workspace.prepared[i].view;
+        const size_t at = (size_t)row * a.stride + first, block = at / kBlock, sixteen = at / 16;
+        // where a result is not read, it goes to a place that nobody reads
+        char* no = keep_all_ ? nullptr : (char*)workspace.threads[(size_t)thread].unwanted.data();
+        const size_t stride = (size_t)a.stride;
+        const uint32_t* perm = inputs_[i].perm;
+        level_.prepare(perm ? x : x + first, in(), length, perm ? perm + first : nullptr, 0,
+                       a.f32 ? const_cast<float*>(a.f32) + at : (float*)no, const_cast<int16_t*>(a.q) + at,
+                       a.hi ? const_cast<int8_t*>(a.hi) + at : (int8_t*)no + 4 * stride,
+                       a.lo ? const_cast<int8_t*>(a.lo) + at : (int8_t*)no + 5 * stride, const_cast<float*>(a.scale) + block,
+                       a.sum16 ? const_cast<int32_t*>(a.sum16) + sixteen : (int32_t*)(no + 6 * stride),
+                       a.f32_sum16 ? const_cast<float*>(a.f32_sum16) + sixteen : (float*)(no + 7 * stride),
+                       last ? a.stride - first : count);
+    }
+}
+
+void LinearGroup::run(Workspace& workspace, Pool& pool, const float* x, int n, const LinearTarget* targets, Regime regime,
+                      bool precise) {
+    begin(workspace, pool.threads(), n, regime, precise);
+    pool.run(n, [&](int row, int thread) { prepare(workspace, x + (size_t)row * in(), row, 0, in(), thread); });
+    compute(workspace, pool, targets);
+}
+
+void LinearGroup::compute(Workspace& workspace, Pool& pool, const LinearTarget* targets) const {
+    if (many_) {
+        many(workspace, pool, targets);
+    } else {
+        for (int row0 = 0; row0 < n_; row0 += kMaxGemvRows) decode(workspace, pool, targets, row0, std::min(kMaxGemvRows, n_ - row0));
+    }
+}
+
+void LinearGroup::decode(Workspace& workspace, Pool& pool, const LinearTarget* targets, int row0, int n) const {
+    const size_t count = weights_.size();
+    Activations rows[kMaxGroup];
+    int parts[kMaxGroup], total = 0;
+    for (size_t i = 0; i < count; i++) {
+        const Activations& a = workspace.prepared[(size_t)input_of_[i]].view;
+        const size_t skip = (size_t)row0 * a.stride;
+        rows[i] = {n, a.in, a.stride, a.f32 + skip, a.q + skip, a.hi + skip, a.lo + skip, a.scale + skip / kBlock,
+                   a.sum16 + skip / 16, a.f32_sum16 + skip / 16};
+        const Weight& w = *weights_[i];
+        const size_t bytes = ops(w).table_bytes ? ops(w).table_bytes(w, n) : 0;
+        if (bytes) workspace.tables[i].grow(bytes);
+        parts[i] = bytes ? ops(w).table_parts(w, n) : 0;
+        total += parts[i];
+    }
+    pool.run(total, [&](int part, int) {
+        size_t i = 0;
+        for (; part >= parts[i]; i++) part -= parts[i];
+        ops(*weights_[i]).build_tables(*weights_[i], rows[i], part, workspace.tables[i].data());
+    });
+    pool.run((int)tiles_.size(), [&](int chunk, int thread) {
+        const Unit& unit = tiles_[(size_t)chunk];
+        const Weight& w = *weights_[(size_t)unit.weight];
+        float* y = (float*)workspace.threads[(size_t)thread].y.data();
+        const void* tables = parts[unit.weight] ? workspace.tables[(size_t)unit.weight].data() : nullptr;
+        for (int tile = unit.first; tile < unit.last; tile++) {
+            int first, tile_rows;
+            ops(w).tile_rows(w, tile, &first, &tile_rows);
+            ops(w).gemv(w, rows[unit.weight], tables, tile, y, kMaxTileRows);
+            deliver(w, targets[unit.weight], first, tile_rows, row0, n, y, kMaxTileRows);
+        }
+    });
+}
+
+void LinearGroup::many(Workspace& workspace, Pool& pool, const LinearTarget* targets) const {
+    const int halves = (int)panels_.size() < kFewPanels && n_ >= 128 ? 2 : 1;
+    pool.run((int)panels_.size() * halves, [&](int chunk, int thread) {
+        const Unit& unit = panels_[(size_t)(chunk / halves)];
+        const Weight& w = *weights_[(size_t)unit.weight];
+        const Activations& a = workspace.prepared[(size_t)input_of_[(size_t)unit.weight]].view;
+        Workspace::Thread& mine = workspace.threads[(size_t)thread];
+        float* y = (float*)mine.y.data();
+        float* scales = (float*)mine.scales.data();
+        const int middle = round_up(n_ / 2, 16), row0 = chunk % halves ? middle : 0;
+        const int n = halves == 1 ? n_ : chunk % halves ? n_ - middle : middle;
+        std::fill(y, y + (size_t)n * kPanelRows, 0.0f);
+        const bool numbers = exact(w);
+        if (!numbers) ops(w).row_scales(w, unit.first, scales);
+        for (int k0 = 0; k0 < w.in_padded; k0 += kPanelInputs) {
+            const int k = std::min(kPanelInputs, w.in_padded - k0);
+            if (numbers) {
+                ops(w).panel_f32(w, unit.first, k0, k, (float*)mine.panel.data());
+                level_.gemm_f32(a, row0, n, k0, k, (const float*)mine.panel.data(), y, kPanelRows);
+            } else {
+                ops(w).panel_i16(w, unit.first, k0, k, (int16_t*)mine.panel.data());
+                level_.gemm_i16(a, row0, n, k0, k, (const int16_t*)mine.panel.data(), scales, y, kPanelRows);
+            }
+        }
+        deliver(w, targets[unit.weight], unit.first, kPanelRows, row0, n, y, kPanelRows);
+    });
 }
 
 }  // namespace nutshell

@@ -1,4 +1,4 @@
-// The regime driver: y = x W^T for one or several weights that read the same rows.
+// The regimes of y = x W^T for the weights that read the same rows: `decode` (few rows) and `many` (types.h).
 #pragma once
 #include <vector>
 
@@ -10,43 +10,67 @@ namespace nutshell {
 
 enum class Regime : int { automatic, decode, many };
 
-// Where one weight's result goes: y[r * ldy + i] = (or +=, then into a residual) result + bias.
+// Where one weight's result goes: y[r * ldy + i] = result + bias, or += of it.
 struct LinearTarget {
-    const Weight* weight;
     float* y;
     int ldy;
     bool accumulate;
 };
 
-// Buffers that are kept from call to call, and the calls.
-class LinearDriver {
-  public:
-    LinearDriver(const Level& level, Pool& pool) : level_(level), pool_(pool), threads_((size_t)pool.threads()) {}
-
-    // All weights have the same `in`. x is [n, ldx].
-    void run(const float* x, int ldx, int n, const LinearTarget* targets, int count, Regime regime, bool precise);
-
-  private:
-    struct Prepared {  // storage of one Activations
+// Buffers that all groups of one model share, one group after the other.
+struct Workspace {
+    struct Prepared {
         Memory f32, q, hi, lo, scale, sum16, f32_sum16;
         Activations view;
     };
     struct Thread {
-        Memory y, panel, scales;
+        Memory y, panel, scales, unwanted;
     };
-    const Activations& prepare(Prepared& into, const float* x, int ldx, int n, const Weight& weight);
-    void decode(const LinearTarget* targets, int count, int row0, int n);
-    void many(const LinearTarget* targets, int count, int n, bool precise);
-
-    const Level& level_;
-    Pool& pool_;
-    std::vector<Thread> threads_;
-    std::vector<Prepared> prepared_;
-    std::vector<const Activations*> inputs_;  // by target
-    std::vector<Memory> tables_;              // by target
+    std::vector<Prepared> prepared;
+    std::vector<Memory> tables;
+    std::vector<Thread> threads;
 };
 
-// The scheme's functions at this level, or null.
-inline const LinearOps* ops_of(const Level& level, const Weight& weight) { return level.linear[(int)weight.scheme]; }
+// One or several weights with the same `in`. Use: begin, prepare for each row, compute.
+class LinearGroup {
+  public:
+    LinearGroup(const Level& level, std::vector<const Weight*> weights);
+
+    // Which operation the level lacks for the scheme of a weight, or null.
+    static const char* missing(const Level& level, const Weight& weight);
+
+    // False where a weight reads the inputs in an order of its own: prepare then needs whole rows.
+    bool splittable() const { return splittable_; }
+    int in() const { return weights_[0]->in; }
+
+    void begin(Workspace& workspace, int threads, int n, Regime regime, bool precise);
+    // Inputs first .. first + count (multiples of kBlock, but for the end of the row) of row x. Any thread.
+    void prepare(Workspace& workspace, const float* x, int row, int first, int count, int thread) const;
+    void compute(Workspace& workspace, Pool& pool, const LinearTarget* targets) const;
+    // All three for x [n, in].
+    void run(Workspace& workspace, Pool& pool, const float* x, int n, const LinearTarget* targets, Regime regime, bool precise);
+
+  private:
+    struct Input {  // activations in one order
+        const uint32_t* perm;
+        int stride;
+    };
+    struct Unit {  // of work: tiles first .. last of a weight (decode), or a panel (many)
+        int weight, first, last;
+    };
+    void decode(Workspace& workspace, Pool& pool, const LinearTarget* targets, int row0, int n) const;
+    void many(Workspace& workspace, Pool& pool, const LinearTarget* targets) const;
+    const LinearOps& ops(const Weight& weight) const { return *level_.linear[(int)weight.scheme]; }
+    bool exact(const Weight& weight) const { return precise_ || weight.scheme == Scheme::f32; }
+
+    const Level& level_;
+    std::vector<const Weight*> weights_;
+    std::vector<Input> inputs_;
+    std::vector<int> input_of_;  // by weight
+    std::vector<Unit> tiles_, panels_;
+    bool splittable_ = true;
+    int n_ = 0;
+    bool many_ = false, precise_ = false, keep_all_ = false, keep_f32_ = false;
+};
 
 }  // namespace nutshell

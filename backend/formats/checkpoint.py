@@ -98,4 +98,8 @@ def open_checkpoint(path: Path | str, *, dense_scheme: str | None = None) -> Che
         from backend.formats.hf_folder import open_folder
 
         return open_folder(path if path.is_dir() else path.parent, dense_scheme=dense_scheme)
+    if kind == "pack":
+        from backend.formats.pack import PackCheckpoint
+
+        return PackCheckpoint(path)
     raise unrecognised(path)

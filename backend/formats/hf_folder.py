@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backend.api.errors import InvalidModelFileError, UnsupportedModelError
-from backend.formats.checkpoint import Checkpoint, Floats
+from backend.formats.checkpoint import Floats
 from backend.formats.gguf_cursor import damaged
 from backend.formats.json_text import read_bytes, read_object
 from backend.formats.numbers import check_finite
@@ -95,14 +95,22 @@ def weight_files(folder: Path) -> list[Path]:
     )
 
 
-def open_folder(folder: Path, *, dense_scheme: str | None = None) -> Checkpoint:
-    """The right class for a folder; see `open_checkpoint`."""
+def open_folder(folder: Path, *, dense_scheme: str | None = None, data: bool = True) -> HfFolder:
+    """The right class for a folder; see `open_checkpoint`, and `HfFolder` for `data`."""
     config = read_config(folder)
     method = quantization(config).get("quant_method", "")
     if method == "":
         from backend.formats.hf_dense import HfDense
 
-        return HfDense(folder, config, dense_scheme=dense_scheme)
+        return HfDense(folder, config, dense_scheme=dense_scheme, data=data)
+    if method == "aqlm":
+        from backend.formats.hf_aqlm import HfAqlm
+
+        return HfAqlm(folder, config, dense_scheme=dense_scheme, data=data)
+    if method == "spqr":
+        from backend.formats.hf_spqr import HfSpqr
+
+        return HfSpqr(folder, config, dense_scheme=dense_scheme, data=data)
     raise UnsupportedModelError(
         "This model is in a format that cannot be opened here.",
         why=f"It was made smaller with a method called {method[:40]!r}; AQLM and SpQR are known.",
@@ -118,8 +126,16 @@ class HfFolder:
 
     kind = "hf"
 
-    def __init__(self, folder: Path, config: Mapping[str, Any], *, dense_scheme: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, config: Mapping[str, Any], *, dense_scheme: str | None = None, data: bool = True
+    ) -> None:
         """Opens the files of weights.
+
+        Args:
+            folder: holds config.json and the files of weights.
+            config: what `read_config` made of it.
+            dense_scheme: see `open_checkpoint`.
+            data: False: for a look at the headers; nothing is mapped, and no numbers can be had.
 
         Raises:
             InvalidModelFileError, UnsupportedModelError: as the reader of safetensors files.
@@ -127,7 +143,7 @@ class HfFolder:
         self.path = folder
         self.config = config
         self._scheme = dense_scheme
-        self._shards = Shards(weight_files(folder))
+        self._shards = Shards(weight_files(folder), data=data)
         # A model saved without its head has names without "model.".
         plain = "model.embed_tokens.weight" not in self._shards and "embed_tokens.weight" in self._shards
         self._names = {
@@ -146,6 +162,22 @@ class HfFolder:
 
     def _packed_linear(self, module: str) -> PackedLinear:
         raise NotImplementedError
+
+    def packed_shape(self, module: str) -> tuple[str, int, int]:
+        """(scheme as people write it, out, in) of a packed module, from the headers."""
+        raise NotImplementedError
+
+    def shape(self, module: str) -> tuple[str, int, int]:
+        """(scheme as people write it, out, in) of any linear, from the headers."""
+        if module in self._packed:
+            return self.packed_shape(module)
+        info = self._shards.info(self._names[f"{module}.weight"])
+        return _DTYPE_SCHEMES.get(info.dtype, info.dtype.lower()), info.shape[0], info.shape[1]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the files of weights."""
+        return self._shards.size
 
     def has(self, name: str) -> bool:
         """See Checkpoint."""

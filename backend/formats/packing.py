@@ -11,7 +11,7 @@ import numpy.typing as npt
 from backend.formats.numbers import check_finite
 from kernels.packed import PackedLinear
 
-__all__ = ["DENSE_SCHEMES", "pack_dense", "packer"]
+__all__ = ["DENSE_SCHEMES", "dequantize", "pack_dense", "packer"]
 
 DENSE_SCHEMES = ("f32", "f16", "bf16")
 _F16_MAX = 65504.0
@@ -20,6 +20,12 @@ _F16_MAX = 65504.0
 def packer(scheme: str) -> Any:
     """The module kernels.packing.`scheme`."""
     return importlib.import_module(f"kernels.packing.{scheme}")
+
+
+def dequantize(packed: PackedLinear) -> npt.NDArray[np.float32]:
+    """The weights (out, in) of any scheme, without the bias."""
+    numbers: npt.NDArray[np.float32] = importlib.import_module("kernels.reference").dequantize(packed)
+    return numbers
 
 
 def pack_dense(

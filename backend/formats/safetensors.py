@@ -258,8 +258,8 @@ class Shards:
         return self._where[name]
 
     @property
-    def bytes(self) -> int:
-        """Of all files."""
+    def size(self) -> int:
+        """Bytes of all files."""
         return sum(file.size for file in self.files)
 
     def close(self) -> None:

@@ -175,7 +175,7 @@ inline void attention_part(const KvLayer& kv, const AttentionArgs& args, int ind
     }
     int stop = partial ? (segment + 1) * kSegment : args.committed + args.n;
     for (int at = segment * kSegment; at < stop; at += kChunk)
-        for_row_tiles(vectors, [&](int first, int count) {
+        for_row_tiles(vectors, kTileRows, [&](int first, int count) {
             int begin = args.committed, end = 0;
             for (int row = part.row(first); row <= part.row(first + count - 1); row++) {
                 int low = seen_begin(args, row), high = seen_end(args, row);

@@ -5,6 +5,11 @@
 namespace nutshell::NUTSHELL_LEVEL {
 
 constexpr int kSubs = kPanelRows / kRows;  // groups of 16 rows in a panel
+#if defined(NUTSHELL_AVX2)
+constexpr int kIntegerRows = 4;  // AVX2 has no multiply-add of integers: the products take registers too
+#else
+constexpr int kIntegerRows = kTileRows;
+#endif
 
 // One block of at most 128 inputs: R activation rows times S groups of 16 weight rows, summed as integers, then added to
 // y in float32. panel: pairs of inputs of 16 rows, 32 numbers apart; groups `stride` apart.
@@ -86,7 +91,7 @@ inline void gemm_f32_rows(const Activations& a, int row, int at, int length, con
 inline void gemm_i16(const Activations& a, int row0, int n, int k0, int k, const int16_t* panel, const float* row_scale,
                      float* y, int ldy) {
     for_blocks(k0, k, [&](int at, int length) {
-        for_row_tiles(n, [&](int first, int rows) {
+        for_row_tiles(n, kIntegerRows, [&](int first, int rows) {
             const int16_t* w = panel + (ptrdiff_t)(at - k0) * 16;
             float* out = y + (ptrdiff_t)first * ldy;
             switch (rows) {
@@ -104,7 +109,7 @@ inline void gemm_i16(const Activations& a, int row0, int n, int k0, int k, const
 // The same in float32; blocks are summed apart, which keeps the rounding error of long rows down.
 inline void gemm_f32(const Activations& a, int row0, int n, int k0, int k, const float* panel, float* y, int ldy) {
     for_blocks(k0, k, [&](int at, int length) {
-        for_row_tiles(n, [&](int first, int rows) {
+        for_row_tiles(n, kTileRows, [&](int first, int rows) {
             const float* w = panel + (ptrdiff_t)(at - k0) * 16;
             float* out = y + (ptrdiff_t)first * ldy;
             switch (rows) {

@@ -52,9 +52,9 @@ inline void multiply(const float* const* a, const typename Load::Number* b, ptrd
     for (int i = 0; i < R * S; i++) acc[i] = c[i];
 }
 
-// `n` rows in as few tiles of at most kTileRows as possible, all about equally high: calls body(first, rows).
-template <class Body> inline void for_row_tiles(int n, Body body) {
-    int tiles = (n + kTileRows - 1) / kTileRows;
+// `n` rows in as few tiles of at most `highest` as possible, all about equally high: calls body(first, rows).
+template <class Body> inline void for_row_tiles(int n, int highest, Body body) {
+    int tiles = (n + highest - 1) / highest;
     for (int t = 0, first = 0; t < tiles; t++) {
         int rows = (n - first + tiles - t - 1) / (tiles - t);
         body(first, rows);

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -100,6 +100,39 @@ def prepare(
     }
     _native.prepare(level or "", rows, perm, *made.values())
     return made
+
+
+def gemm_i16(
+    made: Mapping[str, npt.NDArray[Any]],
+    weights: npt.NDArray[np.int16],
+    row_scale: npt.ArrayLike,
+    y: Floats,
+    *,
+    row0: int = 0,
+    k0: int = 0,
+    level: str | None = None,
+) -> None:
+    """Adds to y (n, >= 64) the rows row0 .. row0 + n of `prepare`'s output times the weights (64, k) from input k0 on.
+
+    In integers, with the scales of the activations' blocks and `row_scale` (64,); k0 and k are multiples of 32.
+    """
+    panel = weights.reshape(4, 16, -1, 2).transpose(0, 2, 1, 3)
+    scales = np.ascontiguousarray(row_scale, np.float32)
+    _native.gemm_i16(level or "", made["q"], made["scale"], row0, k0, np.ascontiguousarray(panel), scales, y)
+
+
+def gemm_f32(
+    made: Mapping[str, npt.NDArray[Any]],
+    weights: Floats,
+    y: Floats,
+    *,
+    row0: int = 0,
+    k0: int = 0,
+    level: str | None = None,
+) -> None:
+    """As `gemm_i16`, with numbers instead of integers."""
+    panel = np.ascontiguousarray(weights.reshape(4, 16, -1).transpose(0, 2, 1))
+    _native.gemm_f32(level or "", made["f32"], row0, k0, panel, y)
 
 
 def rms_norm(x: npt.ArrayLike, weight: npt.ArrayLike, eps: float, level: str | None = None) -> Floats:

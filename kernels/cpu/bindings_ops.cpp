@@ -112,6 +112,27 @@ void bind_ops(nb::module_& m) {
                           q.data(), hi.data(), lo.data(), scale.data(), sum16.data(), f32_sum16.data(), (int)q.shape(1));
     }, nb::arg("level"), nb::arg("x"), nb::arg("perm").none(), nb::arg("f32"), nb::arg("q"), nb::arg("hi"), nb::arg("lo"),
        nb::arg("scale"), nb::arg("sum16"), nb::arg("f32_sum16"));
+    m.def("gemm_i16", [](const std::string& name, In<int16_t> q, In<float> scale, int row0, int k0, In<int16_t> panel,
+                         In<float> row_scale, Out<float> y) {
+        const Level& level = level_named(name);
+        NEED(level, gemm_i16);
+        Activations a{};
+        a.n = (int)q.shape(0);
+        a.in = a.stride = (int)q.shape(1);
+        a.q = q.data();
+        a.scale = scale.data();
+        level.gemm_i16(a, row0, (int)y.shape(0), k0, 2 * (int)panel.shape(1), panel.data(), row_scale.data(), y.data(),
+                       (int)y.shape(1));
+    });
+    m.def("gemm_f32", [](const std::string& name, In<float> f32, int row0, int k0, In<float> panel, Out<float> y) {
+        const Level& level = level_named(name);
+        NEED(level, gemm_f32);
+        Activations a{};
+        a.n = (int)f32.shape(0);
+        a.in = a.stride = (int)f32.shape(1);
+        a.f32 = f32.data();
+        level.gemm_f32(a, row0, (int)y.shape(0), k0, (int)panel.shape(1), panel.data(), y.data(), (int)y.shape(1));
+    });
     m.def("rms_norm", [](const std::string& name, In<float> x, In<float> weight, float eps, Out<float> y) {
         const Level& level = level_named(name);
         NEED(level, rms_norm);

@@ -92,5 +92,6 @@ NB_MODULE(_native, m) {
             ops.panel_f32(self.weight, first_row, k0, k, panel.data());
         });
     bind_ops(m);
+    bind_program(m);
     bind_timing(m);
 }

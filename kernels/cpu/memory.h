@@ -1,6 +1,7 @@
 // Memory that starts at a cache line and is not initialised.
 #pragma once
 #include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <new>
 #ifdef _WIN32
@@ -49,6 +50,28 @@ class Memory {
         bytes_ = 0;
     }
     void* data_ = nullptr;
+    size_t bytes_ = 0;
+};
+
+// Zeros at a cache line; pages that were never written cost nothing.
+class ZeroMemory {
+  public:
+    ZeroMemory() = default;
+    ZeroMemory(const ZeroMemory&) = delete;
+    ZeroMemory& operator=(const ZeroMemory&) = delete;
+    ~ZeroMemory() { std::free(start_); }
+
+    char* make(size_t bytes) {
+        std::free(start_);
+        start_ = static_cast<char*>(std::calloc(bytes + 64, 1));
+        if (!start_) throw std::bad_alloc();
+        bytes_ = bytes;
+        return start_ + (64 - reinterpret_cast<uintptr_t>(start_) % 64) % 64;
+    }
+    size_t bytes() const { return bytes_; }
+
+  private:
+    char* start_ = nullptr;
     size_t bytes_ = 0;
 };
 

@@ -1,0 +1,66 @@
+"""Which values of a program share memory: a value's place is free for others after the last step that reads it."""
+
+from __future__ import annotations
+
+from kernels.program import (
+    Add,
+    Attention,
+    Embed,
+    LinearAdd,
+    Linears,
+    Output,
+    Program,
+    RmsNorm,
+    Rope,
+    Step,
+    SwiGlu,
+    Value,
+)
+
+
+def reads_and_writes(step: Step) -> tuple[tuple[Value, ...], tuple[Value, ...]]:
+    """Values that a step reads (or changes in place), and values that it makes."""
+    match step:
+        case Embed(out=out):
+            return (), (out,)
+        case RmsNorm(x=x, out=out):
+            return (x,), (out,)
+        case Linears(x=x, outs=outs):
+            return (x,), outs
+        case LinearAdd(x=x, residual=residual):
+            return (x, residual), ()
+        case Rope(x=x):
+            return (x,), ()
+        case Attention(q=q, k=k, v=v, out=out):
+            return (q, k, v), (out,)
+        case SwiGlu(gate=gate, up=up, out=out):
+            return (gate, up), (out,)
+        case Add(x=x, y=y):
+            return (x, y), ()
+        case Output(final=final):
+            return (final,), ()
+
+
+def assign_slots(program: Program) -> list[int]:
+    """The slot of each value, by its index. SwiGlu writes over its gate where nothing reads that later."""
+    last = {value.index: i for i, step in enumerate(program.steps) for value in reads_and_writes(step)[0]}
+    slots = [-1] * len(program.widths)
+    free: list[int] = []
+    used = 0
+    for i, step in enumerate(program.steps):
+        reads, writes = reads_and_writes(step)
+        ends = [
+            value.index for value in dict.fromkeys(reads) if last[value.index] == i and not isinstance(step, Output)
+        ]
+        if isinstance(step, SwiGlu) and step.gate.index in ends and step.gate != step.up:
+            slots[step.out.index] = slots[step.gate.index]
+            ends.remove(step.gate.index)
+            writes = ()
+        for value in writes:
+            if free:
+                slots[value.index] = free.pop()
+            else:
+                slots[value.index], used = used, used + 1
+        free += [slots[index] for index in ends]
+        free += [slots[value.index] for value in writes if value.index not in last]
+    return slots

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from backend.architectures import build
+from backend.quantize.measure import logits_of, mean_kl
 from kernels.reference.executor import ReferenceExecutor
-from tests.unit.architectures.tiny import checkpoint_of, logits_of, make
+from tests.unit.architectures.tiny import checkpoint_of, make, transformers_logits
 
 LLAMA3 = {
     "rope_type": "llama3",
@@ -53,21 +54,33 @@ IDS = [f"{model_type}: {name}" for model_type, name, _ in CASES]
 TOKENS = np.random.default_rng(3).integers(0, 101, 40).tolist()
 
 
-def kl(reference: np.ndarray, other: np.ndarray) -> float:
-    reference, other = reference.astype(np.float64), other.astype(np.float64)
-    p, q = (x - x.max(-1, keepdims=True) for x in (reference, other))
-    p, q = (x - np.log(np.exp(x).sum(-1, keepdims=True)) for x in (p, q))
-    return float((np.exp(p) * (p - q)).sum(-1).mean())
+#: what a config says that neither stretches nor cuts off anything
+PLAIN = {
+    "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+    "sliding_window": None,
+    "use_sliding_window": False,
+    "layer_types": None,
+}
 
 
 @pytest.mark.parametrize(("model_type", "name", "changes"), CASES, ids=IDS)
 def test_logits(model_type: str, name: str, changes: dict[str, Any]) -> None:
     model = make(model_type, **changes)
-    expected = logits_of(model, TOKENS)
+    expected = transformers_logits(model, TOKENS)
     assert np.abs(expected - expected[0]).max() > 1  # positions differ
     built = build(checkpoint_of(model))
-    executor = ReferenceExecutor(built.program, 64)
-    n = len(TOKENS)
-    whole = executor.forward(TOKENS, range(-1, n - 1), range(n))
-    assert np.abs(whole - expected).max() < 1e-4
-    assert kl(expected, whole) < 1e-8
+    logits = logits_of(ReferenceExecutor(built.program, 64), TOKENS, rows=23)
+    assert np.abs(logits - expected).max() < 1e-4
+    assert mean_kl(expected, logits) < 1e-8
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case[2].keys() & {"rope_scaling", *PLAIN}], ids=str)
+def test_the_setting_counts(case: tuple[str, str, dict[str, Any]]) -> None:
+    """Without it the logits are others: else the test above would say nothing about it."""
+    model_type, name, changes = case
+    tensors = checkpoint_of(make(model_type, **changes))
+    with_it = logits_of(ReferenceExecutor(build(tensors).program, 64), TOKENS)
+    tensors.config |= PLAIN
+    without = logits_of(ReferenceExecutor(build(tensors).program, 64), TOKENS)
+    same = name in ("no window", "window unused")
+    assert bool(np.abs(with_it - without).max() < 1e-2) == same

@@ -47,7 +47,7 @@ def checkpoint_of(model: Any) -> Tensors:
     return Tensors(model.config.to_dict(), state)
 
 
-def logits_of(model: Any, tokens: Sequence[int]) -> npt.NDArray[np.float32]:
+def transformers_logits(model: Any, tokens: Sequence[int]) -> npt.NDArray[np.float32]:
     """(len(tokens), vocab) float32."""
     with torch.no_grad():
         out = model(torch.tensor([list(tokens)]), use_cache=False)

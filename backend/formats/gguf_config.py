@@ -174,9 +174,9 @@ def llama3_scaling(factors: npt.NDArray[np.float32], theta: float, head_dim: int
         head_dim: all of it is rotated.
 
     Raises:
-        InvalidModelFileError: not as many as frequencies, or below 1.
+        InvalidModelFileError: not as many as frequencies, or impossible ones.
     """
-    if factors.shape != (head_dim // 2,) or not bool((factors >= 1).all()) or not bool((factors < 1e6).all()):
+    if factors.shape != (head_dim // 2,) or not bool((factors > 0.1).all()) or not bool((factors < 1e6).all()):
         raise damaged("Its factors for long contexts make no sense.", f"rope_freqs.weight {factors.shape}")
     factor = shortest(float(factors.max()))
     wavelength = 2 * math.pi * theta ** (np.arange(0, head_dim, 2) / head_dim)

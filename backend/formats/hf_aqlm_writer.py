@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from backend.formats import packing
 from backend.formats.checkpoint import Floats
-from backend.formats.packing import dequantize, packer
+from backend.formats.packing import packer
 from backend.formats.safetensors_writer import FolderWriter
 from kernels.packed import PackedLinear
 
@@ -76,7 +77,7 @@ def write_hf_aqlm(
                 writer.add(f"{module}.bias", as_half(np.asarray(bias)[: packed.out_features]))
             if packed.scheme != "aqlm":
                 plain += [module, f"{module}.weight"]
-                writer.add(f"{module}.weight", as_half(dequantize(packed)))
+                writer.add(f"{module}.weight", as_half(packing.dequantize(packed)))
                 continue
             codes, codebooks, scales = packer("aqlm").unpack(packed)
             count, size, group = codebooks.shape

@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from backend.api.errors import UnsupportedModelError
+from backend.formats import packing
 from backend.formats.checkpoint import Floats
 from backend.formats.hf_aqlm_writer import as_half, plain_config
 from backend.formats.hf_spqr import TILE
-from backend.formats.packing import dequantize, packer
+from backend.formats.packing import packer
 from backend.formats.safetensors_writer import FolderWriter
 from kernels.packed import PackedLinear
 
@@ -101,7 +102,7 @@ def write_hf_spqr(
                 writer.add(f"{module}.bias", as_half(np.asarray(bias)[: packed.out_features]))
             if packed.scheme != "spqr":
                 plain += [module, f"{module}.weight"]
-                writer.add(f"{module}.weight", as_half(dequantize(packed)))
+                writer.add(f"{module}.weight", as_half(packing.dequantize(packed)))
                 continue
             for part, numbers in _tensors(module, packer("spqr").unpack(packed)).items():
                 writer.add(f"{module}.{part}", numbers)

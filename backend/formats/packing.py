@@ -17,9 +17,13 @@ DENSE_SCHEMES = ("f32", "f16", "bf16")
 _F16_MAX = 65504.0
 
 
+def _module(scheme: str) -> Any:
+    return importlib.import_module(f"kernels.packing.{scheme}")
+
+
 def packer(scheme: str) -> Any:
     """The module kernels.packing.`scheme`."""
-    return importlib.import_module(f"kernels.packing.{scheme}")
+    return _module(scheme)
 
 
 def dequantize(packed: PackedLinear) -> npt.NDArray[np.float32]:

@@ -32,20 +32,23 @@ class TensorWriter:
     """One file being written. `finish` makes it whole; until then it is no safetensors file.
 
     Attributes:
-        bytes: of tensors written so far, padding included.
+        bytes: of tensors in the file so far, padding included.
     """
 
     def __init__(self, file: BinaryIO, *, room: int, alignment: int = 8) -> None:
         """Args:
         file: empty, open for reading and writing.
         room: bytes left for the header; more costs a copy of the file at the end.
-        alignment: of every tensor in the file; gaps are filled by tensors called pad/1, pad/2 ...
+        alignment: of every tensor in the file, 8 or more. Above 8, gaps are filled by tensors called pad/1, pad/2 ...;
+            with 8, tensors of odd sizes wait in memory until the end of the file (torch cannot read a number of 2
+            bytes at an odd place).
         """
         self._file = file
         self._alignment = alignment
         self._start = -(-(8 + room) // alignment) * alignment
         self._entries: dict[str, dict[str, Any]] = {}
         self._pads = 0
+        self._odd: list[tuple[str, npt.NDArray[Any], str]] = []
         self.bytes = 0
         file.seek(self._start)
 
@@ -64,7 +67,10 @@ class TensorWriter:
         dtype = dtype or next((key for key, value in DTYPES.items() if value == code and key not in _NOT_PLAIN), "")
         if not dtype:
             raise ValueError(f"{name}: no safetensors type for {array.dtype}")
-        if self._alignment > 8 and self.bytes % self._alignment:  # the start is a multiple of it
+        if self._alignment == 8 and array.nbytes % 8:
+            self._odd.append((name, array.copy(), dtype))
+            return
+        if self.bytes % self._alignment:  # the start is a multiple of it
             self._pads += 1
             self._append(f"pad/{self._pads}", np.zeros(-self.bytes % self._alignment, np.uint8), "U8")
         self._append(name, array, dtype)
@@ -81,6 +87,8 @@ class TensorWriter:
 
     def finish(self, metadata: Mapping[str, str]) -> None:
         """Writes the header (metadata first, in its order) and waits until the disk has the file."""
+        for odd in sorted(self._odd, key=lambda entry: -entry[1].dtype.itemsize):
+            self._append(*odd)
         entries = {"__metadata__": dict(metadata), **self._entries}
         header = json.dumps(entries, separators=(",", ":"), ensure_ascii=True).encode()
         if 8 + len(header) > self._start:

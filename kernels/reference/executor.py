@@ -22,11 +22,15 @@ from kernels.program import (
     Rope,
     Step,
     SwiGlu,
+    Value,
 )
+from kernels.reference.activation import swiglu
+from kernels.reference.attention import Kv, attention
+from kernels.reference.norm import rms_norm
+from kernels.reference.rope import rope
 from kernels.tree import check_path, positions_and_mask
 
 Array = npt.NDArray[np.floating[Any]]
-Seen = npt.NDArray[np.bool_]
 
 
 class ReferenceExecutor:
@@ -35,16 +39,24 @@ class ReferenceExecutor:
     Args:
         program: the steps.
         capacity: positions of the KV cache.
-        dtype: np.float32 or np.float64: of activations, weights and cache.
+        dtype: np.float32 or np.float64: what activations are rounded to after every step, and weights.
+        kv: what keys and values are rounded to when they are read from the cache: f32, f16 or q8.
         cache_weights: keeps dequantized weights (4 or 8 bytes each) instead of making them anew for every forward.
     """
 
     def __init__(
-        self, program: Program, capacity: int, *, dtype: npt.DTypeLike = np.float32, cache_weights: bool = True
+        self,
+        program: Program,
+        capacity: int,
+        *,
+        dtype: npt.DTypeLike = np.float32,
+        kv: Kv = "f32",
+        cache_weights: bool = True,
     ) -> None:
         self._program = program
         self._capacity = capacity
-        self._dtype = np.dtype(dtype)
+        self.dtype = np.dtype(dtype)
+        self.kv: Kv = kv
         self._weights: dict[int, Array] | None = {} if cache_weights else None
         self._cache: dict[int, tuple[Array, Array]] = {}  # of a layer: keys and values, (capacity, width)
         for step in program.steps:
@@ -56,7 +68,7 @@ class ReferenceExecutor:
         self._abort = False
 
     def _empty(self, width: int) -> Array:
-        return np.full((self._capacity, width), np.nan, self._dtype)  # a cell read before it was written shows
+        return np.full((self._capacity, width), np.nan, self.dtype)  # a cell read before it was written shows
 
     @property
     def length(self) -> int:
@@ -124,21 +136,16 @@ class ReferenceExecutor:
     def weight(self, packed: PackedLinear) -> Array:
         """(out, in), in the executor's dtype."""
         if self._weights is None:
-            return _dequantize(packed).astype(self._dtype, copy=False)
+            return _dequantize(packed).astype(self.dtype, copy=False)
         if id(packed) not in self._weights:  # the program keeps it alive: its id stays its own
-            self._weights[id(packed)] = _dequantize(packed).astype(self._dtype, copy=False)
+            self._weights[id(packed)] = _dequantize(packed).astype(self.dtype, copy=False)
         return self._weights[id(packed)]
 
     def linear(self, packed: PackedLinear, x: Array) -> Array:
         """The product x @ weight.T + bias."""
         y: Array = x @ self.weight(packed).T
         bias = packed.buffers.get("bias")
-        return y if bias is None else y + bias.astype(self._dtype)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of the activations."""
-        return self._dtype
+        return y if bias is None else y + bias.astype(self.dtype)
 
 
 class _Run:
@@ -148,10 +155,12 @@ class _Run:
         self.owner = owner
         self.tokens = np.asarray(tokens, np.int64)
         self.start = owner.length
-        self.positions, mask, _ = positions_and_mask(parents, self.start)
-        bits = np.unpackbits(mask.view(np.uint8), axis=1, bitorder="little") if len(tokens) else mask
-        self.tree = bits[:, : len(tokens)].astype(bool)
+        self.positions, mask, chain = positions_and_mask(parents, self.start)
+        self.mask = None if chain else mask
         self.values: dict[int, Array] = {}
+
+    def _set(self, out: Value, numbers: Array) -> None:
+        self.values[out.index] = numbers.astype(self.owner.dtype, copy=False)
 
     def compute(self, step: Step) -> None:
         values = self.values
@@ -159,82 +168,50 @@ class _Run:
             case Embed(table, out, scale):
                 if np.any((self.tokens < 0) | (self.tokens >= table.out_features)):
                     raise ValueError(f"a token is not below {table.out_features}")
-                values[out.index] = self.owner.weight(table)[self.tokens] * self.owner.dtype.type(scale)
+                self._set(out, self.owner.weight(table)[self.tokens] * scale)
             case RmsNorm(x, weight, eps, out):
-                values[out.index] = _rms_norm(values[x.index], weight, eps)
+                self._set(out, rms_norm(values[x.index], weight, eps))
             case Linears(x, weights, outs):
                 for packed, out in zip(weights, outs, strict=True):
-                    values[out.index] = self.owner.linear(packed, values[x.index])
+                    self._set(out, self.owner.linear(packed, values[x.index]))
             case LinearAdd(x, packed, residual):
-                values[residual.index] = values[residual.index] + self.owner.linear(packed, values[x.index])
+                self._set(residual, values[residual.index] + self.owner.linear(packed, values[x.index]))
             case Rope(x):
-                values[x.index] = _rope(values[x.index], self.positions, step)
+                self._set(x, self._rope(step))
             case Attention(out=out):
-                values[out.index] = self._attention(step)
+                self._set(out, self._attention(step))
             case SwiGlu(gate, up, out):
-                values[out.index] = _silu(values[gate.index]) * values[up.index]
+                self._set(out, swiglu(values[gate.index], values[up.index]))
             case Add(x, y):
-                values[x.index] = values[x.index] + values[y.index]
+                self._set(x, values[x.index] + values[y.index])
             case _:
                 raise TypeError(f"{type(step).__name__} is not a step that can be computed")
 
     def _attention(self, step: Attention) -> Array:
-        n, size = len(self.tokens), step.head_dim
-        end = self.start + n
+        end = self.start + len(self.tokens)
         keys, values = self.owner.cache(step.layer)
         keys[self.start : end] = self.values[step.k.index]
         values[self.start : end] = self.values[step.v.index]
-        q = self.values[step.q.index].reshape(n, -1, size)
-        k = keys[:end].reshape(end, -1, size)
-        v = values[:end].reshape(end, -1, size)
-        group = q.shape[1] // k.shape[1]
-        seen = self._seen(step.window)
-        out = np.empty_like(q)
-        for head in range(q.shape[1]):
-            scores = q[:, head] @ k[:, head // group].T * self.owner.dtype.type(step.scale)
-            scores[~seen] = -np.inf
-            out[:, head] = _softmax(scores) @ v[:, head // group]
-        return out.reshape(n, -1)
+        return attention(
+            self.values[step.q.index],
+            keys[:end],
+            values[:end],
+            head_dim=step.head_dim,
+            scale=step.scale,
+            committed=self.start,
+            mask=self.mask,
+            positions=self.positions,
+            window=step.window,
+            kv=self.owner.kv,
+        )
 
-    def _seen(self, window: int) -> Seen:
-        """(n, committed + n): whether a node sees a cell."""
-        n = len(self.tokens)
-        seen = np.concatenate([np.ones((n, self.start), bool), self.tree], axis=1)
-        if window:
-            cells = np.concatenate([np.arange(self.start), self.positions])
-            seen &= self.positions[:, None] - cells[None, :] < window
-        return seen
+    def _rope(self, step: Rope) -> Array:
+        dtype = self.owner.dtype  # of the angles too: transformers multiplies in float32
+        angles = self.positions[:, None].astype(dtype) * step.inverse_frequencies.astype(dtype)
+        cos, sin = np.cos(angles) * step.attention_factor, np.sin(angles) * step.attention_factor
+        return rope(self.values[step.x.index], cos, sin, step.x.width // step.head_dim)
 
 
 def _dequantize(packed: PackedLinear) -> Array:
     data = packed.buffers["data"]
     return data.transpose(0, 2, 1).reshape(-1, packed.in_padded)[: packed.out_features, : packed.in_features]
-
-
-def _rms_norm(x: Array, weight: Floats, eps: float) -> Array:
-    runs = x.reshape(len(x), -1, len(weight))
-    scale = 1 / np.sqrt(np.mean(runs * runs, axis=-1, keepdims=True) + x.dtype.type(eps))
-    return np.asarray(runs * scale * weight.astype(x.dtype), x.dtype).reshape(x.shape)
-
-
-def _rope(x: Array, positions: npt.NDArray[np.int32], step: Rope) -> Array:
-    angles = positions[:, None].astype(x.dtype) * step.inverse_frequencies.astype(x.dtype)
-    factor = x.dtype.type(step.attention_factor)
-    cos, sin = (np.cos(angles) * factor)[:, None], (np.sin(angles) * factor)[:, None]
-    half = len(step.inverse_frequencies)
-    y = x.reshape(len(x), -1, step.head_dim).copy()
-    first, second = y[..., :half].copy(), y[..., half : 2 * half].copy()
-    y[..., :half] = first * cos - second * sin
-    y[..., half : 2 * half] = second * cos + first * sin
-    return y.reshape(x.shape)
-
-
-def _silu(x: Array) -> Array:
-    # exp of a number <= 0 only: nothing overflows
-    small = np.exp(-np.abs(x))
-    return np.asarray(x * np.where(x >= 0, 1, small) / (1 + small), x.dtype)
-
-
-def _softmax(x: Array) -> Array:
-    powers = np.exp(x - x.max(axis=-1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True), x.dtype)

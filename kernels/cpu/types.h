@@ -10,7 +10,7 @@ enum class Scheme : int32_t { f32, f16, bf16, q8, q4, spqr, aqlm };
 constexpr int kRows = 16;         // output rows side by side in the layouts: one per lane
 constexpr int kBlock = 128;       // inputs that share one activation scale
 constexpr int kPanelRows = 64;    // output rows decoded together for the many-rows regime
-constexpr int kMaxTileRows = 256; // most output rows that one call of gemv computes
+constexpr int kMaxTileRows = 1024; // most output rows that one call of gemv computes
 constexpr int kMaxGemvRows = 8;   // most activation rows of the decode regime
 
 // A packed linear [out, in]. Pointers go into memory that the owner keeps alive (often a mapped file); layout.md has the
@@ -22,7 +22,7 @@ struct Weight {
     const float* bias;        // [out] or null
     const uint32_t* perm;     // [in] or null: input j of the weight is x[perm[j]]
     const float* row_max;     // [ceil(out/64)*64]: an upper bound of |w| per row; null for f32 and aqlm
-    // q8, q4: inputs per scale (32, 64 or 128).  spqr: always 16
+    // q8, q4: inputs per scale (32, 64 or 128).  spqr: always 16.  aqlm: inputs per code (8 or 16)
     int32_t group_size;
     // spqr: 3 or 4 bits.  aqlm: bits per code (up to 16)
     int32_t bits;

@@ -1,0 +1,196 @@
+// AQLM look-ups with AVX-512 VBMI: a table of 256 bytes lies in four registers, and 64 codes are looked up at once by two
+// two-register permutes and a blend. Included by aqlm.h.
+#pragma once
+#include <immintrin.h>
+
+namespace nutshell::NUTSHELL_LEVEL {
+namespace aqlm {
+
+// A table entry is 15 bits: t = x . c / 2^16 + 2^14 in 0..2^15-1, kept as two planes, `high` (7 bits) and `low` (8 bits).
+// Look-ups are added in pairs of units before anything else: the high bytes' sum fits a byte, the low bytes are averaged.
+// The average rounds up by a quarter on average; the odd units' tables are therefore rounded down, which is half a step of
+// t too little, and that is what the pair's average adds. A zero activation gives exactly zero in both.
+constexpr int32_t kEven = 0x40008000, kOdd = 0x40000000;
+
+inline __m512i look_up(const __m512i* t, __m512i code, __mmask64 upper) {
+    return _mm512_mask_blend_epi8(upper, _mm512_permutex2var_epi8(t[0], code, t[1]),
+                                  _mm512_permutex2var_epi8(t[2], code, t[3]));
+}
+
+// 64 * V rows times the units of one block, added to acc [64 V] in the order that `unshuffle` undoes.
+template <int V>
+inline void strip(const uint8_t* codes, int rows, const uint8_t* tables, int units, float scale, float* acc,
+                  const uint8_t* ahead, int ahead_from, int ahead_to) {
+    __m512i high[V], high_odd[V], low[V], low_odd[V];
+    for (int v = 0; v < V; v++) high[v] = high_odd[v] = low[v] = low_odd[v] = _mm512_setzero_si512();
+    for (int u = 0; u < units; u += 2) {
+        __m512i t[16];
+        for (int i = 0; i < 16; i++) t[i] = _mm512_load_si512(tables + (size_t)u * 512 + 64 * i);
+        const uint8_t* c0 = codes + (size_t)u * (size_t)rows;
+        if (u >= ahead_from && u < ahead_to) {
+            const char* p = (const char*)ahead + (size_t)(u - ahead_from) * (size_t)rows;
+            for (int i = 0; i < 2 * rows; i += 64) _mm_prefetch(p + i, _MM_HINT_T0);
+        }
+        for (int v = 0; v < V; v++) {
+            const __m512i a = _mm512_loadu_si512(c0 + 64 * v), b = _mm512_loadu_si512(c0 + rows + 64 * v);
+            const __mmask64 ma = _mm512_movepi8_mask(a), mb = _mm512_movepi8_mask(b);
+            const __m512i h = _mm512_add_epi8(look_up(t, a, ma), look_up(t + 8, b, mb));
+            const __m512i l = _mm512_avg_epu8(look_up(t + 4, a, ma), look_up(t + 12, b, mb));
+            high[v] = _mm512_add_epi16(high[v], h);
+            high_odd[v] = _mm512_add_epi16(high_odd[v], _mm512_srli_epi16(h, 8));
+            low[v] = _mm512_add_epi16(low[v], l);
+            low_odd[v] = _mm512_add_epi16(low_odd[v], _mm512_srli_epi16(l, 8));
+        }
+    }
+    const __m512i weights = _mm512_set1_epi32(256 << 16 | 2), offset = _mm512_set1_epi32(units << 14);
+    const __m512 s = _mm512_set1_ps(scale);
+    for (int v = 0; v < V; v++) {
+        const __m512i high_even = _mm512_sub_epi16(high[v], _mm512_slli_epi16(high_odd[v], 8));
+        const __m512i low_even = _mm512_sub_epi16(low[v], _mm512_slli_epi16(low_odd[v], 8));
+        const __m512i pair[4] = {
+            _mm512_unpacklo_epi16(low_even, high_even), _mm512_unpackhi_epi16(low_even, high_even),
+            _mm512_unpacklo_epi16(low_odd[v], high_odd[v]), _mm512_unpackhi_epi16(low_odd[v], high_odd[v])};
+        for (int i = 0; i < 4; i++) {
+            float* y = acc + 64 * v + 16 * i;
+            const __m512 t = _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_madd_epi16(pair[i], weights), offset));
+            _mm512_store_ps(y, _mm512_fmadd_ps(t, s, _mm512_load_ps(y)));
+        }
+    }
+}
+
+// acc: four registers with rows 16 L + 2 i, 16 L + 8 + 2 i, 16 L + 1 + 2 i, 16 L + 9 + 2 i in number i of 128-bit lane L.
+inline void unshuffle(const float* acc, const uint16_t* row_scales, float* y) {
+    const __m512 a = _mm512_load_ps(acc), b = _mm512_load_ps(acc + 16), c = _mm512_load_ps(acc + 32), d = _mm512_load_ps(acc + 48);
+    const __m512 r0 = _mm512_unpacklo_ps(a, c), r1 = _mm512_unpackhi_ps(a, c);  // lane L: rows 16 L + 0..3, + 4..7
+    const __m512 r2 = _mm512_unpacklo_ps(b, d), r3 = _mm512_unpackhi_ps(b, d);
+    const __m512 p = _mm512_shuffle_f32x4(r0, r1, 0x44), q = _mm512_shuffle_f32x4(r2, r3, 0x44);  // lanes 0, 1 of both
+    const __m512 m = _mm512_shuffle_f32x4(r0, r1, 0xEE), n = _mm512_shuffle_f32x4(r2, r3, 0xEE);
+    const __m512 rows[4] = {_mm512_shuffle_f32x4(p, q, 0x88), _mm512_shuffle_f32x4(p, q, 0xDD),
+                            _mm512_shuffle_f32x4(m, n, 0x88), _mm512_shuffle_f32x4(m, n, 0xDD)};
+    for (int i = 0; i < 4; i++) (F{rows[i]} * F::load_f16(row_scales + 16 * i)).store(y + 16 * i);
+}
+
+inline void gemv_tables(const Weight& w, const Activations& a, const void* tables, int tile, float* y, int ldy) {
+    const Shape s(w);
+    int first, rows;
+    tile_rows(w, tile, &first, &rows);
+    alignas(64) float acc[kMaxGemvRows * 256];
+    std::memset(acc, 0, (size_t)a.n * (size_t)rows * sizeof(float));
+    const uint8_t* codes = (const uint8_t*)w.data + first_code(s, first);
+    const int blocks = blocks_of(w);
+    for (int b = 0; b < blocks; b++) {
+        const int units = units_in(s, b);
+        // The rows take turns in fetching the next block's codes, so that memory is busy all the time.
+        const int share = (units / 2 + a.n - 1) / a.n * 2;
+        const uint8_t* ahead = codes + (size_t)units * (size_t)rows;
+        for (int r = 0; r < a.n; r++) {
+            const uint8_t* t = (const uint8_t*)tables + Tables::offset(w, s, a.n, b, r);
+            const float scale = Tables::scales(w, tables, r)[b];
+            float* row_acc = acc + (size_t)r * (size_t)rows;
+            const int from = r * share, to = from + share;
+            const uint8_t* line = ahead + (size_t)from * (size_t)rows;
+            if (rows == 64) {
+                strip<1>(codes, rows, t, units, scale, row_acc, line, from, to);
+            } else {
+                strip<2>(codes, rows, t, units, scale, row_acc, line, from, to);
+                if (rows == 256) strip<2>(codes + 128, rows, t, units, scale, row_acc + 128, line, 0, 0);
+            }
+        }
+        codes = ahead;
+    }
+    for (int r = 0; r < a.n; r++)
+        for (int i = 0; i < rows; i += 64)
+            unshuffle(acc + (size_t)r * (size_t)rows + i, w.scales + first + i, y + (size_t)r * (size_t)ldy + i);
+}
+
+// 256 entries of one codebook for each of `groups` groups of inputs; tables of successive groups are `step` bytes apart.
+template <int G>
+inline void build_book(const int16_t* dot, const int16_t* q, int groups, const int32_t* start, uint8_t* out, size_t step) {
+    alignas(64) static const uint8_t pick[64] = {
+        3,  7,  11, 15, 19, 23, 27, 31, 35, 39, 43, 47, 51, 55, 59, 63, 67, 71, 75, 79, 83, 87, 91, 95, 99, 103, 107, 111, 115, 119, 123, 127,
+        2,  6,  10, 14, 18, 22, 26, 30, 34, 38, 42, 46, 50, 54, 58, 62, 66, 70, 74, 78, 82, 86, 90, 94, 98, 102, 106, 110, 114, 118, 122, 126};
+    constexpr int P = G / 2;               // pairs of inputs
+    constexpr int R = G == 8 ? 4 : 2;      // registers of 16 entries at once: 16 registers hold their numbers
+    const __m512i planes = _mm512_load_si512(pick);
+    for (int e = 0; e < 256; e += 16 * R) {
+        __m512i c[R * P];
+        for (int i = 0; i < R * P; i++) c[i] = _mm512_loadu_si512(dot + (size_t)e * G + 32 * i);
+        for (int g = 0; g < groups; g++) {
+            __m512i t[R];
+            for (int i = 0; i < R; i++) t[i] = _mm512_set1_epi32(start[g]);
+            for (int p = 0; p < P; p++) {
+                int32_t two;
+                std::memcpy(&two, q + g * G + 2 * p, 4);
+                const __m512i x = _mm512_set1_epi32(two);
+                for (int i = 0; i < R; i++) t[i] = _mm512_dpwssd_epi32(t[i], c[i * P + p], x);
+            }
+            uint8_t* o = out + (size_t)g * step + e;
+            for (int i = 0; i < R; i += 2) {
+                const __m512i bytes = _mm512_permutex2var_epi8(t[i], planes, t[i + 1]);
+                _mm256_storeu_si256((__m256i*)(o + 16 * i), _mm512_castsi512_si256(bytes));
+                _mm256_storeu_si256((__m256i*)(o + 256 + 16 * i), _mm512_extracti64x4_epi64(bytes, 1));
+            }
+        }
+    }
+}
+
+inline void build_tables(const Weight& w, const Activations& a, int part, void* tables) {
+    const Shape s(w);
+    const Derived& d = *(const Derived*)w.derived;
+    const int blocks = blocks_of(w), parts = (blocks + kPartBlocks - 1) / kPartBlocks, row = part / parts;
+    for (int b = part % parts * kPartBlocks; b < blocks && b < (part % parts + 1) * kPartBlocks; b++) {
+        alignas(64) int16_t q[kBlock];
+        Tables::scales(w, tables, row)[b] = quantize_block(d, a, row, b, s.group, q);
+        uint8_t* out = (uint8_t*)tables + Tables::offset(w, s, a.n, b, row);
+        const int groups = units_in(s, b) / s.books;
+        for (int k = 0; k < s.books; k++) {
+            int32_t start[kBlock / 8];
+            for (int g = 0; g < groups; g++) start[g] = (g * s.books + k) % 2 ? kOdd : kEven;
+            const int16_t* dot = d.dot() + (size_t)k * 256 * (size_t)s.group;
+            uint8_t* o = out + (size_t)k * 512;
+            if (s.group == 8) build_book<8>(dot, q, groups, start, o, (size_t)s.books * 512);
+            else build_book<16>(dot, q, groups, start, o, (size_t)s.books * 512);
+        }
+    }
+}
+
+// 64 rows from first_row: the planes of two inputs are looked up, joined to int16 and summed over the codebooks.
+inline void panel_tables(const Weight& w, int first_row, int k0, int k, int16_t* panel) {
+    // Codes are put in the order that the three unpacks below undo: byte 16 L + 4 j + i is row 16 j + 4 L + i.
+    alignas(64) uint8_t order[64];
+    for (int i = 0; i < 64; i++) order[i] = (uint8_t)(i / 4 % 4 * 16 + i / 16 * 4 + i % 4);
+    const __m512i shuffle = _mm512_load_si512(order);
+    const Shape s(w);
+    int first, rows;
+    tile_of(w, first_row, &first, &rows);
+    const uint8_t* codes = (const uint8_t*)w.data + first_code(s, first) + (size_t)(first_row - first);
+    const uint8_t* planes = ((const Derived*)w.derived)->panel(s);
+    const size_t sub = (size_t)k / 2 * 32;
+    // Pairs of inputs outside: the eight registers of tables serve all groups of the call.
+    for (int p = 0; p < s.group / 2; p++)
+        for (int book = 0; book < s.books; book++) {
+            __m512i t[16];
+            for (int i = 0; i < 16; i++)
+                t[i] = _mm512_loadu_si512(planes + ((size_t)book * (size_t)s.group + 2 * (size_t)p) * 512 + 64 * (size_t)i);
+            for (int g = 0; g < k / s.group; g++) {
+                const int unit = (k0 / s.group + g) * s.books + book;
+                const __m512i raw = _mm512_loadu_si512(codes + (size_t)unit * (size_t)rows);
+                const __m512i code = _mm512_permutexvar_epi8(shuffle, raw);
+                const __mmask64 m = _mm512_movepi8_mask(code);
+                const __m512i h0 = look_up(t, code, m), l0 = look_up(t + 4, code, m);
+                const __m512i h1 = look_up(t + 8, code, m), l1 = look_up(t + 12, code, m);
+                const __m512i a0 = _mm512_unpacklo_epi8(l0, h0), a1 = _mm512_unpackhi_epi8(l0, h0);
+                const __m512i b0 = _mm512_unpacklo_epi8(l1, h1), b1 = _mm512_unpackhi_epi8(l1, h1);
+                const __m512i out[4] = {_mm512_unpacklo_epi16(a0, b0), _mm512_unpackhi_epi16(a0, b0),
+                                        _mm512_unpacklo_epi16(a1, b1), _mm512_unpackhi_epi16(a1, b1)};
+                int16_t* to = panel + (size_t)(g * s.group / 2 + p) * 32;
+                for (int j = 0; j < 4; j++) {
+                    int16_t* at = to + (size_t)j * sub;
+                    _mm512_storeu_si512(at, book ? _mm512_add_epi16(out[j], _mm512_loadu_si512(at)) : out[j]);
+                }
+            }
+        }
+}
+
+}  // namespace aqlm
+}  // namespace nutshell::NUTSHELL_LEVEL

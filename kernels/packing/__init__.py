@@ -1,0 +1,1 @@
+"""Packing and unpacking of linears, one module per scheme (../cpu/layout.md)."""

@@ -42,10 +42,15 @@ def reads_and_writes(step: Step) -> tuple[tuple[Value, ...], tuple[Value, ...]]:
 
 
 def assign_slots(program: Program) -> list[int]:
-    """The slot of each value, by its index. SwiGlu writes over its gate where nothing reads that later."""
+    """The slot of each value, by its index. SwiGlu writes over its gate where nothing reads that later.
+
+    Steps between two that need all rows are done row by row, each row by another thread: what they leave behind is free
+    only when all rows are through, because a narrower value of one row would lie on another row of a wider one.
+    """
     last = {value.index: i for i, step in enumerate(program.steps) for value in reads_and_writes(step)[0]}
     slots = [-1] * len(program.widths)
     free: list[int] = []
+    left: list[int] = []
     used = 0
     for i, step in enumerate(program.steps):
         reads, writes = reads_and_writes(step)
@@ -56,11 +61,18 @@ def assign_slots(program: Program) -> list[int]:
             slots[step.out.index] = slots[step.gate.index]
             ends.remove(step.gate.index)
             writes = ()
+        whole = isinstance(step, Linears | LinearAdd | Attention | Output)
+        if whole:
+            free += left
+            left = []
         for value in writes:
             if free:
                 slots[value.index] = free.pop()
             else:
                 slots[value.index], used = used, used + 1
-        free += [slots[index] for index in ends]
-        free += [slots[value.index] for value in writes if value.index not in last]
+        ended = [slots[index] for index in ends] + [slots[value.index] for value in writes if value.index not in last]
+        if whole:
+            free += ended
+        else:
+            left += ended
     return slots

@@ -17,7 +17,7 @@ from kernels.packed import PackedLinear
 from tests.formats import plain_packing
 from tests.formats.hostile import hostile, sentence
 from tests.formats.test_hf_dense import use_all
-from tests.formats.tiny_hf import CONFIG, weights, write_folder
+from tests.formats.tiny_hf import CONFIG, SQUARE, weights, write_folder
 
 pytestmark = pytest.mark.usefixtures("plain_packing")
 MODULE = "model.layers.0.self_attn.q_proj"
@@ -162,10 +162,10 @@ def test_500_damaged_files(tmp_path: Path) -> None:
 
 
 def _model(
-    count: int, bits: int, group: int
+    count: int, bits: int, group: int, config: dict[str, Any] = CONFIG
 ) -> tuple[list[tuple[str, PackedLinear]], dict[str, npt.NDArray[np.float32]]]:
     """A tiny llama whose blocks are AQLM: its linears, and its weights dequantised."""
-    plain = weights(3)
+    plain = weights(3, config=config)
     linears = []
     for number, (name, array) in enumerate(plain.items()):
         if array.ndim != 2:
@@ -219,9 +219,9 @@ def test_transformers_computes_the_same(tmp_path: Path, count: int, bits: int) -
     import torch
     from transformers import AutoModelForCausalLM
 
-    linears, plain = _model(count, bits, 8)
-    write_hf_aqlm(tmp_path / "aqlm", CONFIG, linears, _arrays(plain), {})
-    write_folder(tmp_path / "plain", plain)
+    linears, plain = _model(count, bits, 8, SQUARE)
+    write_hf_aqlm(tmp_path / "aqlm", SQUARE, linears, _arrays(plain), {})
+    write_folder(tmp_path / "plain", plain, SQUARE)
     threads = numba.get_num_threads()
     numba.set_num_threads(1)  # its loop for 256 entries adds to shared sums without a lock
     try:

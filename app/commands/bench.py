@@ -22,7 +22,9 @@ def add(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("what", choices=["app", "engine"])
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     parser.add_argument("--rounds", type=int, default=0, metavar="N", help="how often to measure (default: as needed)")
-    parser.add_argument("--model", default="", metavar="FILE", help="a GGUF file (default: the built-in model)")
+    parser.add_argument(
+        "--model", default="", metavar="FILE", help="a model file or folder (default: the built-in model)"
+    )
     parser.set_defaults(run=run)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from app.commands.options import number
+
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
@@ -17,19 +19,33 @@ def add(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
         "bench",
         help="measure the program on this machine",
         description="app: start-up, first token, speed through the whole program beside the engine alone, idle cost, "
-        "memory, stop. engine: our engine beside llama-cpp-python's own, interleaved.",
+        "memory, stop. engine: llama.cpp in our hands beside llama-cpp-python's own; with --peer-gguf, a build on our "
+        "own engine beside a GGUF on llama.cpp. kernels: our own linears beside the speed of the memory.",
     )
-    parser.add_argument("what", choices=["app", "engine"])
+    parser.add_argument("what", choices=["app", "engine", "kernels"])
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     parser.add_argument("--rounds", type=int, default=0, metavar="N", help="how often to measure (default: as needed)")
+    parser.add_argument("--model", default="", metavar="FILE", help="a model file (default: the built-in model)")
+    parser.add_argument("--peer-gguf", default="", metavar="FILE", help="engine: a GGUF file for llama.cpp")
+    parser.add_argument("--busy", action="store_true", help="engine: also beside a foreign process that wants a core")
     parser.add_argument(
-        "--model", default="", metavar="FILE", help="a model file or folder (default: the built-in model)"
+        "--threads", type=number(int, 1, 1024), default=0, metavar="N", help="kernels, engine: ours (default: cores)"
     )
+    parser.add_argument("--isa", default="", metavar="NAME", help="kernels: an instruction set, or all (default: best)")
+    parser.add_argument("--scheme", default="", metavar="A,B", help="kernels: only these, e.g. aqlm-2x8,q4")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measures."""
+    if arguments.what == "kernels":
+        from app.benchmarks import kernels
+
+        return kernels.run(arguments)
+    if arguments.what == "engine" and arguments.peer_gguf:
+        from app.benchmarks import native_engine
+
+        return native_engine.run(arguments)
     if arguments.what == "engine":
         from app.benchmarks import engine
 

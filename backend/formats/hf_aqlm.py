@@ -11,7 +11,7 @@ from backend.api.errors import UnsupportedModelError
 from backend.formats.gguf_cursor import damaged
 from backend.formats.hf_folder import HfFolder
 from backend.formats.numbers import check_finite
-from backend.formats.packing import packer
+from backend.formats.packing import pack
 from backend.formats.safetensors import Tensor, to_float32
 from kernels.packed import PackedLinear
 
@@ -108,10 +108,5 @@ class HfAqlm(HfFolder):
         check_finite(scales, "scales", module)
         if max(bound, float(np.abs(scales).max())) > _F16_MAX:
             raise damaged("Some of its scales are far too large.", module)
-        packed: PackedLinear = packer("aqlm").pack(
-            unsigned_codes(codes, bits, names[0]),
-            books[:, :, 0, :],
-            scales.reshape(-1),
-            bias=self._bias(module, out),
-        )
-        return packed
+        parts = unsigned_codes(codes, bits, names[0]), books[:, :, 0, :], scales.reshape(-1)
+        return pack("aqlm", module, *parts, bias=self._bias(module, out))

@@ -229,7 +229,7 @@ class HfFolder:
         stored = self._stored(name)
         if stored.ndim != 2 or not stored.size:
             raise damaged("A block of weights has an impossible shape.", f"{name}: {stored.shape}")
-        weight = to_float32(stored, dtype)
+        weight = stored if dtype == "F16" else to_float32(stored, dtype)
         return pack_dense(weight, self._scheme or _DTYPE_SCHEMES[dtype], self._bias(module, weight.shape[0]), module)
 
     def tokenizer_files(self) -> dict[str, bytes]:

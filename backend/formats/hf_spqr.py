@@ -13,7 +13,7 @@ from backend.api.errors import UnsupportedModelError
 from backend.formats.gguf_cursor import damaged
 from backend.formats.hf_folder import HfFolder, quantization
 from backend.formats.numbers import check_finite
-from backend.formats.packing import packer
+from backend.formats.packing import pack, packer
 from backend.formats.safetensors import Tensor
 from kernels.packed import PackedLinear
 
@@ -155,6 +155,5 @@ class HfSpqr(HfFolder):
         check_finite(parts["statistics"], "scales", module)
         parts |= _outliers(typed("row_offsets", "I32"), packed, out, columns, blocks)
         perm = _permutation(typed("in_perm", "I32") if with_perm else None, columns)
-        spqr = packer("spqr")
-        made: PackedLinear = spqr.pack(spqr.SpqrParts(bits=3, perm=perm, **parts), bias=self._bias(module, out))
-        return made
+        made = packer("spqr").SpqrParts(bits=3, perm=perm, **parts)
+        return pack("spqr", module, made, bias=self._bias(module, out))

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from backend.formats.gguf_cursor import damaged
 from backend.formats.numbers import check_finite
 from kernels.packed import PackedLinear
 
-__all__ = ["DENSE_SCHEMES", "dequantize", "pack_dense", "packer"]
+__all__ = ["DENSE_SCHEMES", "dequantize", "pack", "pack_dense", "packer"]
 
 DENSE_SCHEMES = ("f32", "f16", "bf16")
 _F16_MAX = 65504.0
@@ -26,6 +27,19 @@ def packer(scheme: str) -> Any:
     return _module(scheme)
 
 
+def pack(scheme: str, module: str, *parts: Any, bias: npt.NDArray[np.float32] | None) -> PackedLinear:
+    """The linear of a module, from what kernels.packing.`scheme`.pack takes.
+
+    Raises:
+        InvalidModelFileError: the parts do not fit together in a way that no reader looked for.
+    """
+    try:
+        packed: PackedLinear = _module(scheme).pack(*parts, bias=bias)
+    except ValueError as error:
+        raise damaged("The parts of a block of weights do not fit together.", f"{module}: {error}") from error
+    return packed
+
+
 def dequantize(packed: PackedLinear) -> npt.NDArray[np.float32]:
     """The weights (out, in) of any scheme, without the bias."""
     numbers: npt.NDArray[np.float32] = importlib.import_module("kernels.reference").dequantize(packed)
@@ -33,9 +47,9 @@ def dequantize(packed: PackedLinear) -> npt.NDArray[np.float32]:
 
 
 def pack_dense(
-    weight: npt.NDArray[np.float32], scheme: str, bias: npt.NDArray[np.float32] | None, module: str
+    weight: npt.NDArray[Any], scheme: str, bias: npt.NDArray[np.float32] | None, module: str
 ) -> PackedLinear:
-    """Plain numbers (out, in) as a linear; f32 where f16 was asked for and a number is beyond its range.
+    """Numbers (out, in) of any float type as a linear; f32 where f16 was asked for and a number is beyond its range.
 
     Raises:
         InvalidModelFileError: a number that is none.
@@ -43,5 +57,4 @@ def pack_dense(
     bound = check_finite(weight, "weights", module)
     if scheme == "f16" and bound > _F16_MAX:
         scheme = "f32"
-    packed: PackedLinear = packer("dense").pack(weight, scheme, bias=bias)
-    return packed
+    return pack("dense", module, weight, scheme, bias=bias)

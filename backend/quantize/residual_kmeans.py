@@ -116,7 +116,7 @@ def _k_means(x: Floats, importance: Floats, search: Search, random: np.random.Ge
 def _sums(x: Floats, importance: Floats, codes: Codes) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Weighted sums (256, g) and total weights (256,) of the vectors of each code."""
     columns = [np.bincount(codes, importance * x[:, i], _ENTRIES) for i in range(x.shape[1])]
-    return np.stack(columns, axis=1), np.bincount(codes, importance, _ENTRIES)
+    return np.stack(columns, axis=1), np.bincount(codes, importance, _ENTRIES).astype(np.float64)
 
 
 def _solve(x: Floats, importance: Floats, codes: Codes, codebooks: Floats) -> Floats:

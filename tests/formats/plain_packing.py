@@ -34,7 +34,7 @@ def _with_bias(buffers: dict[str, Any], bias: Array | None) -> dict[str, Any]:
 
 
 def _dense(weight: Array, scheme: str, *, bias: Array | None = None) -> PackedLinear:
-    assert weight.dtype == np.float32
+    assert weight.dtype in (np.float32, np.float16)
     kind = {"f32": np.float32, "f16": np.float16, "bf16": np.float32}[scheme]
     return PackedLinear(scheme, *weight.shape, buffers=_with_bias({"data": weight.astype(kind)}, bias))
 

@@ -28,31 +28,37 @@ CONFIG: dict[str, Any] = {
 }
 
 
-def shapes() -> dict[str, tuple[int, ...]]:
+#: all linears of the blocks have one shape: the package `aqlm` compiles a kernel for each, in four seconds
+SQUARE = {**CONFIG, "intermediate_size": 64, "num_key_value_heads": 4}
+
+
+def shapes(config: dict[str, Any] = CONFIG) -> dict[str, tuple[int, ...]]:
     """Hugging Face names of a llama's weights -> shapes."""
-    width, inner, heads = CONFIG["hidden_size"], CONFIG["intermediate_size"], CONFIG["head_dim"]
-    found: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (CONFIG["vocab_size"], width)}
-    for layer in range(CONFIG["num_hidden_layers"]):
+    width, inner = config["hidden_size"], config["intermediate_size"]
+    narrow = config["num_key_value_heads"] * config["head_dim"]
+    found: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (config["vocab_size"], width)}
+    for layer in range(config["num_hidden_layers"]):
         block = f"model.layers.{layer}."
         found |= {
             block + "input_layernorm.weight": (width,),
             block + "self_attn.q_proj.weight": (width, width),
-            block + "self_attn.k_proj.weight": (2 * heads, width),
-            block + "self_attn.v_proj.weight": (2 * heads, width),
+            block + "self_attn.k_proj.weight": (narrow, width),
+            block + "self_attn.v_proj.weight": (narrow, width),
             block + "self_attn.o_proj.weight": (width, width),
             block + "post_attention_layernorm.weight": (width,),
             block + "mlp.gate_proj.weight": (inner, width),
             block + "mlp.up_proj.weight": (inner, width),
             block + "mlp.down_proj.weight": (width, inner),
         }
-    return found | {"model.norm.weight": (width,), "lm_head.weight": (CONFIG["vocab_size"], width)}
+    return found | {"model.norm.weight": (width,), "lm_head.weight": (config["vocab_size"], width)}
 
 
-def weights(seed: int = 0, dtype: type = np.float32) -> dict[str, npt.NDArray[Any]]:
+def weights(seed: int = 0, dtype: type = np.float32, config: dict[str, Any] = CONFIG) -> dict[str, npt.NDArray[Any]]:
     """Random numbers for every weight; norms around 1."""
     rng = np.random.default_rng(seed)
     return {
-        name: (rng.standard_normal(shape) / 8 + (len(shape) == 1)).astype(dtype) for name, shape in shapes().items()
+        name: (rng.standard_normal(shape) / 8 + (len(shape) == 1)).astype(dtype)
+        for name, shape in shapes(config).items()
     }
 
 

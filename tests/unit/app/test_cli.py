@@ -48,7 +48,7 @@ def test_what_cannot_be_understood_ends_with_2(argv: list[str], capsys: pytest.C
     assert "usage: nutshell" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["ask", "chat", "models", "serve", "hardware", "bench"])
+@pytest.mark.parametrize("name", ["ask", "chat", "models", "serve", "hardware", "pack", "bench"])
 def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run_command([name, "--help"]) == 0
     assert f"usage: nutshell {name}" in capsys.readouterr().out

@@ -14,7 +14,7 @@ _WORDS = ("lighthouse", "storm", "jar", "keeper", "winter", "harbour", "signal",
 
 def text_tokens(model: Model, count: int) -> list[int]:
     """`count` tokens of a text that does not repeat itself, in the model's own vocabulary."""
-    lines = []
+    lines: list[str] = []
     tokens: list[int] = []
     while len(tokens) < count:
         for number in range(len(lines), len(lines) + 64):

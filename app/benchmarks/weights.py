@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -67,12 +68,12 @@ def _f16(random: np.random.Generator, out: int, inputs: int) -> PackedLinear:
 
 
 _MAKERS: dict[str, Callable[[np.random.Generator, int, int], PackedLinear]] = {
-    "aqlm-2x8": lambda *sizes: _aqlm(*sizes, 2),
-    "aqlm-3x8": lambda *sizes: _aqlm(*sizes, 3),
-    "aqlm-4x8": lambda *sizes: _aqlm(*sizes, 4),
-    "aqlm-1x8": lambda *sizes: _aqlm(*sizes, 1),
-    "spqr-3": lambda *sizes: _spqr(*sizes, 3),
-    "spqr-4": lambda *sizes: _spqr(*sizes, 4),
+    "aqlm-2x8": partial(_aqlm, count=2),
+    "aqlm-3x8": partial(_aqlm, count=3),
+    "aqlm-4x8": partial(_aqlm, count=4),
+    "aqlm-1x8": partial(_aqlm, count=1),
+    "spqr-3": partial(_spqr, bits=3),
+    "spqr-4": partial(_spqr, bits=4),
     "q4": _q4,
     "q8": _q8,
     "f16": _f16,

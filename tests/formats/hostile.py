@@ -58,7 +58,8 @@ def _mutate(data: bytes, rng: random.Random) -> bytes:
     else:
         other = rng.choice(list(header))
         header[name] = header[other] if rng.random() < 0.5 else rng.choice(_EVIL)
-    return container(header, data[8 + length :])
+    text = json.dumps(header, separators=(",", ":")).encode()
+    return container(text.ljust(length), data[8 + length :])  # the data stays where it was, if there is room
 
 
 def hostile(path: Path, n: int, seed: int, use: Callable[[Path], None]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,9 @@ import numpy.typing as npt
 
 from backend.formats.gguf_cursor import damaged
 from backend.formats.numbers import check_finite
+from kernels import reference
 from kernels.packed import PackedLinear
+from kernels.packing import aqlm, dense, spqr
 
 __all__ = ["DENSE_SCHEMES", "dequantize", "pack", "pack_dense", "packer"]
 
@@ -18,12 +19,15 @@ DENSE_SCHEMES = ("f32", "f16", "bf16")
 _F16_MAX = 65504.0
 
 
+_MODULES = {"aqlm": aqlm, "dense": dense, "spqr": spqr}
+
+
 def _module(scheme: str) -> Any:
-    return importlib.import_module(f"kernels.packing.{scheme}")
+    return _MODULES[scheme]
 
 
 def packer(scheme: str) -> Any:
-    """The module kernels.packing.`scheme`."""
+    """The module kernels.packing.`scheme`: "aqlm", "dense" or "spqr"."""
     return _module(scheme)
 
 
@@ -42,8 +46,7 @@ def pack(scheme: str, module: str, *parts: Any, bias: npt.NDArray[np.float32] | 
 
 def dequantize(packed: PackedLinear) -> npt.NDArray[np.float32]:
     """The weights (out, in) of any scheme, without the bias."""
-    numbers: npt.NDArray[np.float32] = importlib.import_module("kernels.reference").dequantize(packed)
-    return numbers
+    return reference.dequantize(packed)
 
 
 def pack_dense(

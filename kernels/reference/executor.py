@@ -26,6 +26,7 @@ from kernels.program import (
 )
 from kernels.reference.activation import swiglu
 from kernels.reference.attention import Kv, attention
+from kernels.reference.linear import dequantize
 from kernels.reference.norm import rms_norm
 from kernels.reference.rope import rope
 from kernels.tree import check_path, positions_and_mask
@@ -136,9 +137,9 @@ class ReferenceExecutor:
     def weight(self, packed: PackedLinear) -> Array:
         """(out, in), in the executor's dtype."""
         if self._weights is None:
-            return _dequantize(packed).astype(self.dtype, copy=False)
+            return dequantize(packed).astype(self.dtype, copy=False)
         if id(packed) not in self._weights:  # the program keeps it alive: its id stays its own
-            self._weights[id(packed)] = _dequantize(packed).astype(self.dtype, copy=False)
+            self._weights[id(packed)] = dequantize(packed).astype(self.dtype, copy=False)
         return self._weights[id(packed)]
 
     def linear(self, packed: PackedLinear, x: Array) -> Array:
@@ -210,8 +211,3 @@ class _Run:
         angles = self.positions[:, None].astype(dtype) * step.inverse_frequencies.astype(dtype)
         cos, sin = np.cos(angles) * step.attention_factor, np.sin(angles) * step.attention_factor
         return rope(self.values[step.x.index], cos, sin, step.x.width // step.head_dim)
-
-
-def _dequantize(packed: PackedLinear) -> Array:
-    data = packed.buffers["data"]
-    return data.transpose(0, 2, 1).reshape(-1, packed.in_padded)[: packed.out_features, : packed.in_features]

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from backend.api.errors import InvalidModelFileError
 from kernels.packed import PackedLinear
+from kernels.packing import dense
 
 Floats = npt.NDArray[np.float32]
 
@@ -52,13 +53,7 @@ class Tensors:
 
 
 def pack_f32(weight: Floats, bias: Floats | None = None) -> PackedLinear:
-    out, width = weight.shape
-    padded = np.zeros((-(-out // 16) * 16, -(-width // 32) * 32), np.float32)
-    padded[:out, :width] = weight
-    buffers = {"data": np.ascontiguousarray(padded.reshape(-1, 16, padded.shape[1]).transpose(0, 2, 1))}
-    if bias is not None:
-        buffers["bias"] = bias
-    return PackedLinear("f32", out, width, {}, buffers)
+    return dense.pack(weight, "f32", bias=bias)
 
 
 def random_tensors(model_type: str, *, seed: int = 0, **changes: Any) -> Tensors:

@@ -69,7 +69,7 @@ def prepare(*, limits: Limits | None = None, command: Sequence[str] | None = Non
     wish = first_model("", settings)
     notices = list(wish.notices)
     if wish.path is None:
-        notices.append("The built-in model has not been fetched yet. Open a GGUF file, or choose another model.")
+        notices.append("The built-in model has not been fetched yet. Open a model file, or choose another model.")
     supervisor = Supervisor(
         engine_arguments(settings, wish.path),
         env=engine_environment(settings),

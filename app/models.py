@@ -44,7 +44,7 @@ def first_model(wanted: str, settings: Settings | None = None) -> ModelWish:
     settings = settings or Settings.load(where.settings)
     if settings.last_model:
         last = Path(settings.last_model)
-        if last.is_file():
+        if last.exists():  # a file, or a Hugging Face folder
             return ModelWish(last)
         notices.append(
             f"The model used last is no longer where it was ({last}), so the built-in model answers. "
@@ -86,7 +86,7 @@ def match_model(wanted: str, entries: Sequence[ModelEntry]) -> ModelEntry:
     if not found:
         raise NotFoundError(
             f'There is no model "{wanted}" on this machine.',
-            remedy="The command nutshell models lists those that are; a path to a GGUF file works too.",
+            remedy="The command nutshell models lists those that are; a path to a model file or folder works too.",
         )
     if len(found) > 1:
         names = ", ".join(sorted(entry.name for entry in found)[:5])
@@ -103,15 +103,15 @@ def no_model() -> NoModelError:
     return NoModelError(
         "There is no model on this machine yet.",
         why="The built-in model has not been fetched.",
-        remedy="Run python3 -m installer run once with a network, or give a GGUF file with --model.",
+        remedy="Run python3 -m installer run once with a network, or give a model file with --model.",
     )
 
 
 def _asked_for(wanted: str) -> ModelWish:
     path = Path(wanted).expanduser()
-    if path.is_file():
+    if path.is_file() or (path / "config.json").is_file():
         return ModelWish(path.resolve())
-    looks_like_path = path.suffix.lower() == ".gguf" or len(path.parts) > 1
+    looks_like_path = path.suffix.lower() in (".gguf", ".nutshell") or len(path.parts) > 1
     if looks_like_path and not path.exists():
         raise NotFoundError(f"There is no file {path}.", remedy="Check the path; nutshell models lists what is there.")
     return ModelWish(None, wanted)

@@ -87,7 +87,7 @@ def command_table(target: CommandTarget) -> tuple[Command, ...]:
         Command("answer.copy", _tr("Copy the last answer"), do.copy_last_answer, ("Ctrl+Shift+C",), "copy"),
         Command("message.edit", _tr("Edit the last message"), do.edit_last_message, ("Ctrl+Shift+E",), "edit"),
         Command("model.choose", _tr("Choose a model"), do.choose_model, ("Ctrl+L",), "model"),
-        Command("model.open", _tr("Open a GGUF file…"), do.open_model_file, ("Ctrl+O",), "folder"),
+        Command("model.open", _tr("Open a model file…"), do.open_model_file, ("Ctrl+O",), "folder"),
         Command("model.unload", _tr("Unload the model"), do.unload_model, (), "eject"),
         Command("model.serve", _tr("Offer to other programs"), do.serve_model, checkable=True),
         Command("view.sidebar", _tr("Conversations"), do.toggle_sidebar, ("Ctrl+B",), "sidebar", checkable=True),

@@ -30,7 +30,9 @@ def number(kind: Callable[[str], float], low: float, high: float) -> Callable[[s
 
 def add_answer_options(parser: argparse.ArgumentParser) -> None:
     """Adds --model, --system, --temperature, --seed, --max-tokens and --no-save."""
-    parser.add_argument("--model", default="", metavar="M", help="a GGUF file, or (part of) a name or id from `models`")
+    parser.add_argument(
+        "--model", default="", metavar="M", help="a file or folder, or (part of) a name or id from `models`"
+    )
     parser.add_argument("--system", default="", metavar="TEXT", help="the system prompt: how the model should behave")
     parser.add_argument(
         "--temperature",

@@ -41,7 +41,9 @@ def add(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
         help=f"default {DEFAULT_PORT}; 0 takes a free one",
     )
     parser.add_argument("--api-key", default="", metavar="KEY", help="what other programs must send as their API key")
-    parser.add_argument("--model", default="", metavar="M", help="a GGUF file, or (part of) a name or id from `models`")
+    parser.add_argument(
+        "--model", default="", metavar="M", help="a file or folder, or (part of) a name or id from `models`"
+    )
     parser.set_defaults(run=run)
 
 

@@ -131,6 +131,6 @@ async def _run(options: argparse.Namespace, wire: IO[bytes], stop: StopSwitch) -
 
 def _request(model: str) -> LoadModel:
     path = Path(model).expanduser()
-    if path.is_file() or path.suffix.lower() == ".gguf" or len(path.parts) > 1:
+    if path.is_file() or path.suffix.lower() in (".gguf", ".nutshell") or len(path.parts) > 1:
         return LoadModel(path=str(path.absolute()))
     return LoadModel(id=model)

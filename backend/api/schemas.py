@@ -320,6 +320,7 @@ class LoadModel(Struct, kw_only=True):
     n_ctx: Annotated[int, Meta(ge=0)] = 0  # 0: the engine's choice
     n_threads: Annotated[int, Meta(ge=0)] = 0
     n_gpu_layers: int = -1  # -1: as many as fit
+    kv: Literal["f16", "q8"] = "f16"  # how keys and values are stored; for our own engine
 
 
 class LoadedModel(Struct, kw_only=True):

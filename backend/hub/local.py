@@ -13,6 +13,8 @@ from backend.api.schemas import ErrorInfo, ModelEntry
 from backend.formats.gguf import read_header
 from backend.formats.gguf_checks import NotForChatError
 from backend.formats.gguf_split import split_name
+from backend.formats.sniff import recognise
+from backend.hub.builds import build_entry, build_files
 from backend.hub.catalogue import known_file
 from backend.hub.stores import Candidate, from_folder, stores
 
@@ -71,9 +73,9 @@ class LocalModels:
             return self._scan()
 
     def entry_for(self, path: Path) -> ModelEntry:
-        """The entry of one file, from its header; the file is in the list from then on.
+        """The entry of one file or Hugging Face folder, from its header; it is in the list from then on.
 
-        Of a split model any part may be given.
+        Of a split model any part may be given, and of a folder its config.json or a file of its weights.
 
         Raises:
             InvalidModelFileError, UnsupportedModelError: with the reason in sentences.
@@ -82,6 +84,8 @@ class LocalModels:
         part = split_name(path.name)
         if part is not None and part.index > 1 and path.with_name(part.part(1)).is_file():
             path = path.with_name(part.part(1))
+        if path.suffix in (".json", ".safetensors") and recognise(path) == "hf":
+            path = path.parent
         with self._lock:
             known = self._cache.get(path)
             candidate = known[1] if known else self._own(path)
@@ -156,6 +160,8 @@ class LocalModels:
 
 
 def _entry(candidate: Candidate) -> ModelEntry:
+    if recognise(candidate.path) in ("pack", "hf"):
+        return build_entry(candidate, model_id(candidate.path))
     header = read_header(candidate.path)
     return ModelEntry(
         id=model_id(candidate.path),
@@ -195,7 +201,7 @@ def _identity(path: Path) -> tuple[int, int] | str | None:
     """What two paths of one file have in common; None where there is no file."""
     try:
         status = path.stat()
-        if not path.is_file():
+        if not path.is_file() and not (path / "config.json").is_file():
             return None
         return (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(path)
     except OSError:
@@ -203,13 +209,13 @@ def _identity(path: Path) -> tuple[int, int] | str | None:
 
 
 def _stamp(path: Path) -> _Stamp:
-    """Size and time of change, of every part of a split model: a part that arrives later is noticed."""
+    """Size and time of change, of every file of a model in several: one that arrives later is noticed."""
     part = split_name(path.name)
-    names = [path.name] if part is None else [part.part(index) for index in range(1, part.count + 1)]
+    files = [path] if part is None else [path.with_name(part.part(index)) for index in range(1, part.count + 1)]
     stamps: list[tuple[int, int] | None] = []
-    for name in names:
+    for file in build_files(path) or files:
         try:
-            status = path.with_name(name).stat()
+            status = file.stat()
             stamps.append((status.st_size, status.st_mtime_ns))
         except OSError:
             stamps.append(None)

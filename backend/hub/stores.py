@@ -1,4 +1,4 @@
-"""Where other programs keep their GGUF models. Everything is read in place; nothing is copied, moved or written."""
+"""Where other programs keep their models. Everything is read in place; nothing is copied, moved or written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pathlib import Path
 
 from backend.api.schemas import ModelSource
 from backend.formats.gguf_split import split_name
-from backend.formats.sniff import is_partial
+from backend.formats.pack import SUFFIX
+from backend.formats.sniff import is_partial, recognise
 from backend.hub.walk import walk
 
 __all__ = ["Candidate", "from_folder", "huggingface", "llama_cpp", "lm_studio", "ollama", "stores"]
@@ -44,7 +45,8 @@ def stores(env: Mapping[str, str], home: Path, platform: str = sys.platform) -> 
 
 
 def huggingface(root: Path) -> Iterator[Candidate]:
-    """The Hugging Face cache: models--ORG--NAME/snapshots/REVISION/**/*.gguf, links into blobs.
+    """The Hugging Face cache: models--ORG--NAME/snapshots/REVISION/**/*.gguf, links into blobs; and revisions that
+    are a model themselves (config.json and .safetensors), of a repository one.
 
     The revision that `refs/main` names comes first, so that of a file in several revisions the current path is taken.
     """
@@ -54,6 +56,9 @@ def huggingface(root: Path) -> Iterator[Candidate]:
             continue
         current = _first_line(repository / "refs" / "main")
         snapshots = sorted(_folders(repository / "snapshots"), key=lambda folder: (folder.name != current, folder.name))
+        whole = next((snapshot for snapshot in snapshots if recognise(snapshot) == "hf"), None)
+        if whole is not None:
+            yield Candidate(whole, "huggingface", match["name"].replace("--", "/"))
         for snapshot in snapshots:
             for path in walk(snapshot, 4):
                 if _is_model(path):
@@ -94,15 +99,22 @@ def llama_cpp(root: Path) -> Iterator[Candidate]:
 
 
 def from_folder(root: Path) -> Iterator[Candidate]:
-    """A folder of the user's; files without an ending are looked into for the four letters GGUF."""
+    """A folder of the user's: GGUF files, packs, and folders that are a model themselves.
+
+    Files without an ending are looked into for the four letters GGUF.
+    """
     for path in walk(root, 6):
-        if _is_model(path) or (not path.suffix and not is_partial(path.name) and _has_magic(path)):
+        if path.name == "config.json" and recognise(path.parent) == "hf":
+            yield Candidate(path.parent, "file")
+        elif _is_model(path) or (not path.suffix and not is_partial(path.name) and _has_magic(path)):
             yield Candidate(path, "file")
 
 
 def _is_model(path: Path) -> bool:
-    """By its name: *.gguf that is complete, and of a split model the first part (or the first one that is there)."""
-    if path.suffix.lower() != ".gguf" or is_partial(path.name) or path.name.startswith("._"):
+    """By its name: *.gguf or *.nutshell that is complete, and of a split model the first part (or the first one that is
+    there).
+    """
+    if path.suffix.lower() not in (".gguf", SUFFIX) or is_partial(path.name) or path.name.startswith("._"):
         return False
     if path.with_name(path.name + ".aria2").exists():  # aria2 writes into the final name and keeps its notes beside it
         return False

@@ -63,6 +63,9 @@ class CpuExecutor:
         tables = [step.table for step in program.steps if isinstance(step, Embed)]
         if len(outputs) != 1 or not tables or not isinstance(program.steps[-1], Output):
             raise ValueError("a program begins with an embedding and ends with its one output")
+        sizes = {step.head_dim for step in program.steps if isinstance(step, Attention)}
+        if any(size % 16 for size in sizes):  # the attention kernels write whole lanes
+            raise ValueError(f"heads of {max(sizes)} numbers: their size must be a multiple of 16")
         self._capacity, self._max_rows = capacity, max_rows
         self._vocabulary = outputs[0].head.out_features
         self._tokens = min(table.out_features for table in tables)

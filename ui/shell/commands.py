@@ -95,10 +95,12 @@ class Commands:
     def open_model_file(self) -> None:
         """Ask for a file and load it."""
         window = self._window
-        dialog = QFileDialog(window, window.tr("Open a GGUF file"))
+        dialog = QFileDialog(window, window.tr("Open a model file"))
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
-        dialog.setNameFilters([window.tr("Models (*.gguf)"), window.tr("All files (*)")])
+        dialog.setNameFilters(
+            [window.tr("Models (*.gguf *.nutshell *.safetensors config.json)"), window.tr("All files (*)")]
+        )
         dialog.fileSelected.connect(window.models.load_path)
         dialog.open()
 

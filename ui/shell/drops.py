@@ -1,6 +1,8 @@
-"""A model file that is dropped anywhere on the window is opened."""
+"""A model file or folder that is dropped anywhere on the window is opened."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from PySide6.QtCore import QEvent, QMimeData, QObject, Signal
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
@@ -8,11 +10,13 @@ from PySide6.QtWidgets import QWidget
 
 __all__ = ["ModelDrop", "model_files"]
 
+_ENDINGS = (".gguf", ".nutshell", ".safetensors")
+
 
 def model_files(data: QMimeData) -> list[str]:
-    """The local .gguf files in what is dragged."""
+    """The local model files in what is dragged, and folders that are a model of several files."""
     paths = [url.toLocalFile() for url in data.urls() if url.isLocalFile()]
-    return [path for path in paths if path.lower().endswith(".gguf")]
+    return [path for path in paths if path.lower().endswith(_ENDINGS) or (Path(path) / "config.json").is_file()]
 
 
 class ModelDrop(QObject):

@@ -90,7 +90,7 @@ class ModelSession(QObject):
         self._load(LoadModel(id=entry.id), entry.name)
 
     def load_path(self, path: str | Path) -> None:
-        """Load a GGUF file."""
+        """Load a model file or folder."""
         self._load(LoadModel(path=str(path)), Path(path).name)
 
     def unload(self) -> None:

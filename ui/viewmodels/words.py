@@ -94,7 +94,7 @@ def source_name(source: str) -> str:
 
 def model_name(name: str) -> str:
     """A model's name without a file's ending and without the folder before it."""
-    return re.sub(r"\.gguf$", "", name.rsplit("/", 1)[-1], flags=re.IGNORECASE)
+    return re.sub(r"\.(gguf|nutshell)$", "", name.rsplit("/", 1)[-1], flags=re.IGNORECASE)
 
 
 def title_from(text: str) -> str:

@@ -1,0 +1,263 @@
+"""The `Model` interface on our own kernels: a checkpoint, its recorded program, and an executor that runs it.
+
+The weights of a pack stay where they are, in the mapped file. The executor holds the KV cache and does a whole forward
+in one native call; what happens here for each token is a few microseconds of bookkeeping.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+
+from backend.api.errors import ContextOverflowError, InvalidRequestError, MemoryShortageError
+from backend.architectures import Built, CommonArgs, build, read_args
+from backend.engine.model import Aborted, Grammar, Logits, ModelInfo, TokenTree
+from backend.engine.native_weights import Weights, weights_of
+from backend.engine.tokenizing import HfTokenizer, gguf_tokenizer_files
+from backend.engine.tokenizing.files import settings
+from backend.formats.checkpoint import Checkpoint, open_checkpoint
+from kernels.program import Executor, Program
+
+__all__ = ["KvType", "NativeModel", "kv_bytes_per_token"]
+
+KvType = Literal["f16", "q8"]
+#: (program, positions, most nodes of one forward) -> what runs it
+Executors = Callable[[Program, int, int], Executor]
+#: Activations, threads and the interpreter beside weights and cache: 60 to 120 MB were seen for 0.1B to 1.5B.
+_BESIDE = 150 << 20
+#: generation_config.json -> key of `ModelInfo.metadata`
+_SAMPLING = {
+    "temperature": "temp",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "min_p": "min_p",
+    "repetition_penalty": "penalty_repeat",
+}
+
+
+class NativeModel:
+    """A pack or a Hugging Face folder (or any checkpoint), loaded.
+
+    Args:
+        path: what `open_checkpoint` opens.
+        n_ctx: tokens of context; more than the model was trained for is cut down to that.
+        n_threads: threads for decode and prefill.
+        n_batch: most nodes of one pass.
+        kv: how keys and values are stored.
+        progress: called with the loaded fraction; returning False gives up.
+        executors: what makes the executor; None: the native kernels.
+
+    Raises:
+        ModelError: damaged, or of a kind that is not known here, with the reason.
+        MemoryShortageError: weights and cache do not fit; nothing was loaded.
+        Aborted: `progress` returned False.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        n_ctx: int,
+        n_threads: int,
+        n_batch: int = 512,
+        kv: KvType = "f16",
+        progress: Callable[[float], bool] | None = None,
+        executors: Executors | None = None,
+    ) -> None:
+        go_on = progress or (lambda _: True)
+        if not go_on(0.0):
+            raise Aborted
+        self._grammars: Any = None
+        self._checkpoint: Checkpoint | None = open_checkpoint(path)
+        try:
+            checkpoint = self._checkpoint
+            args = read_args(checkpoint.config)
+            n_ctx = min(n_ctx, args.max_position_embeddings)
+            _check_memory(path, n_ctx * kv_bytes_per_token(args, kv))
+            files = checkpoint.tokenizer_files()
+            if checkpoint.kind == "gguf":
+                files = gguf_tokenizer_files(path)
+            self.tokenizer = HfTokenizer(files, checkpoint.config)
+            built = build(checkpoint)
+            weights = weights_of(built.program)
+            weights.touch(go_on)
+            self._executors = executors or _native_executors(kv, n_threads)
+            self._program = built.program
+            self._executor: Executor | None = self._make(n_ctx, n_batch)
+        except BaseException:
+            self.close()
+            raise
+        self._pending = 0
+        self.info = self._describe(path, built, weights, n_ctx, n_threads, n_batch, settings_of=files)
+
+    # -- Model ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def length(self) -> int:
+        """See `Model.length`."""
+        return self._run.length
+
+    def forward(self, nodes: TokenTree) -> Logits:
+        """See `Model.forward`."""
+        n, run = len(nodes), self._run
+        self._pending = 0
+        if n > self.info.n_batch:
+            raise ValueError(f"a pass takes at most {self.info.n_batch} nodes, not {n}")
+        if run.length + n > self.info.n_ctx:
+            raise ContextOverflowError("The context window is full.", why=f"It holds {self.info.n_ctx:,} tokens.")
+        try:
+            rows = run.forward(nodes.tokens, nodes.parents, nodes.wants_logits)
+        except InterruptedError:
+            raise Aborted from None
+        self._pending = n
+        return rows if len(rows) else np.empty((0, self.info.n_vocab), np.float32)
+
+    def commit(self, path: Sequence[int]) -> None:
+        """See `Model.commit`."""
+        if not self._pending:
+            raise RuntimeError("commit without a forward")
+        self._run.commit(path)
+        self._pending = 0
+
+    def rewind(self, length: int) -> None:
+        """See `Model.rewind`."""
+        self._pending = 0
+        self._run.rewind(min(length, self._run.length))
+
+    def request_abort(self, flag: bool) -> None:
+        """See `Model.request_abort`."""
+        executor = self._executor
+        if executor is not None:  # from another thread, while `close` may run
+            executor.abort(flag)
+
+    def grammar(self, gbnf: str) -> Grammar:
+        """See `Model.grammar`."""
+        from backend.engine.native_grammar import GrammarVocabulary  # llama.cpp, 120 ms: only where a format is asked
+
+        if self._grammars is None:
+            self._grammars = GrammarVocabulary(self.tokenizer, self.info.n_vocab)
+        grammar: Grammar = self._grammars.grammar(gbnf)
+        return grammar
+
+    def embed(self, tokens: Sequence[int]) -> npt.NDArray[np.float32]:
+        """See `Model.embed`. A short-lived executor over the same weights, so that the conversation's cache stays."""
+        n, step = len(tokens), self.info.n_batch
+        if not 0 < n <= self.info.n_ctx:
+            raise InvalidRequestError(
+                f"An input to embed must have 1 to {self.info.n_ctx:,} tokens; this one has {n:,}."
+            )
+        executor = self._make(n, min(n, step))
+        total = np.zeros(self.info.n_embd, np.float64)
+        for first in range(0, n, step):
+            part = tokens[first : first + step]
+            executor.forward(part, range(-1, len(part) - 1), ())
+            total += executor.hidden().sum(axis=0, dtype=np.float64)
+            executor.commit(range(len(part)))
+        return (total / max(float(np.linalg.norm(total)), 1e-12)).astype(np.float32)
+
+    def close(self) -> None:
+        """See `Model.close`. The file is let go when the last view into it is gone."""
+        grammars, self._grammars = self._grammars, None
+        if grammars is not None:
+            grammars.close()
+        checkpoint, self._checkpoint = self._checkpoint, None
+        self._executor = None
+        self._program = Program()
+        if checkpoint is not None:
+            checkpoint.close()
+
+    # -- loading -------------------------------------------------------------------------------------------------------
+
+    @property
+    def _run(self) -> Executor:
+        if self._executor is None:
+            raise RuntimeError("the model is closed")
+        return self._executor
+
+    def _make(self, capacity: int, n_batch: int) -> Executor:
+        try:
+            return self._executors(self._program, capacity, n_batch)
+        except MemoryError as error:
+            raise _shortage(capacity, repr(error)) from None
+
+    def _describe(
+        self,
+        path: Path,
+        built: Built,
+        weights: Weights,
+        n_ctx: int,
+        n_threads: int,
+        n_batch: int,
+        *,
+        settings_of: Any,
+    ) -> ModelInfo:
+        args, tokenizer = built.args, self.tokenizer
+        metadata = {"general.architecture": args.model_type}
+        generation = settings(settings_of, "generation_config.json")
+        for name, key in _SAMPLING.items():
+            value = generation.get(name)
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e6:
+                metadata[f"general.sampling.{key}"] = str(int(value) if name == "top_k" else value)
+        return ModelInfo(
+            name=path.stem if path.is_file() else path.name,
+            architecture=args.model_type,
+            n_vocab=args.vocab_size,
+            n_ctx=n_ctx,
+            n_ctx_train=args.max_position_embeddings,
+            n_layers=args.n_layers,
+            n_embd=args.hidden_size,
+            n_batch=n_batch,
+            bytes_per_token=weights.bytes_per_token,
+            weight_bytes=weights.bytes,
+            kv_bytes=self._run.kv_bytes,
+            n_threads=n_threads,
+            n_gpu_layers=0,
+            chat_template=tokenizer.chat_template,
+            bos_text=tokenizer.bos_text,
+            eos_text=tokenizer.eos_text,
+            metadata=metadata,
+        )
+
+
+def kv_bytes_per_token(args: CommonArgs, kv: KvType) -> int:
+    """Bytes of keys and values of one token in all layers. q8: a byte and a share of the scales."""
+    numbers = 2 * args.n_layers * args.kv_heads * args.head_dim
+    return numbers * 2 if kv == "f16" else numbers * 9 // 8
+
+
+def _native_executors(kv: KvType, n_threads: int) -> Executors:
+    def make(program: Program, capacity: int, n_batch: int) -> Executor:
+        from kernels.cpu.executor import CpuExecutor
+
+        executor: Executor = CpuExecutor(program, capacity=capacity, kv=kv, max_rows=n_batch, threads=n_threads)
+        return executor
+
+    return make
+
+
+def _check_memory(path: Path, cache: int) -> None:
+    """Refuses a load that would push other programs, or itself, out of memory.
+
+    What the system has read of the file already counts as available, so a warm file is not counted twice.
+    """
+    size = path.stat().st_size if path.is_file() else sum(f.stat().st_size for f in path.glob("*.safetensors"))
+    needed, available = size + cache + _BESIDE, int(psutil.virtual_memory().available)
+    if needed > available:
+        raise MemoryShortageError(
+            f"There is not enough memory to load {path.name}.",
+            why=f"It needs about {needed / 1e9:.1f} GB with its context, and {available / 1e9:.1f} GB are free.",
+            remedy="Close other programs, or choose a smaller model or context.",
+        )
+
+
+def _shortage(n_ctx: int, details: str) -> MemoryShortageError:
+    return MemoryShortageError(
+        f"There is not enough memory for a context of {n_ctx:,} tokens.",
+        remedy="Choose a smaller context or a smaller model.",
+        details=details,
+    )

@@ -48,3 +48,27 @@ def smollm2() -> Path:
         if (folder / SMOLLM2).is_file():
             return folder / SMOLLM2
     pytest.skip(f"the built-in model {SMOLLM2} is not in {' or '.join(str(folder) for folder in folders)}")
+
+
+@pytest.fixture(scope="session")
+def smollm2_pack(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built-in model, its weights rounded to 8 bits, as a file for our own engine. Do not change it."""
+    from tests.packs import write_rounded_pack
+
+    return write_rounded_pack(smollm2, tmp_path_factory.mktemp("packs") / "smollm2-q8.nutshell", "q8", name="Smol Q8")
+
+
+@pytest.fixture(scope="session")
+def tiny_pack(tiny_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model as a file for our own engine. Do not change it."""
+    from tests.packs import write_rounded_pack
+
+    return write_rounded_pack(tiny_gguf, tmp_path_factory.mktemp("packs") / "tiny-q8.nutshell", "q8", name="Tiny Q8")
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tiny_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Hugging Face folder with AQLM weights of the tiny model's size and vocabulary. Do not change it."""
+    from tests.packs import write_aqlm_folder
+
+    return write_aqlm_folder(tiny_gguf, tmp_path_factory.mktemp("folders") / "tiny-aqlm")

@@ -1,4 +1,4 @@
-"""Small packs for tests, made with round-to-nearest: what the engine needs and no compression method."""
+"""Small builds for tests: rounded to nearest, or with random codes; no compression method stands behind them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from backend.engine.tokenizing import gguf_tokenizer_files
 from backend.formats.checkpoint import Checkpoint, open_checkpoint
+from backend.formats.hf_aqlm_writer import write_hf_aqlm
 from backend.formats.pack_writer import write_pack
 from kernels.packed import PackedLinear
 from kernels.reference import dequantize
@@ -40,3 +43,31 @@ def _modules(checkpoint: Checkpoint, scheme: str) -> Iterator[tuple[str, PackedL
             yield module, importlib.import_module(f"kernels.packing.{scheme}").quantize(weight, GROUP, bias=bias)
         else:
             yield module, importlib.import_module("kernels.packing.dense").pack(weight, scheme, bias=bias)
+
+
+def write_aqlm_folder(source: Path, folder: Path) -> Path:
+    """A Hugging Face folder of a model's shape and vocabulary, with random AQLM codes (1x8, groups of 8)."""
+    checkpoint = open_checkpoint(source, dense_scheme="f32")
+    try:
+        write_hf_aqlm(
+            folder,
+            checkpoint.config,
+            _random_modules(checkpoint),
+            [(array, checkpoint.array(array)) for array in checkpoint.arrays()],
+            gguf_tokenizer_files(source),
+        )
+    finally:
+        checkpoint.close()
+    return folder
+
+
+def _random_modules(checkpoint: Checkpoint) -> Iterator[tuple[str, PackedLinear]]:
+    aqlm, random = importlib.import_module("kernels.packing.aqlm"), np.random.default_rng(3)
+    for module in checkpoint.linears():
+        packed = checkpoint.linear(module)
+        if module in ("model.embed_tokens", "lm_head"):
+            yield module, packed
+            continue
+        codes = random.integers(0, 256, (packed.out_features, packed.in_features // 8, 1), dtype=np.uint8)
+        books = random.standard_normal((1, 256, 8), dtype=np.float32) / packed.in_features**0.5
+        yield module, aqlm.pack(codes, books.astype(np.float16), np.ones(packed.out_features, np.float32))

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
-from backend.api.errors import ContextOverflowError, InvalidRequestError, MemoryShortageError
+from backend.api.errors import ContextOverflowError, InvalidRequestError, MemoryShortageError, ModelLoadError
 from backend.architectures import Built, CommonArgs, build, read_args
 from backend.engine.model import Aborted, Grammar, Logits, ModelInfo, TokenTree
 from backend.engine.native_weights import Weights, weights_of
@@ -110,6 +110,11 @@ class NativeModel:
             raise ValueError(f"a pass takes at most {self.info.n_batch} nodes, not {n}")
         if run.length + n > self.info.n_ctx:
             raise ContextOverflowError("The context window is full.", why=f"It holds {self.info.n_ctx:,} tokens.")
+        if n and max(nodes.tokens) >= self.info.n_vocab:  # a tokenizer may have more tokens than the model has rows
+            raise InvalidRequestError(
+                "The text has a token that this model has no weights for.",
+                remedy="Leave out what looks like a command.",
+            )
         try:
             rows = run.forward(nodes.tokens, nodes.parents, nodes.wants_logits)
         except InterruptedError:
@@ -232,10 +237,24 @@ def kv_bytes_per_token(args: CommonArgs, kv: KvType) -> int:
 
 def _native_executors(kv: KvType, n_threads: int) -> Executors:
     def make(program: Program, capacity: int, n_batch: int) -> Executor:
-        from kernels.cpu.executor import CpuExecutor
-
-        executor: Executor = CpuExecutor(program, capacity=capacity, kv=kv, max_rows=n_batch, threads=n_threads)
-        return executor
+        try:
+            from kernels.cpu.executor import CpuExecutor
+        except ImportError as error:
+            raise ModelLoadError(
+                "This model needs Nutshell's own engine, which is not installed.",
+                why="Its compiled part is missing.",
+                remedy="Run the installer again, or choose a GGUF model.",
+                details=str(error),
+            ) from None
+        try:
+            return CpuExecutor(program, capacity=capacity, kv=kv, max_rows=n_batch, threads=n_threads)
+        except NotImplementedError as error:
+            raise ModelLoadError(
+                "This model cannot be used on this processor.",
+                why="Its weights are stored in a way that the engine cannot compute with here.",
+                remedy="Choose another build of this model.",
+                details=str(error),
+            ) from None
 
     return make
 

@@ -87,7 +87,10 @@ def open_checkpoint(path: Path | str, *, dense_scheme: str | None = None) -> Che
 
     Raises:
         InvalidModelFileError, UnsupportedModelError: with the reason in sentences.
+        ValueError: another dense_scheme.
     """
+    if dense_scheme not in (None, "f32", "f16", "bf16"):
+        raise ValueError(f"dense_scheme {dense_scheme!r}")
     path = Path(path)
     kind = recognise(path)
     if kind == "gguf":

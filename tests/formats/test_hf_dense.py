@@ -61,6 +61,11 @@ def test_schemes(tmp_path: Path, dtype: type, wanted: str | None, scheme: str) -
     assert open_checkpoint(folder, dense_scheme=wanted).linear("lm_head").scheme == scheme
 
 
+def test_a_scheme_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="q4"):
+        open_checkpoint(write_folder(tmp_path / "m", weights()), dense_scheme="q4")
+
+
 def test_bfloat16(tmp_path: Path) -> None:
     import torch
     from safetensors.torch import save_file

@@ -1,0 +1,60 @@
+"""Packed linears on a device, and the one function that multiplies by any of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+from kernels.cuda import aqlm, spqr
+from kernels.packed import PackedLinear
+from kernels.reference import dequantize
+
+#: Most rows for which reading the codes once per row beats decoding tiles for the tensor cores.
+MATVEC_ROWS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class DenseWeight:
+    """A linear as plain numbers: (out, in) in the compute dtype. q8 and q4 are brought to the device like this, too."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+    out_features: int
+    in_features: int
+
+
+DeviceWeight = aqlm.AqlmWeight | spqr.SpqrWeight | DenseWeight
+
+
+def upload(packed: PackedLinear, device: torch.device, dtype: torch.dtype) -> DeviceWeight:
+    """Brings a packed linear to the device."""
+    if packed.scheme == "aqlm":
+        return aqlm.AqlmWeight.upload(packed, device, dtype)
+    if packed.scheme == "spqr":
+        return spqr.SpqrWeight.upload(packed, device)
+    bias = packed.buffers.get("bias")
+    return DenseWeight(
+        torch.from_numpy(dequantize(packed)).to(device, dtype),
+        None if bias is None else torch.from_numpy(bias.copy()).to(device, dtype),
+        packed.out_features,
+        packed.in_features,
+    )
+
+
+def linear(x: torch.Tensor, weight: DeviceWeight) -> torch.Tensor:
+    """x (n, in) -> (n, out), bias included, in the regime that suits n."""
+    if isinstance(weight, DenseWeight):
+        return functional.linear(x, weight.weight, weight.bias)
+    few = x.shape[0] <= MATVEC_ROWS
+    if isinstance(weight, aqlm.AqlmWeight):
+        return aqlm.matvec(x, weight) if few else aqlm.gemm(x, weight)
+    return spqr.matvec(x, weight) if few else spqr.gemm(x, weight)
+
+
+def embedding(tokens: torch.Tensor, weight: DeviceWeight) -> torch.Tensor:
+    """Rows of a table: tokens (n,) -> (n, in)."""
+    if not isinstance(weight, DenseWeight):
+        raise ValueError("an embedding table must be stored as f32, f16, bf16, q8 or q4")
+    return weight.weight[tokens]

@@ -1,9 +1,9 @@
 """`CudaExecutor`: a recorded program on torch and our Triton kernels.
 
-Weights live on the device; steps are torch operations apart from the packed linears. Decoding one token is captured as a
-CUDA graph, one for each power-of-two length of the cache: a decode step of a 1.5B model is some 400 launches, and launching
-them one by one costs more than the work. The same code runs eagerly on a CPU device, which is how the tests run it, with
-the kernels under Triton's interpreter (TRITON_INTERPRET=1).
+Weights live on the device; steps are torch operations apart from the packed linears. Decoding one token is captured as
+a CUDA graph, one for each power-of-two length of the cache: a decode step of a 1.5B model is some 400 launches, and
+launching them one by one costs more than the work. The same code runs eagerly on a CPU device, which is how the tests
+run it, with the kernels under Triton's interpreter (TRITON_INTERPRET=1).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import threading
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.nn import functional
 
@@ -173,7 +174,7 @@ class CudaExecutor:
         extent: int,
         wanted: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """All steps. seen: (n, extent) bool. Returns the hidden states of all rows and the logits of the wanted ones."""
+        """All steps. seen: (n, extent) bool. Returns all rows' hidden states and the wanted rows' logits."""
         values: dict[int, torch.Tensor] = {}
         final = logits = torch.empty(0)
         for step in self._program.steps:
@@ -270,7 +271,7 @@ class _DecodeGraph:
 
         # The warm-up passes write one cell. Position `length` is the one that the first replay writes anyway.
         self._position.fill_(executor.length)
-        side = torch.cuda.Stream()
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(2):
@@ -287,7 +288,7 @@ class _DecodeGraph:
         return self._final, self._logits
 
 
-def _visible(mask: np.ndarray, n: int, length: int, chain: bool) -> np.ndarray:  # type: ignore[type-arg]
+def _visible(mask: npt.NDArray[np.uint64], n: int, length: int, chain: bool) -> npt.NDArray[np.bool_]:
     """(n, length + n) bool: all committed cells, and the provisional ones of the mask's bits."""
     seen = np.ones((n, length + n), bool)
     if chain:

@@ -44,7 +44,7 @@ def upload(packed: PackedLinear, device: torch.device, dtype: torch.dtype) -> De
 
 
 def linear(x: torch.Tensor, weight: DeviceWeight) -> torch.Tensor:
-    """x (n, in) -> (n, out), bias included, in the regime that suits n."""
+    """From x (n, in) to (n, out), bias included, in the regime that suits n."""
     if isinstance(weight, DenseWeight):
         return functional.linear(x, weight.weight, weight.bias)
     few = x.shape[0] <= MATVEC_ROWS

@@ -52,7 +52,7 @@ def test_aqlm_matches_the_dense_product_in_both_regimes(
     x = rng.standard_normal((rows, inputs)).astype(np.float32)
     weight = aqlm.AqlmWeight.upload(packed, DEVICE, torch.float32)
     expected = _expected(packed, x)
-    _close(aqlm.matvec(torch.from_numpy(x).to(DEVICE), weight), expected)
+    _close(aqlm.matvec(torch.from_numpy(x[:9]).to(DEVICE), weight), expected[:9])
     _close(aqlm.gemm(torch.from_numpy(x).to(DEVICE), weight), expected)
 
 
@@ -67,7 +67,7 @@ def test_spqr_matches_the_dense_product_in_both_regimes(
     x = rng.standard_normal((rows, inputs)).astype(np.float32)
     weight = spqr.SpqrWeight.upload(packed, DEVICE)
     expected = _expected(packed, x)
-    _close(spqr.matvec(torch.from_numpy(x).to(DEVICE), weight), expected)
+    _close(spqr.matvec(torch.from_numpy(x[:9]).to(DEVICE), weight), expected[:9])
     _close(spqr.gemm(torch.from_numpy(x).to(DEVICE), weight), expected)
 
 

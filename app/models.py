@@ -62,7 +62,8 @@ def default_model(wanted: str = "") -> ModelEntry:
     from backend.hub.local import LocalModels
 
     wish = first_model(wanted)
-    local = LocalModels(builtin_file(paths().models))
+    models = paths().models
+    local = LocalModels(builtin_file(models), [models])
     if wish.path is not None:
         return local.entry_for(wish.path)
     if not wish.text:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
@@ -18,6 +19,7 @@ from ui.actions import command_table
 from ui.bridge.engine_link import EngineLink
 from ui.main_window import MainWindow
 from ui.shell.commands import Commands
+from ui.shell.drops import model_files
 from ui.theme import apply_theme, current, metrics
 from ui.widgets.toast import Toast
 
@@ -431,10 +433,15 @@ def test_a_damaged_model_cannot_be_chosen(loop: Loop, window: MainWindow, fake: 
     menu.close_popover()
 
 
-def test_a_dropped_model_file_is_loaded_wherever_it_falls(loop: Loop, window: MainWindow, fake: FakeClient) -> None:
+@pytest.mark.parametrize("name", ["new.gguf", "new.nutshell", "model.safetensors", "folder"])
+def test_a_dropped_model_file_is_loaded_wherever_it_falls(
+    loop: Loop, window: MainWindow, fake: FakeClient, tmp_path: Path, name: str
+) -> None:
     attach(loop, window, fake)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "config.json").touch()
     data = QMimeData()
-    data.setUrls([QUrl.fromLocalFile("/models/new.gguf")])
+    data.setUrls([QUrl.fromLocalFile(str(tmp_path / name))])
     for target in (window, window.chat_screen.composer.input.viewport()):
         where, how = QPoint(5, 5), (Qt.DropAction.CopyAction, data, Qt.MouseButton.LeftButton, NO_KEYS)
         enter = QDragEnterEvent(where, *how)
@@ -443,6 +450,12 @@ def test_a_dropped_model_file_is_loaded_wherever_it_falls(loop: Loop, window: Ma
         QApplication.sendEvent(target, QDropEvent(QPointF(where), *how))
     loop.until(lambda: len(fake.called("load_model")) == 2)
     assert window.chat_screen.composer.text() == ""
+
+
+def test_other_folders_are_no_models(tmp_path: Path) -> None:
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(tmp_path)), QUrl.fromLocalFile("/a/config.json"), QUrl("https://a.b/c.gguf")])
+    assert model_files(data) == []
 
 
 def test_the_hardware_page_reads_when_it_is_shown(loop: Loop, window: MainWindow, fake: FakeClient) -> None:

@@ -1,4 +1,5 @@
 // Loops that are timed without Python between: for `nutshell bench kernels`.
+#include <atomic>
 #include <chrono>
 
 #include "bindings.h"
@@ -7,19 +8,37 @@
 namespace nutshell {
 namespace {
 
-template <class F> nb::list seconds_of(int rounds, F&& f) {
+// Seconds of f(piece) for pieces 0 .. count - 1, `rounds` times over. Pieces are timed one by one, because an undisturbed
+// millisecond is found on a busy machine where an undisturbed second is not; threads stay awake from one to the next.
+template <class F> nb::list seconds_of(int rounds, int count, F&& f) {
     std::vector<double> seconds;
     {
         nb::gil_scoped_release release;
-        for (int round = 0; round < rounds; round++) {
+        for (int i = 0; i < rounds * count; i++) {
             const auto start = std::chrono::steady_clock::now();
-            f();
+            f(i % count);
             seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
         }
     }
     nb::list list;
     for (double s : seconds) list.append(s);
     return list;
+}
+
+// Reading `buffer` in pieces of so many bytes, by threads that take 256 KB at a time.
+nb::list stream_seconds(const std::string& name, In<uint8_t> buffer, size_t piece, int threads, int rounds) {
+    const Level& level = level_named(name);
+    if (!level.stream_read) not_implemented(level, "stream_read");
+    constexpr size_t kChunk = 1 << 18;
+    const int chunks = (int)(piece / kChunk);
+    if (chunks < 1 || buffer.size() < piece) throw std::invalid_argument("A piece has 256 KB at least, and the buffer a piece.");
+    std::atomic<uint32_t> sink{0};
+    Pool pool(threads);
+    return seconds_of(rounds, (int)(buffer.size() / piece), [&](int at) {
+        pool.run(chunks, [&](int chunk, int) {
+            sink.fetch_xor(level.stream_read(buffer.data() + (size_t)at * piece + (size_t)chunk * kChunk, kChunk));
+        });
+    });
 }
 
 std::vector<const PyLinear*> weights_of(const nb::list& list) {
@@ -29,23 +48,23 @@ std::vector<const PyLinear*> weights_of(const nb::list& list) {
     return weights;
 }
 
-// The whole linear (activations, tables, kernel, result) with each of the weights in turn.
-nb::list linear_seconds(const nb::list& list, In<float> x, Out<float> y, int threads, int regime, int rounds) {
+// The whole linear (activations, tables, kernel, result) with each of the weights in turn; a piece is `batch` of them.
+nb::list linear_seconds(const nb::list& list, In<float> x, Out<float> y, int batch, int threads, int regime, int rounds) {
     const std::vector<const PyLinear*> weights = weights_of(list);
     Pool pool(threads);
     Workspace workspace;
     std::vector<LinearGroup> groups;
     for (const PyLinear* w : weights) groups.push_back(LinearGroup(*w->level, {&w->weight}));
     const LinearTarget target{y.data(), (int)y.shape(1), false};
-    return seconds_of(rounds, [&] {
-        for (LinearGroup& group : groups)
-            group.run(workspace, pool, x.data(), (int)x.shape(0), &target, (Regime)regime, false);
+    return seconds_of(rounds, (int)weights.size() / batch, [&](int at) {
+        for (int w = at * batch; w < (at + 1) * batch; w++)
+            groups[(size_t)w].run(workspace, pool, x.data(), (int)x.shape(0), &target, (Regime)regime, false);
     });
 }
 
-// The decode kernel alone: activations and tables are made before, all tiles of all weights are one piece of work. The
+// The decode kernel alone: activations and tables are made before, all tiles of `batch` weights are one piece. The
 // weights must hold the same codebooks, because the tables of the first serve all.
-nb::list gemv_seconds(const nb::list& list, const nb::dict& prepared, int threads, int rounds) {
+nb::list gemv_seconds(const nb::list& list, const nb::dict& prepared, int batch, int threads, int rounds) {
     const std::vector<const PyLinear*> weights = weights_of(list);
     const Weight& first = weights[0]->weight;
     const LinearOps& ops = *weights[0]->level->linear[(int)first.scheme];
@@ -66,11 +85,11 @@ nb::list gemv_seconds(const nb::list& list, const nb::dict& prepared, int thread
     Pool pool(threads);
     std::vector<Memory> results((size_t)threads);
     const int tiles = ops.tile_count(first);
-    return seconds_of(rounds, [&] {
-        pool.run(tiles * (int)weights.size(), [&](int chunk, int thread) {
+    return seconds_of(rounds, (int)weights.size() / batch, [&](int at) {
+        pool.run(tiles * batch, [&](int chunk, int thread) {
             float* y = results[(size_t)thread].as<float>((size_t)kMaxGemvRows * kMaxTileRows);
-            ops.gemv(weights[(size_t)(chunk / tiles)]->weight, a, table_bytes ? tables.data() : nullptr, chunk % tiles, y,
-                     kMaxTileRows);
+            ops.gemv(weights[(size_t)(at * batch + chunk / tiles)]->weight, a, table_bytes ? tables.data() : nullptr, chunk % tiles,
+                     y, kMaxTileRows);
         });
     });
 }
@@ -78,6 +97,7 @@ nb::list gemv_seconds(const nb::list& list, const nb::dict& prepared, int thread
 }  // namespace
 
 void bind_timing(nb::module_& m) {
+    m.def("stream_seconds", stream_seconds);
     m.def("linear_seconds", linear_seconds);
     m.def("gemv_seconds", gemv_seconds);
 }

@@ -22,48 +22,37 @@ struct Shape {
     bool byte_codes() const { return entries <= 256 && books <= 16; }
 };
 
+constexpr int kTilesLeft = 4;  // of the size of the next one, so that threads end together
+
 inline int blocks_of(const Weight& w) { return (w.in_padded + kBlock - 1) / kBlock; }
 inline int units_in(const Shape& s, int block) {
     int left = s.units - block * s.block_units;
     return left < s.block_units ? left : s.block_units;
 }
 
-// Tiles of the layout: 256 rows while 256 remain, then 128, then 64.
+// The layout's tiles are 256 rows while 256 remain, then one of 128, then 64. A tile of work is up to four of the large
+// ones, so that a block's tables, once in the L1, serve up to 1024 rows.
+inline void next_tile(const Weight& w, int first, int* rows) {
+    const int left = w.out - first, many = left / kTilesLeft / 256 * 256;
+    *rows = left < 128 ? 64 : left < 256 ? 128 : many < 256 ? 256 : many > kMaxTileRows ? kMaxTileRows : many;
+}
 inline int tile_count(const Weight& w) {
-    int rest = w.out % 256, tiles = w.out / 256;
-    if (rest >= 128) {
-        tiles++;
-        rest -= 128;
-    }
-    return tiles + (rest + 63) / 64;
+    int tiles = 0;
+    for (int first = 0, rows; first < w.out; first += rows, tiles++) next_tile(w, first, &rows);
+    return tiles;
 }
 inline void tile_rows(const Weight& w, int tile, int* first, int* rows) {
-    const int big = w.out / 256;
-    if (tile < big) {
-        *first = tile * 256;
-        *rows = 256;
-        return;
+    *first = 0;
+    for (next_tile(w, 0, rows); tile > 0; tile--) {
+        *first += *rows;
+        next_tile(w, *first, rows);
     }
-    *first = big * 256;
-    tile -= big;
-    if (w.out % 256 >= 128) {
-        *rows = 128;
-        if (tile == 0) return;
-        *first += 128;
-        tile--;
-    }
-    *first += tile * 64;
-    *rows = 64;
 }
 // The layout's tile that holds `row`.
 inline void tile_of(const Weight& w, int row, int* first, int* rows) {
-    const int big = w.out / 256;
-    int tile = row / 256;
-    if (tile >= big) {
-        const int rest = row - big * 256;
-        tile = w.out % 256 >= 128 ? big + (rest >= 128 ? 1 + (rest - 128) / 64 : 0) : big + rest / 64;
-    }
-    tile_rows(w, tile, first, rows);
+    const int big = w.out / 256 * 256, rest = w.out - big;
+    *rows = row < big ? 256 : rest >= 128 && row < big + 128 ? 128 : 64;
+    *first = row / *rows * *rows;
 }
 inline size_t first_code(const Shape& s, int row) { return (size_t)row * (size_t)s.units; }
 

@@ -4,46 +4,49 @@
 namespace nutshell::NUTSHELL_LEVEL {
 namespace aqlm {
 
+// Sums of eight rows over the units of a block, in registers; eight codes come with one load.
+inline void add_eight(const uint8_t* c, int rows, const int16_t* t, int units, int32_t* sum) {
+    int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0, s4 = 0, s5 = 0, s6 = 0, s7 = 0;
+    for (int u = 0; u < units; u++, c += rows, t += 256) {
+        uint64_t eight;
+        std::memcpy(&eight, c, 8);
+        s0 += t[eight & 255];
+        s1 += t[eight >> 8 & 255];
+        s2 += t[eight >> 16 & 255];
+        s3 += t[eight >> 24 & 255];
+        s4 += t[eight >> 32 & 255];
+        s5 += t[eight >> 40 & 255];
+        s6 += t[eight >> 48 & 255];
+        s7 += t[eight >> 56];
+    }
+    const int32_t all[8] = {s0, s1, s2, s3, s4, s5, s6, s7};
+    std::memcpy(sum, all, sizeof all);
+}
+
 // Table entries are int16: x . c / 2^16, at most 2^14 in size; 512 bytes per unit as on the other levels.
-// Sixteen rows are summed in registers over a block; eight codes of a unit come with one load.
 inline void gemv_tables(const Weight& w, const Activations& a, const void* tables, int tile, float* y, int ldy) {
     const Shape s(w);
     int first, rows;
     tile_rows(w, tile, &first, &rows);
-    alignas(64) float acc[kMaxGemvRows * 256];
-    std::memset(acc, 0, sizeof acc);
+    alignas(64) float acc[kMaxGemvRows * kMaxTileRows];
+    std::memset(acc, 0, (size_t)a.n * (size_t)rows * sizeof(float));
     const uint8_t* codes = (const uint8_t*)w.data + first_code(s, first);
-    for (int b = 0; b < blocks_of(w); b++) {
+    const int blocks = blocks_of(w), width = rows < 256 ? rows : 256;
+    for (int b = 0; b < blocks; b++) {
         const int units = units_in(s, b);
+        const size_t before = (size_t)b * (size_t)s.block_units * (size_t)width;
         for (int r = 0; r < a.n; r++) {
             const int16_t* t = (const int16_t*)((const uint8_t*)tables + Tables::offset(w, s, a.n, b, r));
             const F scale = F::set1(Tables::scales(w, tables, r)[b]);
             for (int i = 0; i < rows; i += 16) {
+                const uint8_t* c = codes + first_code(s, i / width * width) + before + (size_t)(i % width);
                 int32_t sum[16];
-                for (int half = 0; half < 16; half += 8) {
-                    int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0, s4 = 0, s5 = 0, s6 = 0, s7 = 0;
-                    const uint8_t* c = codes + i + half;
-                    for (int u = 0; u < units; u++, c += rows) {
-                        uint64_t eight;
-                        std::memcpy(&eight, c, 8);
-                        const int16_t* entry = t + (size_t)u * 256;
-                        s0 += entry[eight & 255];
-                        s1 += entry[eight >> 8 & 255];
-                        s2 += entry[eight >> 16 & 255];
-                        s3 += entry[eight >> 24 & 255];
-                        s4 += entry[eight >> 32 & 255];
-                        s5 += entry[eight >> 40 & 255];
-                        s6 += entry[eight >> 48 & 255];
-                        s7 += entry[eight >> 56];
-                    }
-                    const int32_t s8[8] = {s0, s1, s2, s3, s4, s5, s6, s7};
-                    std::memcpy(sum + half, s8, sizeof s8);
-                }
+                add_eight(c, width, t, units, sum);
+                add_eight(c + 8, width, t, units, sum + 8);
                 float* to = acc + (size_t)r * (size_t)rows + i;
                 fma(to_float(I::load(sum)), scale, F::load(to)).store(to);
             }
         }
-        codes += (size_t)units * (size_t)rows;
     }
     for (int r = 0; r < a.n; r++)
         for (int i = 0; i < rows; i += 16)

@@ -5,6 +5,7 @@ Prints one JSON object. The interpreter and its libraries are counted apart, bec
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -32,6 +33,8 @@ def stored_bytes(path: Path) -> int:
 def main(path: str, n_ctx: int) -> None:
     """Loads, fills the context, decodes a little, and prints."""
     entry = default_model(path)
+    for module in ("backend.engine.native", "kernels.cpu.executor", "tokenizers"):
+        importlib.import_module(module)
     process = psutil.Process()
     before = process.memory_info().rss
     model, loaded = load_model(entry, LoadModel(n_ctx=n_ctx), lambda _: True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from pathlib import Path
@@ -57,6 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     from backend.quantize.quick import pack_model
 
     line = _Line()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill leaves nothing half-written either
     try:
         packed = pack_model(
             Path(arguments.source).expanduser(),

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from backend.api.errors import ConflictError, DiskFullError, InvalidRequestError, StorageError, UnsupportedModelError
 from backend.api.version import version
 from backend.architectures import CommonArgs, read_args
@@ -19,11 +21,14 @@ from backend.engine.tokenizing.gguf_source import gguf_tokenizer_files
 from backend.formats.checkpoint import Checkpoint, open_checkpoint
 from backend.formats.pack import SUFFIX
 from backend.formats.pack_writer import write_pack
-from backend.quantize.recipes import HEAD_SCHEMES, Encoded, Recipe, encode, expected_bytes, recipe_named
+from backend.quantize.recipes import HEAD_SCHEMES, Encoded, Recipe, dense_rows, encode, expected_bytes, recipe_named
 from kernels.packed import PackedLinear
+from kernels.packing import dense
 
 __all__ = ["Packed", "PackedRow", "Progress", "pack_model"]
 
+#: rows of tables that are compared
+_COMPARED = 1024
 _NOTE = "quick packer: no calibration data, for trying the engine"
 
 
@@ -204,8 +209,10 @@ def _jobs(checkpoint: Checkpoint, args: CommonArgs, recipe: Recipe, roles: Mappi
     }
     modules = {module: module for module in checkpoint.linears()}
     table = next((module for module in modules if module.endswith("embed_tokens")), "")
-    if args.tie_word_embeddings or "lm_head" not in modules:
-        modules.pop("lm_head", None)
+    if args.tie_word_embeddings or "lm_head" not in modules or _same_table(checkpoint, table):
+        # of two copies the head's is the better one: llama.cpp stores it with more bits
+        table = modules.pop("lm_head", table)
+        modules = {module: table if source.endswith("embed_tokens") else source for module, source in modules.items()}
         if table and roles["lm_head"] != roles["embed_tokens"]:
             modules["lm_head"] = table
     jobs = []
@@ -219,6 +226,17 @@ def _jobs(checkpoint: Checkpoint, args: CommonArgs, recipe: Recipe, roles: Mappi
             )
         jobs.append(_Job(module, source, roles.get(kind, recipe), *shapes[kind]))
     return jobs
+
+
+def _same_table(checkpoint: Checkpoint, table: str) -> bool:
+    """Whether head and embedding are two roundings of one matrix, as GGUF files of tied models often have them."""
+    if not table:
+        return False
+    head, embedding = (dense_rows(checkpoint.linear(module), 0, _COMPARED) for module in ("lm_head", table))
+    if (head.out_features, head.in_features) != (embedding.out_features, embedding.in_features):
+        return False
+    a, b = dense.dequantize(head), dense.dequantize(embedding)
+    return float(np.square(a - b).sum()) < 0.02 * float(np.square(a).sum())  # Q4_0 is 0.008 from its source
 
 
 def _refuse_packed(checkpoint: Checkpoint) -> None:

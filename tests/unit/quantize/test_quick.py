@@ -193,3 +193,14 @@ def test_wishes_that_make_no_sense(source: Path, tmp_path: Path) -> None:
         pack_model(source, tmp_path / "out", "q4", head="aqlm-2x8")
     with pytest.raises(InvalidRequestError, match="no folder"):
         pack_model(source, tmp_path / "nowhere" / "out", "q4")
+
+
+def test_two_roundings_of_one_table_are_stored_once_from_the_head(tmp_path: Path) -> None:
+    tensors = weights()
+    head = tensors["lm_head.weight"]
+    tensors["model.embed_tokens.weight"] = head + np.float32(0.004) * np.sign(head)
+    build = open_checkpoint(
+        pack_model(write_folder(tmp_path / "source", tensors), tmp_path / "out", "q4", head="f32").path
+    )
+    assert "lm_head" not in build.linears()
+    np.testing.assert_array_equal(reference.dequantize(build.linear("model.embed_tokens"))[:, :64], head)

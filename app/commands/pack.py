@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     from backend.quantize.quick import pack_model
 
     line = _Line()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill leaves nothing half-written either
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill leaves nothing behind either
     try:
         packed = pack_model(
             Path(arguments.source).expanduser(),
@@ -72,6 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     finally:
         line.end()
+        signal.signal(signal.SIGTERM, previous)
     print(_summary(packed))
     return 0
 

@@ -80,9 +80,9 @@ def test_every_wrong_shape_is_named(model_type: str) -> None:
     for name, value in whole.state.items():
         if name.endswith(".bias"):  # a linear is made with its bias: whoever makes it checks
             continue
+        bias = name.replace(".weight", ".bias")
+        cut = {name: value[:-1]} | ({bias: whole.state[bias][:-1]} if bias in whole.state else {})
         with pytest.raises(InvalidModelFileError) as caught:
-            bias = name.replace(".weight", ".bias")
-            cut = {name: value[:-1]} | ({bias: whole.state[bias][:-1]} if bias in whole.state else {})
             build(Tensors(whole.config, whole.state | cut))
         assert f"The tensor {name} has the shape {value[:-1].shape}" in caught.value.why
         if value.ndim == 2:

@@ -4,20 +4,24 @@
 namespace nutshell::NUTSHELL_LEVEL {
 namespace aqlm {
 
-// Sums of eight rows over the units of a block, in registers; eight codes come with one load.
-inline void add_eight(const uint8_t* c, int rows, const int16_t* t, int units, int32_t* sum) {
+// Sums of eight rows over the units of a block, in registers. Fetches the codes `ahead` bytes further.
+template <bool Fetch>
+inline void add_eight(const uint8_t* c, int rows, const int16_t* t, int units, int32_t* sum, size_t ahead) {
     int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0, s4 = 0, s5 = 0, s6 = 0, s7 = 0;
     for (int u = 0; u < units; u++, c += rows, t += 256) {
-        uint64_t eight;
-        std::memcpy(&eight, c, 8);
-        s0 += t[eight & 255];
-        s1 += t[eight >> 8 & 255];
-        s2 += t[eight >> 16 & 255];
-        s3 += t[eight >> 24 & 255];
-        s4 += t[eight >> 32 & 255];
-        s5 += t[eight >> 40 & 255];
-        s6 += t[eight >> 48 & 255];
-        s7 += t[eight >> 56];
+#if defined(__GNUC__)
+        if (Fetch) __builtin_prefetch(c + ahead);
+#else
+        (void)ahead;
+#endif
+        s0 += t[c[0]];
+        s1 += t[c[1]];
+        s2 += t[c[2]];
+        s3 += t[c[3]];
+        s4 += t[c[4]];
+        s5 += t[c[5]];
+        s6 += t[c[6]];
+        s7 += t[c[7]];
     }
     const int32_t all[8] = {s0, s1, s2, s3, s4, s5, s6, s7};
     std::memcpy(sum, all, sizeof all);
@@ -41,8 +45,10 @@ inline void gemv_tables(const Weight& w, const Activations& a, const void* table
             for (int i = 0; i < rows; i += 16) {
                 const uint8_t* c = codes + first_code(s, i / width * width) + before + (size_t)(i % width);
                 int32_t sum[16];
-                add_eight(c, width, t, units, sum);
-                add_eight(c + 8, width, t, units, sum + 8);
+                const size_t block = (size_t)units * (size_t)width;
+                if (r == 0) add_eight<true>(c, width, t, units, sum, block);
+                else add_eight<false>(c, width, t, units, sum, block);
+                add_eight<false>(c + 8, width, t, units, sum + 8, block);
                 float* to = acc + (size_t)r * (size_t)rows + i;
                 fma(to_float(I::load(sum)), scale, F::load(to)).store(to);
             }

@@ -130,7 +130,7 @@ def _peers(path: Path) -> tuple[dict[int, Model], int, int]:
         models[threads] = model
         tokens = text_tokens(model, 128)
         prefill[threads] = min(prefill_seconds(model, tokens) for _ in range(2))
-        decode[threads] = min(decode_seconds(model, tokens[:8]))
+        decode[threads] = min(min(decode_seconds(model, tokens[:_TOKENS])) for _ in range(2))
     best_decode, best_prefill = min(decode, key=decode.__getitem__), min(prefill, key=prefill.__getitem__)
     for threads in models.keys() - {best_decode, best_prefill}:
         models.pop(threads).close()

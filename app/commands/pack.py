@@ -40,7 +40,7 @@ def add(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("source", metavar="SRC", help="a Hugging Face folder, or a GGUF file")
-    parser.add_argument("out", metavar="OUT", help="the file to write; .nutshell is added where it has no ending")
+    parser.add_argument("out", metavar="OUT", help="the file to write; its name ends in .nutshell (added if missing)")
     parser.add_argument("--scheme", required=True, choices=_SCHEMES, help="how the layers are stored")
     parser.add_argument(
         "--head", choices=_HEADS, help="how the output layer is stored (default: q4 with 2 or 3 bits, else q8)"
@@ -57,6 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Packs, and prints a table."""
     from backend.quantize.quick import pack_model
 
+    say("Packing by the weights alone, without calibration data.")
     line = _Line()
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill leaves nothing behind either
     try:

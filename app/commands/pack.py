@@ -57,7 +57,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Packs, and prints a table."""
     from backend.quantize.quick import pack_model
 
-    say("Packing by the weights alone, without calibration data.")
     line = _Line()
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill leaves nothing behind either
     try:
@@ -85,10 +84,13 @@ class _Line:
         self._live = sys.stderr.isatty()
         self._began = time.monotonic()
         self._told = self._began
-        self._open = False
+        self._open = self._announced = False
 
     def show(self, now: Progress) -> None:
         """Weights done, speed, and what is left."""
+        if not now.done and not self._announced:
+            say("Packing by the weights alone, without calibration data.")
+            self._announced = True
         moment = time.monotonic()
         if moment - self._told < (0.2 if self._live else 10.0):
             return

@@ -21,7 +21,9 @@ def test_the_words_of_the_command_are_those_of_the_packer() -> None:
 def test_it_packs_and_says_what_the_build_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = write_folder(tmp_path / "source", weights())
     assert cli.run_command(["pack", str(source), str(tmp_path / "out"), "--scheme", "q4", "--head", "f16"]) == 0
-    said = capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "without calibration data" in told.err
+    said = told.out
     assert "data-free" in said
     assert "model.layers.1.mlp.down_proj" in said
     assert "bits per weight in the layers" in said

@@ -54,7 +54,7 @@ def build(runner: Runner, wheels: Wheels) -> Path:
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     runner.run(
-        [locations.VENV_PYTHON, "-c", _BUILD, out, work / "objects"], cwd=source, env=env, watch=_compile_progress
+        [locations.VENV_PYTHON, "-c", _BUILD, out, work / "objects"], cwd=source, env=env, watch=compile_progress
     )
     (made,) = out.glob("*.whl")
     _store().parent.mkdir(parents=True, exist_ok=True)
@@ -123,7 +123,7 @@ def _source(runner: Runner, work: Path, env: dict[str, str]) -> Path:
     return source
 
 
-def _compile_progress(line: str) -> str | None:
+def compile_progress(line: str) -> str | None:
     """Ninja's own counter: "[41/140] g++ ..."."""
     match = re.match(r"\s*\[(\d+)/(\d+)\]", line)
     return f"{match[1]}/{match[2]}" if match else None

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+import sysconfig
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "installer" / "locks"
 CATALOGUE = ROOT / "models_catalog" / "builtin.json"
+#: our compiled kernels, built in place
+NATIVE_KERNELS = ROOT / "kernels" / "cpu" / f"_native{sysconfig.get_config_var('EXT_SUFFIX')}"
 VENV = ROOT / ".venv"
 SCRIPTS = VENV / ("Scripts" if sys.platform == "win32" else "bin")
 VENV_PYTHON = SCRIPTS / ("python.exe" if sys.platform == "win32" else "python")

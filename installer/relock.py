@@ -14,13 +14,16 @@ from installer.wheels import normal, pip, read_lock
 
 #: what llama-cpp-python needs; it is built apart, so pip does not see it here
 _OF_LLAMA = ["diskcache>=5.6.1", "jinja2>=2.11.3", "typing-extensions>=4.5", "numpy>=1.20"]
-_BUILD = ["scikit-build-core", "cmake", "ninja"]
+_BUILD = ["scikit-build-core", "nanobind", "cmake", "ninja"]
 #: needed on one system only, by click, tqdm and pytest; pip on another system does not name it
 _ELSEWHERE = {"colorama": '; sys_platform == "win32"'}
 
+#: test tools that stand on torch: they use what `compression` brings, and are tried only where that is installed
+_ON_COMPRESSION = "aqlm"
+
 _HEADS = {
     "base": "What chat needs. No torch, no transformers, no pydantic: the window and the engine start without them.",
-    "build": "What builds llama-cpp-python, in a folder of its own that is removed afterwards.",
+    "build": "What builds llama-cpp-python and our own kernels, in a folder of its own that is removed afterwards.",
     "compression": "What making models smaller needs on top of the base; torch itself is in torch.txt.",
     "test": "What the checks need on top of the base.",
 }
@@ -41,8 +44,15 @@ def relock() -> int:
     limits = [f"{name}=={version}" for name, version in everything.items() if name != "torch"]
     (torch,) = read_lock("torch")
     base: dict[str, str] = {}
+    with_torch: set[str] = set()
     for part, needs in wants.items():
-        found = _resolve([*(wants["base"] if part in {"compression", "test"} else []), *needs], limits)
+        under = wants["base"] if part in {"compression", "test"} else []
+        found = _resolve([*under, *(need for need in needs if not need.startswith(_ON_COMPRESSION))], limits)
+        if part == "compression":
+            with_torch = set(found)
+        if part == "test":
+            more = _resolve([*under, *wants["compression"], *needs], limits)
+            found |= {name: version for name, version in more.items() if name not in with_torch}
         taken = base if part in {"compression", "test"} else {}
         found = {name: version for name, version in found.items() if name not in taken and name != torch.name}
         if part == "base":

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from installer import builtin_model, llama, locations, system
+from installer import builtin_model, kernels, llama, locations, system
 from installer.catalogue import BuiltinModel
 from installer.errors import CommandError, SetupError, explain
 from installer.locking import InstallerLock
@@ -55,7 +55,8 @@ class Setup:
         wanted = wanted_keys(parts)
         if not self._environment_works(wanted):
             self._stamp.clear()
-        if all(self._stamp.has({name: key}) for name, key in wanted.items()) and BuiltinModel.read().present:
+        there = BuiltinModel.read().present and locations.NATIVE_KERNELS.exists()
+        if there and all(self._stamp.has({name: key}) for name, key in wanted.items()):
             return
         todo = [step for step in self._steps(parts) if not self._finished(step.name, wanted)]
         self._before(todo)
@@ -81,6 +82,7 @@ class Setup:
             _Step("packages", "Installing packages", "installing packages", lambda: self._install("packages", "base")),
             _Step("llama", "Installing llama.cpp", "installing llama.cpp", self._install_llama),
             _Step("program", "Installing Nutshell", "installing Nutshell", self._program),
+            _Step("kernels", "Building Nutshell's own kernels", "building Nutshell's own kernels", self._kernels),
             _Step("model", "Getting the built-in model", "getting the built-in model", self._model),
             _Step("system", "Checking window libraries and fonts", "installing system packages", self._system),
         ]
@@ -110,6 +112,8 @@ class Setup:
             return self._stamp.has({"packages": wanted["packages"]}) or not self._wheels.missing(read_lock("base"))
         if name == "engine":
             return self._stamp.has({"llama": wanted["llama"]}) or llama.kept_wheel() is not None
+        if name == "kernels" and not locations.NATIVE_KERNELS.exists():
+            return False
         if name == "model":
             return BuiltinModel.read().present and self._stamp.has({name: wanted[name]})
         return self._stamp.has({name: wanted[name]})
@@ -122,7 +126,7 @@ class Setup:
                 system.require_venv(self._runner)
             except CommandError as error:
                 raise explain(error, "installing Python's venv module") from error
-        if "engine" in names:
+        if names & {"engine", "kernels"}:
             system.require_compiler()
         here = 0.9 * ("packages" in names) + 0.3 * ("test" in names) + 2.0 * ("torch" in names)
         system.require_space(locations.VENV, int(here * _GB) + _GB // 20, "The set-up")
@@ -205,9 +209,13 @@ class Setup:
 
     def _program(self) -> str:
         self._stamp.start("program")
-        # an editable install: the `nutshell` command runs this clone. hatchling is there from the lock, so no network.
+        # an editable install: the `nutshell` command runs this clone. All from the lock, no network.
         options = ["--no-deps", "--no-index", "--no-build-isolation", "--editable", str(locations.ROOT)]
         self._runner.run([*pip("install"), *options])
+        return ""
+
+    def _kernels(self) -> str:
+        kernels.build(self._runner, self._wheels)
         return ""
 
     def _torch(self) -> str:

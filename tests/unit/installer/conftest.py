@@ -16,5 +16,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(locations, "VENV", tmp_path / ".venv")
     monkeypatch.setattr(locations, "SCRIPTS", scripts)
     monkeypatch.setattr(locations, "VENV_PYTHON", scripts / locations.VENV_PYTHON.name)
+    monkeypatch.setattr(locations, "NATIVE_KERNELS", tmp_path / "_native.so")
     monkeypatch.setenv("NUTSHELL_CACHE_DIR", str(tmp_path / "cache"))
     return tmp_path

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from installer import cli
+from installer import cli, locations
 from installer.catalogue import BuiltinModel
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -63,6 +63,9 @@ def make_ready(clone: Path) -> None:
     python = clone / ".venv" / "bin" / "python"
     python.parent.mkdir()
     python.symlink_to(sys.executable)
+    module = clone / locations.NATIVE_KERNELS.relative_to(ROOT)
+    module.parent.mkdir(parents=True)
+    module.touch()
     models = clone.parent / "cache" / "models"
     models.mkdir(parents=True)
     model = BuiltinModel.read()
@@ -120,7 +123,7 @@ def test_a_set_up_program_starts_at_once_with_its_arguments(clone: Path) -> None
 def test_starting_imports_nothing_that_only_a_set_up_needs(clone: Path) -> None:
     make_ready(clone)
     code = (
-        "import os, sys; from installer import cli; "
+        "import os, sys; from installer import cli, locations; "
         "os.execv = lambda *words: print(sorted(set(sys.modules) & {'subprocess', 'zipfile', 'tarfile', 'argparse', "
         "'installer.steps', 'installer.system', 'importlib.metadata'})); cli.main(['run', 'ask'])"
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from installer import catalogue, llama, locations, steps, system
+from installer import catalogue, llama, locations, stamp, steps, system
 from installer.catalogue import BuiltinModel
 from installer.errors import CommandError, SetupError
 from installer.locking import InstallerLock
@@ -35,6 +35,7 @@ class Computer:
         self.commands: list[str] = []
         self.fetched: list[str] = []
         self.built = 0
+        self.compiled = 0
         self.kill_at: tuple[int, bool] | None = None  # number of a command; whether it is done before the kill
         self.fail: dict[str, str] = {}  # word in a command -> output
 
@@ -77,6 +78,9 @@ class Computer:
             self._source_archive(Path(after["--dest"]))
         elif "--target" in after:
             Path(after["--target"]).mkdir()
+        elif "cmake" in words and "--build" in words:
+            self.compiled += 1
+            locations.NATIVE_KERNELS.touch()
         elif llama._BUILD in words:
             self.built += 1
             (Path(words[-2]) / f"llama_cpp_python-{llama.LLAMA_VERSION}-py3-none-any.whl").touch()
@@ -123,15 +127,27 @@ def set_up(*parts: str) -> str:
 
 def test_a_first_set_up_does_everything_and_a_second_nothing(computer: Computer) -> None:
     said = set_up()
-    assert "[1/8] Making a private Python environment" in said
-    assert "[8/8] Checking window libraries and fonts" in said
+    assert "[1/9] Making a private Python environment" in said
+    assert "[9/9] Checking window libraries and fonts" in said
     assert Stamp().has(wanted_keys())
     assert Stamp().started == []
-    assert computer.built == 1
+    assert computer.built == computer.compiled == 1
     assert not any("torch" in command for command in computer.commands)
     before = len(computer.commands)
     assert set_up() == ""
     assert len(computer.commands) == before
+
+
+def test_kernels_are_built_when_they_are_gone_or_their_sources_change(
+    computer: Computer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_up()
+    locations.NATIVE_KERNELS.unlink()
+    assert "Building Nutshell's own kernels" in set_up()
+    monkeypatch.setattr(stamp, "_kernels_key", lambda: "other sources")
+    assert "Building Nutshell's own kernels" in set_up()
+    assert set_up() == ""
+    assert (computer.compiled, computer.built) == (3, 1)
 
 
 def commands_of_a_set_up(computer: Computer, *parts: str) -> int:

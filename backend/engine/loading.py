@@ -13,6 +13,7 @@ import psutil
 
 from backend.api.errors import ConflictError
 from backend.api.schemas import LoadedModel, LoadModel, ModelEntry, Sampling
+from backend.engine.llama_cpp import LlamaCppModel
 from backend.engine.model import Aborted, Model, TokenTree
 from backend.formats.sniff import recognise
 from backend.hub.catalogue import known_file
@@ -62,8 +63,6 @@ def load_model(entry: ModelEntry, options: LoadModel, progress: Callable[[float]
 
 
 def _load_gguf(entry: ModelEntry, options: LoadModel, threads: int, progress: Callable[[float], bool]) -> Model:
-    from backend.engine.llama_cpp import LlamaCppModel  # the library takes 120 ms
-
     return LlamaCppModel(
         Path(entry.path),
         n_ctx=options.n_ctx or _default_context(entry),

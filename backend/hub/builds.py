@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from backend.api.schemas import ModelEntry
 from backend.architectures import ARCHITECTURES
@@ -11,7 +10,7 @@ from backend.formats.describe import Description, describe
 from backend.formats.gguf_checks import NotForChatError
 from backend.hub.stores import Candidate
 
-__all__ = ["build_entry", "build_files", "scheme_words"]
+__all__ = ["build_entry", "scheme_words"]
 
 _DENSE = {"f32": "F32", "f16": "F16", "bf16": "BF16"}
 _AQLM = re.compile(r"aqlm-(\d+x\d+)(?:g(\d+))?", re.ASCII)
@@ -67,13 +66,3 @@ def _scheme_name(scheme: str) -> str:
     if bits is not None:
         return f"SpQR {bits[2]}-bit" if bits[1] == "spqr" else f"Q{bits[2]}"
     return scheme
-
-
-def build_files(path: Path) -> list[Path]:
-    """The files of a Hugging Face folder that its entry is read from; [] where it is none."""
-    try:
-        if not path.is_dir():
-            return []
-        return [path / "config.json", *sorted(path.glob("*.safetensors"))]
-    except OSError:
-        return []

@@ -14,7 +14,6 @@ from backend.formats.gguf import read_header
 from backend.formats.gguf_checks import NotForChatError
 from backend.formats.gguf_split import split_name
 from backend.formats.sniff import recognise
-from backend.hub.builds import build_entry, build_files
 from backend.hub.catalogue import known_file
 from backend.hub.stores import Candidate, from_folder, stores
 
@@ -161,6 +160,8 @@ class LocalModels:
 
 def _entry(candidate: Candidate) -> ModelEntry:
     if recognise(candidate.path) in ("pack", "hf"):
+        from backend.hub.builds import build_entry  # 30 ms, only where there is one
+
         return build_entry(candidate, model_id(candidate.path))
     header = read_header(candidate.path)
     return ModelEntry(
@@ -208,12 +209,20 @@ def _identity(path: Path) -> tuple[int, int] | str | None:
         return None
 
 
+def _folder_files(path: Path) -> list[Path]:
+    """The files of a Hugging Face folder that its entry is read from; [] where it is none."""
+    try:
+        return [path / "config.json", *sorted(path.glob("*.safetensors"))] if path.is_dir() else []
+    except OSError:
+        return []
+
+
 def _stamp(path: Path) -> _Stamp:
     """Size and time of change, of every file of a model in several: one that arrives later is noticed."""
     part = split_name(path.name)
     files = [path] if part is None else [path.with_name(part.part(index)) for index in range(1, part.count + 1)]
     stamps: list[tuple[int, int] | None] = []
-    for file in build_files(path) or files:
+    for file in _folder_files(path) or files:
         try:
             status = file.stat()
             stamps.append((status.st_size, status.st_mtime_ns))

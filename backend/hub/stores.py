@@ -11,13 +11,14 @@ from pathlib import Path
 
 from backend.api.schemas import ModelSource
 from backend.formats.gguf_split import split_name
-from backend.formats.pack import SUFFIX
 from backend.formats.sniff import is_partial, recognise
 from backend.hub.walk import walk
 
 __all__ = ["Candidate", "from_folder", "huggingface", "llama_cpp", "lm_studio", "ollama", "stores"]
 
 _MAX_JSON = 1 << 20
+#: of files that hold a whole model: GGUF, and our own packs (backend.formats.pack.SUFFIX)
+_ENDINGS = (".gguf", ".nutshell")
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})", re.ASCII)
 _MODEL_LAYER = "application/vnd.ollama.image.model"
 _REPOSITORY = re.compile(r"models--(?P<name>.+)", re.DOTALL)
@@ -114,7 +115,7 @@ def _is_model(path: Path) -> bool:
     """By its name: *.gguf or *.nutshell that is complete, and of a split model the first part (or the first one that is
     there).
     """
-    if path.suffix.lower() not in (".gguf", SUFFIX) or is_partial(path.name) or path.name.startswith("._"):
+    if path.suffix.lower() not in _ENDINGS or is_partial(path.name) or path.name.startswith("._"):
         return False
     if path.with_name(path.name + ".aria2").exists():  # aria2 writes into the final name and keeps its notes beside it
         return False

@@ -77,8 +77,8 @@ def pack(parts: SpqrParts, *, bias: npt.ArrayLike | None = None) -> PackedLinear
     for piece in pieces(out, inputs):
         codes = padded(parts.codes, piece, inputs, 0, np.uint8)
         words[piece] = _lay_codes(codes, parts.bits)
-        for plane, of in enumerate(_planes(parts, piece, tiles)):
-            levels[piece, :, plane] = of
+        levels[piece, :, :3] = _lay_levels(padded(parts.scale_codes, piece, tiles, 0, np.uint8))
+        levels[piece, :, 3:] = _lay_levels(padded(parts.zero_codes, piece, tiles, 0, np.uint8))
         rows = rows_of(piece, out)
         row_max[rows] = np.abs(_numbers(parts, rows, columns, values)).max(1)
     buffers: dict[str, npt.NDArray[Any]] = {
@@ -107,14 +107,12 @@ def unpack(packed: PackedLinear) -> SpqrParts:
         words = np.ascontiguousarray(buffers["data"][piece]).view("<u4").reshape(-1, inputs // _STEP, bits, LANES)
         codes[rows] = _take_codes(words, bits)[: rows.stop - rows.start, :width]
     tiles = -(-width // TILE)
-    planes = np.unpackbits(buffers["levels"].view(np.uint8).reshape(panels(out), -1, 6, 2), axis=-1, bitorder="little")
-    weighted = planes.reshape(panels(out), -1, 2, 3, LANES) * np.array([1, 2, 4], np.uint8)[:, None]
-    both = weighted.sum(3, dtype=np.uint8).transpose(2, 0, 3, 1).reshape(2, panels(out) * LANES, -1)[:, :out, :tiles]
+    scale_codes, zero_codes = (_take_levels(buffers["levels"][:, :tiles, half]) for half in (slice(3), slice(3, 6)))
     return SpqrParts(
         bits=bits,
         codes=codes,
-        scale_codes=np.ascontiguousarray(both[0]),
-        zero_codes=np.ascontiguousarray(both[1]),
+        scale_codes=scale_codes[:out],
+        zero_codes=zero_codes[:out],
         statistics=buffers["scales"][:, :tiles],
         outlier_rows=buffers["outlier_rows"],
         outlier_cols=buffers["outlier_cols"],
@@ -196,18 +194,22 @@ def _take_codes(words: npt.NDArray[np.uint32], bits: int) -> npt.NDArray[np.uint
 
 def high_bit(tile: int, quad: int) -> int:
     """The bit of the third plane's bytes that holds the high bits of a quad of inputs."""
-    return 4 * tile + quad
+    return 4 * (quad // 2) + 2 * tile + quad % 2
 
 
-def _planes(parts: SpqrParts, piece: slice, tiles: int) -> list[npt.NDArray[np.uint16]]:
-    """The bit planes [panels, tiles] of the first-level codes, three of the scales and three of the zeros."""
-    planes = []
-    for codes in (parts.scale_codes, parts.zero_codes):
-        lanes = padded(codes, piece, tiles, 0, np.uint8).transpose(0, 2, 1)
-        for bit in range(3):
-            packed = np.packbits(lanes >> bit & 1, axis=-1, bitorder="little")
-            planes.append(np.ascontiguousarray(packed).view("<u2")[..., 0])
-    return planes
+def _lay_levels(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint16]:
+    """3-bit codes (panels, 16, tiles) as 48 bits [panels, tiles, 3], row r's at bit 3r."""
+    shifts = np.arange(0, 3 * LANES, 3, dtype=np.uint64)
+    bits = np.bitwise_or.reduce(codes.transpose(0, 2, 1).astype(np.uint64) << shifts, axis=-1)
+    return np.ascontiguousarray(bits).view("<u2").reshape(*bits.shape, 4)[..., :3]
+
+
+def _take_levels(words: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint8]:
+    """What `_lay_levels` laid, as (panels * 16, tiles)."""
+    bits = (words.astype(np.uint64) << np.array([0, 16, 32], np.uint64)).sum(-1, dtype=np.uint64)
+    shifts = np.arange(0, 3 * LANES, 3, dtype=np.uint64)
+    codes: npt.NDArray[np.uint8] = (bits[:, None, :] >> shifts[:, None] & np.uint64(7)).astype(np.uint8)
+    return codes.reshape(-1, words.shape[1])
 
 
 def _sorted_outliers(parts: SpqrParts) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.float16]]:

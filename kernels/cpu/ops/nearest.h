@@ -38,10 +38,18 @@ template <int G> F lane_minima(const float* rest, const float* book, const float
 
 // Puts the candidates of one beam among the `count` best so far (ascending), of which at most `width` are kept.
 inline int insert(F minima, uint8_t beam, Candidate* best, int count, int width) {
+    const float least = -largest(F::zero() - minima);
+    if (count == width && least >= best[count - 1].error) return count;  // mostly so behind the first beams
     float errors[16];
     uint32_t bits[16];
     minima.store(errors);
     float_to_bits(minima).store(bits);
+    if (width == 1) {  // one branch instead of sixteen that nobody can predict
+        int lane = 0;
+        while (lane < 15 && errors[lane] != least) lane++;
+        best[0] = {least, beam, (uint8_t)(16 * (bits[lane] & 15) + (uint32_t)lane)};
+        return 1;
+    }
     for (int lane = 0; lane < 16; lane++) {
         if (count == width && errors[lane] >= best[count - 1].error) continue;
         int at = count < width ? count++ : count - 1;

@@ -16,9 +16,10 @@ constexpr int kStep = 32;       // inputs that every buffer holds a multiple of
 
 // Asks for the line that the stream of weights reaches 8 KB later. The hardware alone stops at every page: q4 then reads
 // 24 of 42 GB/s, with 1 KB ahead 25, 4 KB 32, 8 KB and 16 KB 37.
+constexpr size_t kAhead = 8192;
 NUTSHELL_INLINE void read_ahead(const void* p) {
 #if defined(__GNUC__)
-    __builtin_prefetch((const char*)p + 8192);
+    __builtin_prefetch((const char*)p + kAhead);
 #else
     (void)p;
 #endif
@@ -33,7 +34,7 @@ inline void panel_tile_rows(const Weight& w, int tile, int* first, int* rows) {
 }
 
 // Row panels one after the other, so that the weights are one stream from memory; up to four activation rows share a
-// pass. `Kernel::run<N>` computes one panel for N rows, and sums in the same order for every N.
+// pass. `Kernel::run<N>` computes N rows of a panel, and sums in the same order for every N.
 template <class Kernel, int N>
 inline void gemv_panels(const Weight& w, const Activations& a, int row, int first, int last, float* y, int ldy) {
     for (int panel = first; panel < last; panel++)

@@ -1,6 +1,7 @@
 // SpQR: 3- or 4-bit weights in tiles of 16 rows x 16 inputs with quantized scales and zeros, plus sparse outliers:
 // w = s * (q - z), s = ss * (cs - zs), z = sz * (cz - zz) with 3-bit cs, cz per row of the tile.
 #pragma once
+#include "fields3.h"
 #include "outliers.h"
 #include "panels.h"
 
@@ -11,12 +12,20 @@ struct Codes3 {
     static constexpr int kBytes = 192;
     I low[2], high;
     NUTSHELL_INLINE void load(const uint8_t* p) { low[0] = I::load(p), low[1] = I::load(p + 64), high = I::load(p + 128); }
-    template <int T, int J> NUTSHELL_INLINE I quad() const {
-        constexpr int up = 2 - 4 * T - J;  // from bit 4T + J of the high plane to bit 2, above the two low bits
+    // Quads J and J + 2 of tile T in the two nibbles of a byte: the high plane has their bits 4 apart, as the low one has.
+    template <int T, int J> NUTSHELL_INLINE I nibbles() const {
+        constexpr int up = 2 - 2 * T - J;
         I top = high;
         if (up > 0) top = high.shl<(up > 0 ? up : 0)>();
         if (up < 0) top = high.shr<(up < 0 ? -up : 0)>();
-        return select(I::set1(0x03030303), J ? low[T].shr<2 * J>() : low[T], top) & I::set1(0x07070707);
+        return select(I::set1(0x33333333), J ? low[T].shr<2 * J>() : low[T], top);
+    }
+    template <int T> NUTSHELL_INLINE void quads(I* q) const {
+        const I mask = I::set1(0x07070707), even = nibbles<T, 0>(), odd = nibbles<T, 1>();
+        q[0] = even & mask;
+        q[1] = odd & mask;
+        q[2] = even.shr<4>() & mask;
+        q[3] = odd.shr<4>() & mask;
     }
 };
 struct Codes4 {
@@ -25,66 +34,49 @@ struct Codes4 {
     NUTSHELL_INLINE void load(const uint8_t* p) {
         for (int i = 0; i < 4; i++) pairs[i] = I::load(p + 64 * i);
     }
-    template <int T, int J> NUTSHELL_INLINE I quad() const {
-        const I v = pairs[2 * T + J / 2];
-        return (J & 1 ? v.shr<4>() : v) & I::set1(0x0F0F0F0F);
+    template <int T> NUTSHELL_INLINE void quads(I* q) const {
+        const I mask = I::set1(0x0F0F0F0F);
+        q[0] = pairs[2 * T] & mask;
+        q[1] = pairs[2 * T].shr<4>() & mask;
+        q[2] = pairs[2 * T + 1] & mask;
+        q[3] = pairs[2 * T + 1].shr<4>() & mask;
     }
 };
 
-// Second-level statistics of the tiles of one block of one row panel, as floats: (ss, sz, zs, zz) per tile.
+// Second-level statistics of the tiles of a span of a row panel, as floats: (ss, -sz, -zs, -zz) per tile. A span is long,
+// because a number just stored is slow to read again as part of another: 1024 inputs took 3/4 of the time of 128.
+constexpr int kSpan = 1024;
 struct TileStatistics {
-    float v[4 * kBlock / 16];
+    float v[4 * kSpan / 16];
     NUTSHELL_INLINE void load(const uint16_t* p, int tiles) {
-        if (tiles == kBlock / 16) {
-            F::load_f16(p).store(v);
-            F::load_f16(p + 16).store(v + 16);
-        } else {
-            for (int i = 0; i < 4 * tiles; i++) v[i] = f16_to_f32(p[i]);
-        }
+        static const float signs[kRows] = {1, -1, -1, -1, 1, -1, -1, -1, 1, -1, -1, -1, 1, -1, -1, -1};
+        const F sign = F::load(signs);
+        int i = 0;
+        for (; i + kRows <= 4 * tiles; i += kRows) (F::load_f16(p + i) * sign).store(v + i);
+        for (; i < 4 * tiles; i++) v[i] = f16_to_f32(p[i]) * signs[i % 4];
     }
 };
 
-// First-level statistics of one tile: a scale and a zero per lane.
+// First-level statistics of one tile: a scale and a zero, with the sign changed, per lane.
 struct ScaleZero {
-    F s, z;
-    NUTSHELL_INLINE ScaleZero(const float* second, const uint16_t* planes)
-        : s(code(-second[2], planes) * F::set1(second[0])), z(code(-second[3], planes + 3) * F::set1(second[1])) {}
-    static NUTSHELL_INLINE F code(float start, const uint16_t* planes) {
-        const F one = add_masked(F::set1(start), planes[0], F::set1(1));
-        return add_masked(add_masked(one, planes[1], F::set1(2)), planes[2], F::set1(4));
-    }
+    F s, minus_z;
+    NUTSHELL_INLINE ScaleZero(const float* second, const uint16_t* levels)
+        : s((to_float(fields3<0>(levels)) + F::set1(second[2])) * F::set1(second[0])),
+          minus_z((to_float(fields3<1>(levels)) + F::set1(second[3])) * F::set1(second[1])) {}
 };
 
-// The dense part of a row panel for N activation rows.
-template <class Codes, int N> struct SpqrSum {
-    Codes codes;
-    TileStatistics statistics;
-    const uint16_t* planes;
+// N activation rows of a span: the two planes of their integers, and the sums of 16 as floats.
+template <int N> struct SpanActivations {
     const int8_t *hi[N], *lo[N];
-    const int32_t* sum16[N];
-    F part[N];
-    I high[N], low[N];
-
-    template <int T, int J> NUTSHELL_INLINE void quad(int k) {
-        const I q = codes.template quad<T, J>();
+    float sums[N][kSpan / 16];
+    NUTSHELL_INLINE void load(const Activations& a, int row, int from, int tiles) {
         for (int n = 0; n < N; n++) {
-            high[n] = dot_u5s8(high[n], q, I::broadcast(hi[n] + k + 16 * T + 4 * J));
-            low[n] = dot_u5s8(low[n], q, I::broadcast(lo[n] + k + 16 * T + 4 * J));
-        }
-    }
-
-    // part += s * (dot(q, x) - z * sum(x)) for tile T of the step at input k; the dot is exact, below 2^22.
-    template <int T> NUTSHELL_INLINE void tile(int k) {
-        for (int n = 0; n < N; n++) high[n] = low[n] = I::zero();
-        quad<T, 0>(k);
-        quad<T, 1>(k);
-        quad<T, 2>(k);
-        quad<T, 3>(k);
-        const ScaleZero f(statistics.v + (k + 16 * T) % kBlock / 4, planes + (size_t)(k / 16 + T) * 6);
-        for (int n = 0; n < N; n++) {
-            const F sum = to_float(I::broadcast(sum16[n] + k / 16 + T));
-            const F dot = to_float(high[n].template shl<7>() + low[n]);
-            part[n] = fma(f.s, dot - f.z * sum, part[n]);
+            hi[n] = a.hi + (size_t)(row + n) * a.stride + from;
+            lo[n] = a.lo + (size_t)(row + n) * a.stride + from;
+            const int32_t* sum16 = a.sum16 + (size_t)(row + n) * (a.stride / 16) + from / 16;
+            for (int i = 0; i < tiles; i += kRows)
+                to_float(float_to_bits(F::load_first((const float*)sum16 + i, tiles - i < kRows ? tiles - i : kRows)))
+                    .store(sums[n] + i);
         }
     }
 };
@@ -93,33 +85,54 @@ template <class Codes> struct Spqr {
     static const uint8_t* codes(const Weight& w, int panel) {
         return (const uint8_t*)w.data + (size_t)panel * (w.in_padded / kStep) * Codes::kBytes;
     }
-    static const uint16_t* planes(const Weight& w, int panel) { return w.levels + (size_t)panel * (w.in_padded / 16) * 6; }
+    static const uint16_t* levels(const Weight& w, int panel) { return w.levels + (size_t)panel * (w.in_padded / 16) * 6; }
     static const uint16_t* second(const Weight& w, int panel) { return w.scales + (size_t)panel * (w.in_padded / 16) * 4; }
 
-    template <int N> static void run(const Weight& w, const Activations& a, int row, int panel, float* y, int ldy) {
-        const uint8_t* data = codes(w, panel);
-        SpqrSum<Codes, N> sum;
-        F total[N];
-        sum.planes = planes(w, panel);
+    // part += s * (dot(q, x) - z * sum(x)) for tile T of the step at input k of the span; the dot is exact, below 2^22.
+    template <int T, int N>
+    static NUTSHELL_INLINE void dot(const Codes& step, const TileStatistics& second, const uint16_t* levels,
+                                    const SpanActivations<N>& x, int k, F* part) {
+        const int t = k / 16 + T, at = k + 16 * T;
+        I q[4];
+        step.template quads<T>(q);
+        const ScaleZero f(second.v + 4 * t, levels + 6 * t);
         for (int n = 0; n < N; n++) {
-            sum.hi[n] = a.hi + (size_t)(row + n) * a.stride;
-            sum.lo[n] = a.lo + (size_t)(row + n) * a.stride;
-            sum.sum16[n] = a.sum16 + (size_t)(row + n) * (a.stride / 16);
-            total[n] = F::zero();
-        }
-        for (int block = 0; block < w.in_padded; block += kBlock) {
-            const int end = block + kBlock < w.in_padded ? block + kBlock : w.in_padded;
-            sum.statistics.load(second(w, panel) + (size_t)block / 16 * 4, (end - block) / 16);
-            for (int n = 0; n < N; n++) sum.part[n] = F::zero();
-            for (int k = block; k < end; k += kStep, data += Codes::kBytes) {
-                sum.codes.load(data);
-                for (int i = 0; i < Codes::kBytes; i += 64) read_ahead(data + i);
-                sum.template tile<0>(k);
-                sum.template tile<1>(k);
+            I high = I::zero(), low = I::zero();
+            for (int j = 0; j < 4; j++) {
+                high = dot_u5s8(high, q[j], I::broadcast(x.hi[n] + at + 4 * j));
+                low = dot_u5s8(low, q[j], I::broadcast(x.lo[n] + at + 4 * j));
             }
-            for (int n = 0; n < N; n++) {
-                const F s = F::set1(a.scale[(size_t)(row + n) * (a.stride / kBlock) + block / kBlock]);
-                total[n] = fma(sum.part[n], s, total[n]);
+            part[n] = fma(f.s, fma(f.minus_z, F::set1(x.sums[n][t]), to_float(high.shl<7>() + low)), part[n]);
+        }
+    }
+
+    template <int N>
+    static void run(const Weight& w, const Activations& a, int row, int panel, float* y, int ldy) {
+        const uint8_t* data = codes(w, panel);
+        F total[N];
+        for (int n = 0; n < N; n++) total[n] = F::zero();
+        for (int span = 0; span < w.in_padded; span += kSpan) {
+            const int size = w.in_padded - span < kSpan ? w.in_padded - span : kSpan;
+            TileStatistics statistics;
+            SpanActivations<N> x;
+            statistics.load(second(w, panel) + (size_t)span / 4, size / 16);
+            x.load(a, row, span, size / 16);
+            const uint16_t* bits = levels(w, panel) + (size_t)span / 16 * 6;
+            for (int block = 0; block < size; block += kBlock) {
+                const int end = block + kBlock < size ? block + kBlock : size;
+                F part[N];
+                for (int n = 0; n < N; n++) part[n] = F::zero();
+                for (int k = block; k < end; k += kStep, data += Codes::kBytes) {
+                    Codes step;
+                    step.load(data);
+                    for (int i = 0; i < Codes::kBytes; i += 64) read_ahead(data + i);
+                    dot<0, N>(step, statistics, bits, x, k, part);
+                    dot<1, N>(step, statistics, bits, x, k, part);
+                }
+                for (int n = 0; n < N; n++) {
+                    const F s = F::set1(a.scale[(size_t)(row + n) * (a.stride / kBlock) + (span + block) / kBlock]);
+                    total[n] = fma(part[n], s, total[n]);
+                }
             }
         }
         for (int n = 0; n < N; n++) total[n].store(y + (size_t)n * ldy);
@@ -132,32 +145,28 @@ template <class Codes> struct Spqr {
 
     template <int Byte> static F number(I quad) { return to_float(quad.shr<8 * Byte>() & I::set1(0xFF)); }
 
-    template <int T, int J, class Put> static NUTSHELL_INLINE void quad(const Codes& step, F s, F offset, Put put) {
-        const I q = step.template quad<T, J>();
-        put(16 * T + 4 * J, fma(number<0>(q), s, offset), fma(number<1>(q), s, offset));
-        put(16 * T + 4 * J + 2, fma(number<2>(q), s, offset), fma(number<3>(q), s, offset));
-    }
-    template <int T, class Put>
-    static NUTSHELL_INLINE void tile(const Codes& step, const float* stats, const uint16_t* bits, F factor, Put put) {
-        const ScaleZero f(stats + 4 * T, bits + 6 * T);
-        const F s = f.s * factor, offset = F::zero() - s * f.z;
-        quad<T, 0>(step, s, offset, put);
-        quad<T, 1>(step, s, offset, put);
-        quad<T, 2>(step, s, offset, put);
-        quad<T, 3>(step, s, offset, put);
-    }
-
     // put(p, even, odd): 16 rows at inputs k0 + p and k0 + p + 1, times factor, without the outliers
+    template <int T, class Put>
+    static NUTSHELL_INLINE void tile(const Codes& step, const TileStatistics& second, const uint16_t* bits, F factor, Put put) {
+        const ScaleZero f(second.v + 4 * T, bits + 6 * T);
+        const F s = f.s * factor, offset = s * f.minus_z;
+        I q[4];
+        step.template quads<T>(q);
+        for (int j = 0; j < 4; j++) {
+            put(16 * T + 4 * j, fma(number<0>(q[j]), s, offset), fma(number<1>(q[j]), s, offset));
+            put(16 * T + 4 * j + 2, fma(number<2>(q[j]), s, offset), fma(number<3>(q[j]), s, offset));
+        }
+    }
     template <class Put> static void decode(const Weight& w, int panel, int k0, int k, F factor, Put put) {
         for (int from = k0; from < k0 + k; from += kStep) {
-            float stats[8];
-            for (int i = 0; i < 8; i++) stats[i] = f16_to_f32(second(w, panel)[(size_t)from / 4 + i]);
-            const uint16_t* bits = planes(w, panel) + (size_t)(from / 16) * 6;
+            TileStatistics statistics;
+            statistics.load(second(w, panel) + (size_t)from / 4, 2);
+            const uint16_t* bits = levels(w, panel) + (size_t)(from / 16) * 6;
             Codes step;
             step.load(codes(w, panel) + (size_t)(from / kStep) * Codes::kBytes);
             const auto at = [&](int p, F even, F odd) { put(from - k0 + p, even, odd); };
-            tile<0>(step, stats, bits, factor, at);
-            tile<1>(step, stats, bits, factor, at);
+            tile<0>(step, statistics, bits, factor, at);
+            tile<1>(step, statistics, bits, factor, at);
         }
     }
 

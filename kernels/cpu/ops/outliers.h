@@ -6,12 +6,6 @@
 
 namespace nutshell::NUTSHELL_LEVEL {
 
-inline void widen_f16(const uint16_t* from, int count, float* to) {
-    int i = 0;
-    for (; i + kRows <= count; i += kRows) F::load_f16(from + i).store(to + i);
-    for (; i < count; i++) to[i] = f16_to_f32(from[i]);
-}
-
 inline float sparse_dot(const float* values, const uint16_t* columns, int count, const float* x) {
     float a = 0, b = 0, c = 0, d = 0;  // four sums hide the latency of the multiply-add
     int i = 0;
@@ -25,24 +19,62 @@ inline float sparse_dot(const float* values, const uint16_t* columns, int count,
     return (a + b) + (c + d);
 }
 
-// y += outliers . x for the rows of a tile that exist
-inline void add_outliers(const Weight& w, const Activations& a, int first, int rows, float* y, int ldy) {
-    constexpr int kChunk = 1024;
-    float values[kChunk];
-    const int32_t* start = w.outlier_rows + first;
-    if (first + rows > w.out) rows = w.out - first;
-    for (int32_t from = start[0]; from < start[rows]; from += kChunk) {
-        const int32_t to = start[rows] - from < kChunk ? start[rows] : from + kChunk;
-        widen_f16(w.outlier_vals + from, to - from, values);
-        for (int i = 0; i < rows; i++) {
-            const int32_t begin = start[i] > from ? start[i] : from, end = start[i + 1] < to ? start[i + 1] : to;
-            if (begin >= end) continue;
-            for (int n = 0; n < a.n; n++)
-                y[(size_t)n * ldy + i] +=
-                    sparse_dot(values + (begin - from), w.outlier_cols + begin, end - begin, a.f32 + (size_t)n * a.stride);
+// The outliers of a row panel. Made before the dense part of the panel is computed: numbers just widened are slow to read
+// one by one, and the processor must not wait for them at the end of a panel, when the next one should be on its way.
+class PanelOutliers {
+  public:
+    PanelOutliers(const Weight& w, int panel) : w_(w), start_(w.outlier_rows + panel * kRows) {
+        rows_ = rows(panel);
+        widen(start_[0]);
+#if defined(__GNUC__)
+        for (int32_t i = start_[rows_]; i < start_[rows_ + rows(panel + 1)]; i += 32) {  // those of the next panel
+            __builtin_prefetch(w.outlier_cols + i, 0, 2);
+            __builtin_prefetch(w.outlier_vals + i, 0, 2);
+        }
+#endif
+    }
+
+    // y[n * ldy + i] += outliers of row i of the panel . activations row `row` + n, for n < count. Meanwhile the memory
+    // brings the codes of the next panel, which lie at `next`.
+    void add(const Activations& a, int row, int count, const uint8_t* next, float* y, int ldy) {
+        for (int32_t from = start_[0]; from < start_[rows_]; from += kChunk) {
+            if (from > start_[0]) widen(from);
+            const int32_t to = start_[rows_] - from < kChunk ? start_[rows_] : from + kChunk;
+            for (int i = 0; i < rows_; i++) {
+                const int32_t begin = start_[i] > from ? start_[i] : from, end = start_[i + 1] < to ? start_[i + 1] : to;
+                if (begin >= end) continue;
+                for (int line = 0; line < kLines; line++) read_ahead(next + (i * kLines + line) * 64);
+                for (int n = 0; n < count; n++)
+                    y[(size_t)n * ldy + i] += sparse_dot(values_ + kRows + (begin - from), w_.outlier_cols + begin, end - begin,
+                                                         a.f32 + (size_t)(row + n) * a.stride);
+            }
         }
     }
-}
+
+  private:
+    static constexpr int kChunk = 1024;
+    static constexpr int kLines = 6;  // what the memory brings in the time of a row of 20 to 40 outliers
+    const Weight& w_;
+    const int32_t* start_;
+    int rows_;
+    float values_[kRows + kChunk];  // from index kRows on
+
+    int rows(int panel) const {
+        const int left = w_.out - panel * kRows;
+        return left < 0 ? 0 : left < kRows ? left : kRows;
+    }
+    void widen(int32_t from) {
+        const int32_t count = start_[rows_] - from < kChunk ? start_[rows_] - from : kChunk;
+        const uint16_t* values = w_.outlier_vals + from;
+        int32_t i = 0;
+        for (; i + kRows <= count; i += kRows) F::load_f16(values + i).store(values_ + kRows + i);
+        if (i == count) return;
+        if (from + count >= kRows)  // the last ones with some before them
+            F::load_f16(values + count - kRows).store(values_ + count);
+        else
+            for (; i < count; i++) values_[kRows + i] = f16_to_f32(values[i]);
+    }
+};
 
 // found(input - k0, value) for the outliers of a row at inputs k0 .. k0 + k
 template <class Found> inline void each_outlier(const Weight& w, int row, int k0, int k, Found found) {

@@ -51,6 +51,7 @@ struct Q4 {
                         }
                     }
                 }
+                read_ahead(scale, kAhead / 8);
                 const F s = F::load_f16(scale);
                 for (int n = 0; n < N; n++)
                     part[n] = fma(to_float((high[n] + high2[n]).template shl<7>() + (low[n] + low2[n])), s, part[n]);

@@ -40,6 +40,7 @@ struct Q8 {
                         }
                     }
                 }
+                read_ahead(scale, kAhead / 8);
                 const F s = F::load_f16(scale);
                 for (int n = 0; n < N; n++) part[n] = fma(to_float(even[n] + odd[n]), s, part[n]);
             }

@@ -110,6 +110,7 @@ template <class Codes> struct Spqr {
     static void run(const Weight& w, const Activations& a, int row, int panel, float* y, int ldy) {
         const uint8_t* data = codes(w, panel);
         F total[N];
+        PanelOutliers outliers(w, panel);
         for (int n = 0; n < N; n++) total[n] = F::zero();
         for (int span = 0; span < w.in_padded; span += kSpan) {
             const int size = w.in_padded - span < kSpan ? w.in_padded - span : kSpan;
@@ -122,6 +123,10 @@ template <class Codes> struct Spqr {
                 const int end = block + kBlock < size ? block + kBlock : size;
                 F part[N];
                 for (int n = 0; n < N; n++) part[n] = F::zero();
+                // 64 and 96 bytes a block, for the block 16 blocks later
+                read_ahead(second(w, panel) + (size_t)(span + block) / 4, 16 * 64);
+                read_ahead(bits + block / 16 * 6, 16 * 96);
+                read_ahead(bits + block / 16 * 6, 16 * 96 + 48);
                 for (int k = block; k < end; k += kStep, data += Codes::kBytes) {
                     Codes step;
                     step.load(data);
@@ -136,11 +141,12 @@ template <class Codes> struct Spqr {
             }
         }
         for (int n = 0; n < N; n++) total[n].store(y + (size_t)n * ldy);
+        // after every 16 rows, while the lines asked for ahead still come: after 64 rows the memory would rest
+        outliers.add(a, row, N, data, y, ldy);
     }
 
     static void gemv(const Weight& w, const Activations& a, const void*, int tile, float* y, int ldy) {
         gemv_tile<Spqr>(w, a, tile, y, ldy);
-        add_outliers(w, a, tile * kTilePanels * kRows, kTilePanels * kRows, y, ldy);
     }
 
     template <int Byte> static F number(I quad) { return to_float(quad.shr<8 * Byte>() & I::set1(0xFF)); }

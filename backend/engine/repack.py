@@ -1,7 +1,7 @@
 """Hugging Face builds, turned into packs once: the kernels read their own layout, straight from the mapped file.
 
-A pack lies in the user's cache folder and is named after the build's path and the size and time of its files; when
-these change it is made again and the old one goes. It can be deleted at any time.
+A pack lies in the user's cache folder and is named after the build's path, the size and time of its files and
+the version of the pack's layout; when these change it is made again and the old one goes. It can be deleted at any time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from backend.api.errors import NutshellError
 from backend.config.paths import paths
 from backend.engine.model import Aborted
 from backend.formats.checkpoint import Checkpoint, open_checkpoint
-from backend.formats.pack import SUFFIX
+from backend.formats.pack import SUFFIX, VERSION
 from backend.formats.pack_writer import write_pack
 from kernels.packed import PackedLinear
 
@@ -116,7 +116,7 @@ def _modules(checkpoint: Checkpoint, progress: Callable[[float], bool]) -> Itera
 def _names(folder: Path) -> tuple[str, str]:
     """16 hexadecimal digits for the path, and as many for the state of its files."""
     folder = folder.resolve()
-    digest = hashlib.sha256(b"1")  # of what this module makes: a change of the layout changes the number
+    digest = hashlib.sha256(f"{VERSION}\0".encode())
     for path in sorted(folder.iterdir()):
         if path.suffix in _SOURCES:
             status = path.stat()

@@ -1,7 +1,7 @@
 """Hugging Face builds, turned into packs once: the kernels read their own layout, straight from the mapped file.
 
-A pack lies in the user's cache folder and is named after the build's path, the size and time of its files and
-the version of the pack's layout; when these change it is made again and the old one goes. It can be deleted at any time.
+A pack lies in the user's cache folder and is named after the build's path, the size and time of its files and the
+version of the pack's layout; when these change it is made again and the old one goes. It can be deleted at any time.
 """
 
 from __future__ import annotations

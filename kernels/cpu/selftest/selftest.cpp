@@ -192,9 +192,27 @@ void check_models(const Level& level, const Level& scalar) {
     }
 }
 
+// Every chunk exactly once, for counts below and above the threads, with workers awake and asleep.
+void check_pool() {
+    for (int threads : {1, 2, 5}) {
+        Pool pool(threads);
+        std::vector<int> taken;
+        for (int round = 0; round < 400; round++) {
+            const int count = round % 41;
+            taken.assign((size_t)count, 0);
+            pool.run(count, [&](int chunk, int thread) { taken[(size_t)chunk] += thread < threads ? 1 : 100; });
+            checks++;
+            if (std::count(taken.begin(), taken.end(), 1) == count) continue;
+            failures++;
+            std::printf("FAIL pool of %d: a chunk of %d was not done once\n", threads, count);
+        }
+    }
+}
+
 }  // namespace
 
 int main() {
+    check_pool();
     const Level& scalar = *level_scalar();
     for (const Level* level : supported_levels()) {
         check_linears(*level, scalar);

@@ -26,17 +26,22 @@ template <class Read> struct Dense {
         const Item* data = numbers(w, panel);
         const float* x[N];
         F sum[4][N];
+        NUTSHELL_UNROLL
         for (int n = 0; n < N; n++) {
             x[n] = a.f32 + (size_t)(row + n) * a.stride;
+            NUTSHELL_UNROLL
             for (int i = 0; i < 4; i++) sum[i][n] = F::zero();
         }
         for (int j = 0; j < w.in_padded; j += 4, data += 4 * kRows) {
             for (size_t byte = 0; byte < 4 * kRows * sizeof(Item); byte += 64) read_ahead((const uint8_t*)data + byte);
+            NUTSHELL_UNROLL
             for (int i = 0; i < 4; i++) {
                 const F v = Read::load(data + i * kRows);
+                NUTSHELL_UNROLL
                 for (int n = 0; n < N; n++) sum[i][n] = fma(v, F::set1(x[n][j + i]), sum[i][n]);
             }
         }
+        NUTSHELL_UNROLL
         for (int n = 0; n < N; n++) ((sum[0][n] + sum[1][n]) + (sum[2][n] + sum[3][n])).store(y + (size_t)n * ldy);
     }
 

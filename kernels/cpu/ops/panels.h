@@ -1,6 +1,7 @@
 // What the linears of dense, q8, q4 and spqr weights share: tiles of 64 rows, row scales, rounding to 14-bit integers.
 #pragma once
 #include "../types.h"
+#include "narrow.h"
 
 namespace nutshell::NUTSHELL_LEVEL {
 

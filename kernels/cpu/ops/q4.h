@@ -4,23 +4,25 @@
 
 namespace nutshell::NUTSHELL_LEVEL {
 
-struct Q4 {
-    static const uint8_t* codes(const Weight& w, int panel) {
-        return (const uint8_t*)w.data + (size_t)panel * w.in_padded * (kRows / 2);
-    }
-    static const uint16_t* scales(const Weight& w, int panel) {
-        return w.scales + (size_t)panel * (w.in_padded / w.group_size) * kRows;
-    }
+inline const uint8_t* q4_codes(const Weight& w, int panel) {
+    return (const uint8_t*)w.data + (size_t)panel * w.in_padded * (kRows / 2);
+}
+inline const uint16_t* q4_scales(const Weight& w, int panel) {
+    return w.scales + (size_t)panel * (w.in_padded / w.group_size) * kRows;
+}
 
+template <int Group> struct Q4Dot {
     // Per group: 128 * dot(q, hi) + dot(q, lo) - 8 * sum(x) in integers, exact (below 2^23).
     template <int N> static void run(const Weight& w, const Activations& a, int row, int panel, float* y, int ldy) {
+        // Sums side by side hide the latency of the dot products; a group of 32 is short, and the next ones run beside it.
+        constexpr int kChains = Group == 32 || N > 2 ? 1 : 2;
         const I nibble = I::set1(0x0F0F0F0F);
-        const int group = w.group_size;
-        const uint8_t* data = codes(w, panel);
-        const uint16_t* scale = scales(w, panel);
+        const uint8_t* data = q4_codes(w, panel);
+        const uint16_t* scale = q4_scales(w, panel);
         const int8_t *hi[N], *lo[N];
         const int32_t* sum16[N];
         F total[N];
+        NUTSHELL_UNROLL
         for (int n = 0; n < N; n++) {
             hi[n] = a.hi + (size_t)(row + n) * a.stride;
             lo[n] = a.lo + (size_t)(row + n) * a.stride;
@@ -30,40 +32,54 @@ struct Q4 {
         for (int block = 0; block < w.in_padded; block += kBlock) {
             const int end = block + kBlock < w.in_padded ? block + kBlock : w.in_padded;
             F part[N];
+            NUTSHELL_UNROLL
             for (int n = 0; n < N; n++) part[n] = F::zero();
-            for (int from = block; from < end; from += group, scale += kRows) {
-                I high[N], low[N], high2[N], low2[N];  // four chains hide the latency of the dot products
+            for (int from = block; from < end; from += Group, scale += kRows) {
+                I high[kChains][N], low[kChains][N];
+                NUTSHELL_UNROLL
                 for (int n = 0; n < N; n++) {
                     int32_t sum = 0;
-                    for (int i = from / 16; i < (from + group) / 16; i++) sum += sum16[n][i];
-                    high[n] = high2[n] = low2[n] = I::zero();
-                    low[n] = I::set1(-8 * sum);
+                    NUTSHELL_UNROLL
+                    for (int i = 0; i < Group / 16; i++) sum += sum16[n][from / 16 + i];
+                    NUTSHELL_UNROLL
+                    for (int c = 0; c < kChains; c++) high[c][n] = low[c][n] = I::zero();
+                    low[0][n] = I::set1(-8 * sum);
                 }
-                for (int k = from; k < from + group; k += kStep) {
+                for (int k = from; k < from + Group; k += kStep) {
+                    NUTSHELL_UNROLL
                     for (int j = k; j < k + kStep; j += 8, data += 64) {
                         const I v = I::load(data), first = v & nibble, second = v.shr<4>() & nibble;
                         read_ahead(data);
+                        NUTSHELL_UNROLL
                         for (int n = 0; n < N; n++) {
-                            high[n] = dot_u5s8(high[n], first, I::broadcast(hi[n] + j));
-                            low[n] = dot_u5s8(low[n], first, I::broadcast(lo[n] + j));
-                            high2[n] = dot_u5s8(high2[n], second, I::broadcast(hi[n] + j + 4));
-                            low2[n] = dot_u5s8(low2[n], second, I::broadcast(lo[n] + j + 4));
+                            I &high2 = high[kChains - 1][n], &low2 = low[kChains - 1][n];
+                            high[0][n] = dot_u5s8(high[0][n], first, I::broadcast(hi[n] + j));
+                            low[0][n] = dot_u5s8(low[0][n], first, I::broadcast(lo[n] + j));
+                            high2 = dot_u5s8(high2, second, I::broadcast(hi[n] + j + 4));
+                            low2 = dot_u5s8(low2, second, I::broadcast(lo[n] + j + 4));
                         }
                     }
                 }
                 read_ahead(scale, kAhead / 8);
                 const F s = F::load_f16(scale);
-                for (int n = 0; n < N; n++)
-                    part[n] = fma(to_float((high[n] + high2[n]).template shl<7>() + (low[n] + low2[n])), s, part[n]);
+                NUTSHELL_UNROLL
+                for (int n = 0; n < N; n++) {
+                    if (kChains == 2) high[0][n] = high[0][n] + high[kChains - 1][n], low[0][n] = low[0][n] + low[kChains - 1][n];
+                    part[n] = fma(to_float(high[0][n].template shl<7>() + low[0][n]), s, part[n]);
+                }
             }
+            NUTSHELL_UNROLL
             for (int n = 0; n < N; n++) {
                 const F s = F::set1(a.scale[(size_t)(row + n) * (a.stride / kBlock) + block / kBlock]);
                 total[n] = fma(part[n], s, total[n]);
             }
         }
+        NUTSHELL_UNROLL
         for (int n = 0; n < N; n++) total[n].store(y + (size_t)n * ldy);
     }
+};
 
+struct Q4 {
     // The nibble at bit `Shift`, minus 8; the argument has the top bit of each nibble flipped.
     template <int Shift> static F centred(I flipped) { return to_float(flipped.shl<28 - Shift>().template sar<28>()); }
     template <int Shift> static I pair(I flipped, F scale) {
@@ -72,15 +88,19 @@ struct Q4 {
     static I load_flipped(const uint8_t* p) { return I::load(p) ^ I::set1((int32_t)0x88888888u); }
 
     static void gemv(const Weight& w, const Activations& a, const void*, int tile, float* y, int ldy) {
-        gemv_tile<Q4>(w, a, tile, y, ldy);
+        switch (w.group_size) {
+            case 32: gemv_tile<Q4Dot<32>>(w, a, tile, y, ldy); break;
+            case 64: gemv_tile<Q4Dot<64>>(w, a, tile, y, ldy); break;
+            default: gemv_tile<Q4Dot<128>>(w, a, tile, y, ldy); break;
+        }
     }
 
     static void panel_i16(const Weight& w, int first_row, int k0, int k, int16_t* out) {
         decode_panels(w, first_row, k, out, [&](int panel, int16_t* target) {
             const F inverse = inverse_row_scales(w, panel * kRows);
-            const uint8_t* data = codes(w, panel);
+            const uint8_t* data = q4_codes(w, panel);
             for (int from = k0; from < k0 + k; from += kStep) {
-                const F s = F::load_f16(scales(w, panel) + (size_t)(from / w.group_size) * kRows) * inverse;
+                const F s = F::load_f16(q4_scales(w, panel) + (size_t)(from / w.group_size) * kRows) * inverse;
                 for (int j = from; j < from + kStep; j += 8, target += 8 * kRows) {
                     const I v = load_flipped(data + (size_t)j * (kRows / 2));
                     pair<0>(v, s).store(target);
@@ -94,9 +114,9 @@ struct Q4 {
 
     static void panel_f32(const Weight& w, int first_row, int k0, int k, float* out) {
         decode_panels(w, first_row, k, out, [&](int panel, float* target) {
-            const uint8_t* data = codes(w, panel);
+            const uint8_t* data = q4_codes(w, panel);
             for (int from = k0; from < k0 + k; from += kStep) {
-                const F s = F::load_f16(scales(w, panel) + (size_t)(from / w.group_size) * kRows);
+                const F s = F::load_f16(q4_scales(w, panel) + (size_t)(from / w.group_size) * kRows);
                 for (int j = from; j < from + kStep; j += 8, target += 8 * kRows) {
                     const I v = load_flipped(data + (size_t)j * (kRows / 2));
                     (centred<0>(v) * s).store(target);

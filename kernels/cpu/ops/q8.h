@@ -19,6 +19,7 @@ struct Q8 {
         const uint16_t* scale = scales(w, panel);
         const int16_t* q[N];
         F total[N];
+        NUTSHELL_UNROLL
         for (int n = 0; n < N; n++) {
             q[n] = a.q + (size_t)(row + n) * a.stride;
             total[n] = F::zero();
@@ -26,14 +27,17 @@ struct Q8 {
         for (int block = 0; block < w.in_padded; block += kBlock) {
             const int end = block + kBlock < w.in_padded ? block + kBlock : w.in_padded;
             F part[N];
+            NUTSHELL_UNROLL
             for (int n = 0; n < N; n++) part[n] = F::zero();
             for (int from = block; from < end; from += group, scale += kRows) {
                 I even[N], odd[N];
+                NUTSHELL_UNROLL
                 for (int n = 0; n < N; n++) even[n] = odd[n] = I::zero();
                 for (int k = from; k < from + group; k += kStep) {
                     for (int j = k; j < k + kStep; j += 4, data += 64) {
                         const I v = I::load(data), first = v.shl16<8>().sar16<8>(), second = v.sar16<8>();
                         read_ahead(data);
+                        NUTSHELL_UNROLL
                         for (int n = 0; n < N; n++) {
                             even[n] = dot_i16(even[n], first, I::broadcast(q[n] + j));
                             odd[n] = dot_i16(odd[n], second, I::broadcast(q[n] + j + 2));
@@ -42,13 +46,16 @@ struct Q8 {
                 }
                 read_ahead(scale, kAhead / 8);
                 const F s = F::load_f16(scale);
+                NUTSHELL_UNROLL
                 for (int n = 0; n < N; n++) part[n] = fma(to_float(even[n] + odd[n]), s, part[n]);
             }
+            NUTSHELL_UNROLL
             for (int n = 0; n < N; n++) {
                 const F s = F::set1(a.scale[(size_t)(row + n) * (a.stride / kBlock) + block / kBlock]);
                 total[n] = fma(part[n], s, total[n]);
             }
         }
+        NUTSHELL_UNROLL
         for (int n = 0; n < N; n++) total[n].store(y + (size_t)n * ldy);
     }
 

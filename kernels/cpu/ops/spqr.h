@@ -32,6 +32,7 @@ struct Codes4 {
     static constexpr int kBytes = 256;
     I pairs[4];
     NUTSHELL_INLINE void load(const uint8_t* p) {
+        NUTSHELL_UNROLL
         for (int i = 0; i < 4; i++) pairs[i] = I::load(p + 64 * i);
     }
     template <int T> NUTSHELL_INLINE void quads(I* q) const {
@@ -70,6 +71,7 @@ template <int N> struct SpanActivations {
     const int8_t *hi[N], *lo[N];
     float sums[N][kSpan / 16];
     NUTSHELL_INLINE void load(const Activations& a, int row, int from, int tiles) {
+        NUTSHELL_UNROLL
         for (int n = 0; n < N; n++) {
             hi[n] = a.hi + (size_t)(row + n) * a.stride + from;
             lo[n] = a.lo + (size_t)(row + n) * a.stride + from;
@@ -96,8 +98,10 @@ template <class Codes> struct Spqr {
         I q[4];
         step.template quads<T>(q);
         const ScaleZero f(second.v + 4 * t, levels + 6 * t);
+        NUTSHELL_UNROLL
         for (int n = 0; n < N; n++) {
             I high = I::zero(), low = I::zero();
+            NUTSHELL_UNROLL
             for (int j = 0; j < 4; j++) {
                 high = dot_u5s8(high, q[j], I::broadcast(x.hi[n] + at + 4 * j));
                 low = dot_u5s8(low, q[j], I::broadcast(x.lo[n] + at + 4 * j));
@@ -111,6 +115,7 @@ template <class Codes> struct Spqr {
         const uint8_t* data = codes(w, panel);
         F total[N];
         PanelOutliers outliers(w, panel);
+        NUTSHELL_UNROLL
         for (int n = 0; n < N; n++) total[n] = F::zero();
         for (int span = 0; span < w.in_padded; span += kSpan) {
             const int size = w.in_padded - span < kSpan ? w.in_padded - span : kSpan;
@@ -122,6 +127,7 @@ template <class Codes> struct Spqr {
             for (int block = 0; block < size; block += kBlock) {
                 const int end = block + kBlock < size ? block + kBlock : size;
                 F part[N];
+                NUTSHELL_UNROLL
                 for (int n = 0; n < N; n++) part[n] = F::zero();
                 // 64 and 96 bytes a block, for the block 16 blocks later
                 read_ahead(second(w, panel) + (size_t)(span + block) / 4, 16 * 64);
@@ -134,12 +140,14 @@ template <class Codes> struct Spqr {
                     dot<0, N>(step, statistics, bits, x, k, part);
                     dot<1, N>(step, statistics, bits, x, k, part);
                 }
+                NUTSHELL_UNROLL
                 for (int n = 0; n < N; n++) {
                     const F s = F::set1(a.scale[(size_t)(row + n) * (a.stride / kBlock) + (span + block) / kBlock]);
                     total[n] = fma(part[n], s, total[n]);
                 }
             }
         }
+        NUTSHELL_UNROLL
         for (int n = 0; n < N; n++) total[n].store(y + (size_t)n * ldy);
         // after every 16 rows, while the lines asked for ahead still come: after 64 rows the memory would rest
         outliers.add(a, row, N, data, y, ldy);

@@ -14,6 +14,9 @@ constexpr uint64_t kCountMask = (1u << kCountBits) - 1;
 // Steps of a token are 1 to 100 us apart, a sleeping thread takes about 50 us to come back.
 constexpr std::chrono::microseconds kSpin{50};
 
+// Rounds (about 30 ns each) before the core is offered to others: the thread that is waited for may be queued behind us.
+constexpr int kAlone = 128;
+
 // Waits for condition(), for at most kSpin; false when that was not enough.
 template <class Condition> bool spin(Condition condition) {
     std::chrono::steady_clock::time_point end{};
@@ -21,6 +24,7 @@ template <class Condition> bool spin(Condition condition) {
         if (condition()) return true;
         relax();
         if (round % 32 != 31) continue;
+        if (round > kAlone) std::this_thread::yield();
         const auto now = std::chrono::steady_clock::now();
         if (round == 31) end = now + kSpin;
         if (now >= end) return false;

@@ -126,11 +126,7 @@ def _peers(path: Path) -> tuple[dict[int, Model], int, int]:
     decode: dict[int, float] = {}
     prefill: dict[int, float] = {}
     for threads in range(1, (psutil.cpu_count(logical=True) or 1) + 1):
-        model = LlamaCppModel(path, n_ctx=_N_CTX, n_threads=threads, n_gpu_layers=0, n_batch=512)
-        # llama.cpp's own threads, as in llama-cpp-python: on the lasting pool of two, Qwen2.5 0.5B computed NaN
-        if model._threads is not None:
-            model._threads.close()
-        models[threads] = model
+        models[threads] = model = LlamaCppModel(path, n_ctx=_N_CTX, n_threads=threads, n_gpu_layers=0, n_batch=512)
         tokens = text_tokens(model, 128)
         prefill[threads] = min(prefill_seconds(model, tokens) for _ in range(2))
         decode[threads] = min(min(decode_seconds(model, tokens[:_TOKENS])) for _ in range(2))

@@ -4,11 +4,17 @@ Without one, llama.cpp makes and joins its threads for every pass: 3 to 4 % of a
 cores, and half of the speed when another program wants one of them (24 to 38 tok/s against 40 to 60, SmolLM2-135M).
 llama-cpp-python binds neither `ggml_threadpool_new` nor `llama_attach_threadpool`, so they are declared here, after
 ggml/include/ggml.h of the pinned release.
+
+The calls must come from the copy of ggml that computes. A wheel holds `libggml-cpu.so` and `libggml-cpu.so.0` as two
+files; libllama links to the second, and who opens the first gets another library beside it. Its threads take part in
+the passes but know nothing of the first one's buffers: they read repacked weights (Q4_0, Q4_K and others) as if they
+were in file order, and the logits are NaN. Hence ggml's own registry is asked, as llama.cpp's programs do.
 """
 
 from __future__ import annotations
 
 import ctypes
+import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +22,7 @@ from typing import Any
 from backend.engine.llama_library import library
 
 _MAX_THREADS = 512  # GGML_MAX_N_THREADS
+_CPU = 0  # GGML_BACKEND_DEVICE_TYPE_CPU
 #: How long a worker spins for the next pass before it sleeps, 0 to 100. ggml's 50 burns a core for tenths of a second
 #: after an answer; 10 covers the sampler chain between two tokens.
 _POLL = 10
@@ -34,29 +41,43 @@ class _Params(ctypes.Structure):
     )
 
 
+def _function(name: str, result: Any, *arguments: Any) -> Any:
+    """One C function of the ggml that llama.cpp is linked to.
+
+    Raises:
+        AttributeError: this build does not offer it.
+    """
+    lib = library()
+    found = lib._lib  # on most systems a symbol of a linked library is found through the one that links to it
+    # on Windows it is not, but there each library is one file, and loaded already
+    if sys.platform == "win32" and not name.startswith("llama_"):
+        file = "ggml" if name == "ggml_backend_dev_by_type" else "ggml-base"
+        found = ctypes.CDLL(str(Path(lib.__file__).parent / "lib" / f"{file}.dll"))
+    function = found[name]  # an object of our own, unlike the attribute
+    function.restype, function.argtypes = result, arguments
+    return function
+
+
 @lru_cache(maxsize=1)
 def _calls() -> tuple[Any, Any, Any, Any, Any] | None:
-    """(params_init, pool_new, pool_free, attach, detach); None where this build has no such library."""
-    folder = Path(library().__file__).parent / "lib"
-
-    def opened(name: str) -> ctypes.CDLL:
-        for pattern in (f"lib{name}.so", f"lib{name}.dylib", f"{name}.dll"):
-            if (folder / pattern).is_file():
-                return ctypes.CDLL(str(folder / pattern))
-        raise OSError(name)
-
+    """(params_init, pool_new, pool_free, attach, detach); None where this build has no such calls."""
+    pointer, text = ctypes.c_void_p, ctypes.c_char_p
     try:
-        base, cpu, llama = opened("ggml-base"), opened("ggml-cpu"), opened("llama")
-        init, new, free = base.ggml_threadpool_params_init, cpu.ggml_threadpool_new, cpu.ggml_threadpool_free
-        attach, detach = llama.llama_attach_threadpool, llama.llama_detach_threadpool
+        init = _function("ggml_threadpool_params_init", None, ctypes.POINTER(_Params), ctypes.c_int)
+        device = _function("ggml_backend_dev_by_type", pointer, ctypes.c_int)(_CPU)
+        registry = _function("ggml_backend_dev_backend_reg", pointer, pointer)(device) if device else None
+        address = _function("ggml_backend_reg_get_proc_address", pointer, pointer, text)
+        attach = _function("llama_attach_threadpool", None, pointer, pointer, pointer)
+        detach = _function("llama_detach_threadpool", None, pointer)
     except (OSError, AttributeError):
         return None
-    init.argtypes, init.restype = [ctypes.POINTER(_Params), ctypes.c_int], None
-    new.argtypes, new.restype = [ctypes.POINTER(_Params)], ctypes.c_void_p
-    free.argtypes, free.restype = [ctypes.c_void_p], None
-    attach.argtypes, attach.restype = [ctypes.c_void_p] * 3, None
-    detach.argtypes, detach.restype = [ctypes.c_void_p], None
-    return init, new, free, attach, detach
+    new = address(registry, b"ggml_threadpool_new") if registry else None
+    free = address(registry, b"ggml_threadpool_free") if registry else None
+    if not new or not free:
+        return None
+    pool_new = ctypes.CFUNCTYPE(pointer, ctypes.POINTER(_Params))(new)
+    pool_free = ctypes.CFUNCTYPE(None, pointer)(free)
+    return init, pool_new, pool_free, attach, detach
 
 
 class ThreadPool:

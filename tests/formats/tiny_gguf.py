@@ -52,6 +52,7 @@ def write_tiny_gguf(
     seed: int = 0,
     kind: str = "gpt2",
     architecture: str = "llama",
+    weights: str = "Q8_0",
     split_max_tensors: int = 0,
     changes: dict[str, object] | None = None,
 ) -> Path:
@@ -62,6 +63,7 @@ def write_tiny_gguf(
         seed: of the weights.
         kind: "gpt2" (byte-level BPE) or "llama" (SentencePiece).
         architecture: what the file says it is; the tensors are Llama's all the same.
+        weights: the type of the matrices, one that gguf-py can write.
         split_max_tensors: more than 0 splits the model into parts of as many tensors.
         changes: metadata to set to another value (int: 32-bit), or to leave out (None).
     """
@@ -71,7 +73,7 @@ def write_tiny_gguf(
     writer.add_type("model")
     writer.add_name("Tiny")
     writer.add_license("apache-2.0")
-    writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
+    writer.add_file_type(gguf.LlamaFileType[f"MOSTLY_{weights}"])
     writer.add_quantization_version(2)
     writer.add_context_length(N_CTX)
     writer.add_embedding_length(N_EMBD)
@@ -97,7 +99,7 @@ def write_tiny_gguf(
     writer.add_add_bos_token(False)
     writer.add_chat_template(TEMPLATE)
     writer.add_changes()
-    _add_weights(writer, len(tokens), seed)
+    _add_weights(writer, len(tokens), seed, gguf.GGMLQuantizationType[weights])
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -129,13 +131,12 @@ class _Writer(gguf.GGUFWriter):
                 super().add_key_value(key, value, kinds[type(value)])
 
 
-def _add_weights(writer: gguf.GGUFWriter, n_vocab: int, seed: int) -> None:
+def _add_weights(writer: gguf.GGUFWriter, n_vocab: int, seed: int, kind: gguf.GGMLQuantizationType) -> None:
     random = np.random.default_rng(seed)
 
     def matrix(name: str, rows: int, columns: int) -> None:
         values: npt.NDArray[np.float32] = random.standard_normal((rows, columns), dtype=np.float32) / columns**0.5
-        packed = gguf.quants.quantize(values, gguf.GGMLQuantizationType.Q8_0)
-        writer.add_tensor(name, packed, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+        writer.add_tensor(name, gguf.quants.quantize(values, kind), raw_dtype=kind)
 
     def ones(name: str) -> None:
         writer.add_tensor(name, np.ones(N_EMBD, np.float32))

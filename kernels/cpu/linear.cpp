@@ -12,6 +12,10 @@ constexpr double kUnitBytes = 32 << 10;  // codes that a thread takes at once: a
 constexpr size_t kMaxGroup = 8;
 constexpr int kUnitsWanted = 16;         // unless a group has too few of them to share out evenly
 
+// Up to this many threads each one builds look-up tables of its own, in its own caches: two cores that share no cache took
+// 5.9 ms a token for the down projections of a 1.5B model with shared tables, 2.9 with their own. The bits are the same.
+constexpr int kOwnTables = 2;
+
 int round_up(int n, int unit) { return (n + unit - 1) / unit * unit; }
 
 double bytes_per_row(const Weight& w) {
@@ -160,6 +164,13 @@ void LinearGroup::decode(Workspace& workspace, Pool& pool, const LinearTarget* t
     const size_t count = weights_.size();
     Activations rows[kMaxGroup];
     int parts[kMaxGroup], total = 0;
+    const bool own = pool.threads() <= kOwnTables;
+    if (own)
+        for (int t = 0; t < pool.threads(); t++) {
+            Workspace::Thread& thread = workspace.threads[(size_t)t];
+            if (thread.tables.size() < count) thread.tables.resize(count);
+            thread.made.assign(count, 0);
+        }
     for (size_t i = 0; i < count; i++) {
         const Activations& a = workspace.prepared[(size_t)input_of_[i]].view;
         const size_t skip = (size_t)row0 * a.stride;
@@ -167,24 +178,34 @@ void LinearGroup::decode(Workspace& workspace, Pool& pool, const LinearTarget* t
                    a.sum16 + skip / 16, a.f32_sum16 + skip / 16};
         const Weight& w = *weights_[i];
         const size_t bytes = ops(w).table_bytes ? ops(w).table_bytes(w, n) : 0;
-        if (bytes) workspace.tables[i].grow(bytes);
         parts[i] = bytes ? ops(w).table_parts(w, n) : 0;
         total += parts[i];
+        if (!bytes) continue;
+        if (!own) workspace.tables[i].grow(bytes);
+        for (int t = 0; own && t < pool.threads(); t++) workspace.threads[(size_t)t].tables[i].grow(bytes);
     }
-    pool.run(total, [&](int part, int) {
-        size_t i = 0;
-        for (; part >= parts[i]; i++) part -= parts[i];
-        ops(*weights_[i]).build_tables(*weights_[i], rows[i], part, workspace.tables[i].data());
-    });
+    const auto build = [&](size_t i, int part, void* tables) { ops(*weights_[i]).build_tables(*weights_[i], rows[i], part, tables); };
+    if (!own)
+        pool.run(total, [&](int part, int) {
+            size_t i = 0;
+            for (; part >= parts[i]; i++) part -= parts[i];
+            build(i, part, workspace.tables[i].data());
+        });
     pool.run((int)tiles_.size(), [&](int chunk, int thread) {
         const Unit& unit = tiles_[(size_t)chunk];
-        const Weight& w = *weights_[(size_t)unit.weight];
-        float* y = (float*)workspace.threads[(size_t)thread].y.data();
-        const void* tables = parts[unit.weight] ? workspace.tables[(size_t)unit.weight].data() : nullptr;
+        const size_t i = (size_t)unit.weight;
+        const Weight& w = *weights_[i];
+        Workspace::Thread& mine = workspace.threads[(size_t)thread];
+        float* y = (float*)mine.y.data();
+        void* tables = !parts[i] ? nullptr : own ? mine.tables[i].data() : workspace.tables[i].data();
+        if (own && parts[i] && !mine.made[i]) {
+            for (int part = 0; part < parts[i]; part++) build(i, part, tables);
+            mine.made[i] = 1;
+        }
         for (int tile = unit.first; tile < unit.last; tile++) {
             int first, tile_rows;
             ops(w).tile_rows(w, tile, &first, &tile_rows);
-            ops(w).gemv(w, rows[unit.weight], tables, tile, y, kMaxTileRows);
+            ops(w).gemv(w, rows[i], tables, tile, y, kMaxTileRows);
             deliver(w, targets[unit.weight], first, tile_rows, row0, n, y, kMaxTileRows);
         }
     });

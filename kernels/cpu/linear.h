@@ -25,6 +25,8 @@ struct Workspace {
     };
     struct Thread {
         Memory y, panel, scales, unwanted;
+        std::vector<Memory> tables;  // of its own, where threads do not share them
+        std::vector<char> made;      // which of them are of this call
     };
     std::vector<Prepared> prepared;
     std::vector<Memory> tables;

@@ -10,7 +10,7 @@ enum class Scheme : int32_t { f32, f16, bf16, q8, q4, spqr, aqlm };
 constexpr int kRows = 16;         // output rows side by side in the layouts: one per lane
 constexpr int kBlock = 128;       // inputs that share one activation scale
 constexpr int kPanelRows = 64;    // output rows decoded together for the many-rows regime
-constexpr int kMaxTileRows = 1024; // most output rows that one call of gemv computes
+constexpr int kMaxTileRows = 2048; // most output rows that one call of gemv computes
 constexpr int kMaxGemvRows = 8;   // most activation rows of the decode regime
 
 // A packed linear [out, in]. Pointers go into memory that the owner keeps alive (often a mapped file); layout.md has the

@@ -22,7 +22,7 @@ struct Shape {
     bool byte_codes() const { return entries <= 256 && books <= 16; }
 };
 
-constexpr int kTilesLeft = 4;  // of the size of the next one, so that threads end together
+constexpr int kTilesLeft = 3;  // of the size of the next one, so that threads end together
 
 inline int blocks_of(const Weight& w) { return (w.in_padded + kBlock - 1) / kBlock; }
 inline int units_in(const Shape& s, int block) {

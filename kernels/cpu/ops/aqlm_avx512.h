@@ -46,17 +46,31 @@ inline void strip(const uint8_t* codes, int rows, const uint8_t* tables, int uni
     for (int u = 0; u < units; u += 2, c += 2 * (size_t)rows) {
         const __m512i* t = (const __m512i*)(tables + (size_t)u * 512);
         const uint8_t* next = c + (u < ahead.split ? ahead.codes : ahead.late);
+        // One plane after the other: 8 registers of tables and 16 of sums stay in place, and the codes are read twice from
+        // the L1. All 16 tables at once would be read again for every 64 rows: 9 loads for 64 codes, now 4.
+        __mmask64 ma[V], mb[V];
+        __m512i p[8] = {t[0], t[1], t[2], t[3], t[8], t[9], t[10], t[11]};
+        for (int i = 0; i < 8; i++) asm("" : "+v"(p[i]));
 #pragma GCC unroll 4
         for (int v = 0; v < V; v++) {
             if (Codes) fetch(next + 128 * v);
-            if (Tables) fetch(next_tables + 64 * v);
-            const __m512i a = _mm512_loadu_si512(c + 64 * v), b = _mm512_loadu_si512(c + rows + 64 * v);
-            const __mmask64 ma = _mm512_movepi8_mask(a), mb = _mm512_movepi8_mask(b);
-            const __m512i h = _mm512_add_epi8(look_up(t, a, ma), look_up(t + 8, b, mb));
-            if (Codes) fetch(next + 128 * v + 64);
-            const __m512i l = _mm512_avg_epu8(look_up(t + 4, a, ma), look_up(t + 12, b, mb));
+            __m512i a = _mm512_loadu_si512(c + 64 * v), b = _mm512_loadu_si512(c + rows + 64 * v);
+            asm("" : "+v"(a), "+v"(b));
+            ma[v] = _mm512_movepi8_mask(a);
+            mb[v] = _mm512_movepi8_mask(b);
+            const __m512i h = _mm512_add_epi8(look_up(p, a, ma[v]), look_up(p + 4, b, mb[v]));
             high[v] = _mm512_add_epi16(high[v], h);
             high_odd[v] = _mm512_add_epi16(high_odd[v], _mm512_srli_epi16(h, 8));
+        }
+        __m512i q[8] = {t[4], t[5], t[6], t[7], t[12], t[13], t[14], t[15]};
+        for (int i = 0; i < 8; i++) asm("" : "+v"(q[i]));
+#pragma GCC unroll 4
+        for (int v = 0; v < V; v++) {
+            if (Codes) fetch(next + 128 * v + 64);
+            if (Tables) fetch(next_tables + 64 * v);
+            __m512i a = _mm512_loadu_si512(c + 64 * v), b = _mm512_loadu_si512(c + rows + 64 * v);
+            asm("" : "+v"(a), "+v"(b));
+            const __m512i l = _mm512_avg_epu8(look_up(q, a, ma[v]), look_up(q + 4, b, mb[v]));
             low[v] = _mm512_add_epi16(low[v], l);
             low_odd[v] = _mm512_add_epi16(low_odd[v], _mm512_srli_epi16(l, 8));
         }

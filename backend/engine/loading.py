@@ -86,8 +86,9 @@ def _load_native(entry: ModelEntry, options: LoadModel, threads: int, progress: 
         path,
         n_ctx=options.n_ctx or _default_context(entry),
         n_threads=threads,
-        n_batch=_passes_of(entry.bytes),
+        n_batch=min(256, _passes_of(entry.bytes)),  # 512 is no faster and takes 28 MB more
         kv=options.kv,
+        use_gpu=options.n_gpu_layers != 0,
         progress=lambda done: progress(start + (1 - start) * done),
     )
 

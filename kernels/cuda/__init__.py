@@ -1,6 +1,13 @@
 """The kernels on CUDA: Triton for packed linears, torch for the rest. Imports torch: load it only where it is used."""
 
+import torch
+
 from kernels.cuda.executor import CudaExecutor
 from kernels.cuda.weights import linear, upload
 
-__all__ = ["CudaExecutor", "linear", "upload"]
+__all__ = ["CudaExecutor", "available", "linear", "upload"]
+
+
+def available() -> bool:
+    """Whether torch can compute on a CUDA device here."""
+    return torch.cuda.is_available()

@@ -6,19 +6,6 @@
 
 namespace nutshell::NUTSHELL_LEVEL {
 
-inline float sparse_dot(const float* values, const uint16_t* columns, int count, const float* x) {
-    float a = 0, b = 0, c = 0, d = 0;  // four sums hide the latency of the multiply-add
-    int i = 0;
-    for (; i + 4 <= count; i += 4) {
-        a += values[i] * x[columns[i]];
-        b += values[i + 1] * x[columns[i + 1]];
-        c += values[i + 2] * x[columns[i + 2]];
-        d += values[i + 3] * x[columns[i + 3]];
-    }
-    for (; i < count; i++) a += values[i] * x[columns[i]];
-    return (a + b) + (c + d);
-}
-
 // The outliers of a row panel. Made before the dense part of the panel is computed: numbers just widened are slow to read
 // one by one, and the processor must not wait for them at the end of a panel, when the next one should be on its way.
 class PanelOutliers {
@@ -40,25 +27,45 @@ class PanelOutliers {
         for (int32_t from = start_[0]; from < start_[rows_]; from += kChunk) {
             if (from > start_[0]) widen(from);
             const int32_t to = start_[rows_] - from < kChunk ? start_[rows_] : from + kChunk;
-            for (int i = 0; i < rows_; i++) {
-                const int32_t begin = start_[i] > from ? start_[i] : from, end = start_[i + 1] < to ? start_[i + 1] : to;
-                if (begin >= end) continue;
-                for (int line = 0; line < kLines; line++) read_ahead(next + (i * kLines + line) * 64);
-                for (int n = 0; n < count; n++)
-                    y[(size_t)n * ldy + i] += sparse_dot(values_ + kRows + (begin - from), w_.outlier_cols + begin, end - begin,
-                                                         a.f32 + (size_t)(row + n) * a.stride);
+            for (int n = 0; n < count; n++) {
+                multiply(a.f32 + (size_t)(row + n) * a.stride, from, to - from, n ? nullptr : next);
+                for (int i = 0; i < rows_; i++) {
+                    const int32_t begin = start_[i] > from ? start_[i] : from, end = start_[i + 1] < to ? start_[i + 1] : to;
+                    if (begin >= end) continue;
+                    F sums = some(begin - from, end - from) + some(begin - from + kRows, end - from);
+                    for (int32_t j = begin + 2 * kRows; j < end; j += kRows) sums = sums + some(j - from, end - from);
+                    y[(size_t)n * ldy + i] += sum(sums);
+                }
             }
         }
     }
 
   private:
     static constexpr int kChunk = 1024;
-    static constexpr int kLines = 6;  // what the memory brings in the time of a row of 20 to 40 outliers
     const Weight& w_;
     const int32_t* start_;
     int rows_;
     float values_[kRows + kChunk];  // from index kRows on
+    float products_[kChunk + kRows];
 
+    // All products of the panel first, in one loop: how many belong to a row is different for every row, and a processor
+    // that guesses it wrongly at the end of each loses as much time as the products take.
+    void multiply(const float* x, int32_t from, int32_t count, const uint8_t* next) {
+        const uint16_t* columns = w_.outlier_cols + from;
+        const float* values = values_ + kRows;
+        int32_t i = 0;
+        for (; i + 8 <= count; i += 8) {
+            if (next) read_ahead(next + i * 16), read_ahead(next + i * 16 + 64);  // what the memory brings meanwhile
+            NUTSHELL_UNROLL
+            for (int j = 0; j < 8; j++) products_[i + j] = values[i + j] * x[columns[i + j]];
+        }
+        for (; i < count; i++) products_[i] = values[i] * x[columns[i]];
+    }
+    // up to 16 products from one on, zeros behind the last
+    F some(int32_t first, int32_t last) const {
+        const int32_t left = last - first < kRows ? last - first : kRows;
+        return F::load_first(products_ + first, left < 0 ? 0 : left);
+    }
     int rows(int panel) const {
         const int left = w_.out - panel * kRows;
         return left < 0 ? 0 : left < kRows ? left : kRows;

@@ -195,6 +195,7 @@ def test_text_survives_the_tokenizer(smol: Model) -> None:
     assert len(smol.tokenizer.encode("<|im_start|>", special=False)) > 1
 
 
+@pytest.mark.timeout(400)  # 120 tokens: beside a busy program llama.cpp writes one a second
 def test_it_speaks_and_the_same_seed_says_the_same(smol: Model) -> None:
     def say(seed: int) -> tuple[str, End]:
         session = Session(smol)

@@ -44,11 +44,23 @@ def committed_frames(log: bytes, page_size: int) -> int | None:
         return None
     if _checksum(log[:24], (0, 0), bool(magic & 1)) != (first, second):
         return None
-    last = 0
-    for index, (_, frame) in enumerate(_frames(log, page_size), 1):
-        if frame[1] and list(frame[2:4]) == salts:  # others are left from before the log was last begun again
-            last = index
-    return last
+    frames: list[tuple[int, tuple[int, ...]]] = list(_frames(log, page_size))
+    # others are left from before the log was last begun again
+    ours = [index for index, (_, frame) in enumerate(frames) if list(frame[2:4]) == salts]
+    commits = [index for index in ours if frames[index][1][1]]
+    # SQLite writes a frame's header and then its page. A kill between the two leaves a torn frame, always the last one;
+    # over an old round of the log the file does not end there, so only the checksum tells.
+    if commits and commits[-1] == ours[-1] and not _whole(log, page_size, frames, commits[-1]):
+        commits.pop()
+    return commits[-1] + 1 if commits else 0
+
+
+def _whole(log: bytes, page_size: int, frames: list[tuple[int, tuple[int, ...]]], index: int) -> bool:
+    """Whether a frame's checksum continues that of the frame before it."""
+    at, (*_, first, second) = frames[index]
+    before = frames[index - 1][1][4:6] if index else _HEADER.unpack_from(log)[6:8]
+    data = log[at : at + 8] + log[at + _FRAME.size : at + _FRAME.size + page_size]
+    return _checksum(data, (before[0], before[1]), bool(_HEADER.unpack_from(log)[0] & 1)) == (first, second)
 
 
 def newest_pages(log: bytes, page_size: int) -> dict[int, bytes]:

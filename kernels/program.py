@@ -9,7 +9,7 @@ them in NumPy, slowly and obviously; `kernels.cuda` with torch and Triton. All t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Protocol
 
 import numpy as np
@@ -182,6 +182,21 @@ class Program:
     def output(self, final: Value, head: PackedLinear) -> None:
         """See Output."""
         self.steps.append(Output(final, head))
+
+    def check(self) -> None:
+        """Refuses a program that would read what nothing wrote: natively that is memory which is not there.
+
+        Raises:
+            ValueError: which step reads it.
+        """
+        written: set[int] = set()
+        for step in self.steps:
+            values = {f.name: getattr(step, f.name) for f in fields(step)}
+            for name, value in values.items():
+                if isinstance(value, Value) and name != "out" and value.index not in written:
+                    raise ValueError(f"{type(step).__name__} reads a value that no step before it wrote")
+            outs = values.get("outs") or ((values["out"],) if "out" in values else ())
+            written.update(out.index for out in outs)
 
 
 class Executor(Protocol):

@@ -63,6 +63,7 @@ class CpuExecutor:
         tables = [step.table for step in program.steps if isinstance(step, Embed)]
         if len(outputs) != 1 or not tables or not isinstance(program.steps[-1], Output):
             raise ValueError("a program begins with an embedding and ends with its one output")
+        program.check()
         sizes = {step.head_dim for step in program.steps if isinstance(step, Attention)}
         if any(size % 16 for size in sizes):  # the attention kernels write whole lanes
             raise ValueError(f"heads of {max(sizes)} numbers: their size must be a multiple of 16")

@@ -64,6 +64,7 @@ class Progress:
         rate: million weights per second of the stage, 0 where it makes no sense.
         seconds_left: None until a rate is known.
         memory: bytes that the process holds.
+        level: at which `module` was quantized, or "".
     """
 
     stage: str
@@ -76,6 +77,7 @@ class Progress:
     rate: float = 0.0
     seconds_left: float | None = None
     memory: int = 0
+    level: str = ""
 
 
 #: Told of progress; returns False when the work should stop (it then raises InterruptedError and can be resumed).

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,23 +10,19 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-from backend.api.errors import ConflictError, DiskFullError, InvalidRequestError, StorageError, UnsupportedModelError
+from backend.api.errors import DiskFullError
 from backend.api.version import version
-from backend.architectures import CommonArgs, read_args
+from backend.architectures import read_args
 from backend.engine.tokenizing.gguf_source import gguf_tokenizer_files
 from backend.formats.checkpoint import Checkpoint, open_checkpoint
 from backend.formats.pack import SUFFIX
 from backend.formats.pack_writer import write_pack
-from backend.quantize.recipes import HEAD_SCHEMES, Encoded, Recipe, dense_rows, encode, expected_bytes, recipe_named
+from backend.quantize.modules import Job, check_out, jobs_of, refuse_packed, storage_error
+from backend.quantize.recipes import HEAD_SCHEMES, Encoded, Recipe, encode, expected_bytes, recipe_named
 from kernels.packed import PackedLinear
-from kernels.packing import dense
 
 __all__ = ["Packed", "PackedRow", "Progress", "pack_model"]
 
-#: rows of tables that are compared
-_COMPARED = 1024
 _NOTE = "quick packer: no calibration data, for trying the engine"
 
 
@@ -106,13 +100,13 @@ def pack_model(
     roles = {"lm_head": recipe_named(head, HEAD_SCHEMES), "embed_tokens": recipe_named(embedding or head, HEAD_SCHEMES)}
     if not out.name.endswith(SUFFIX):  # "1.5b-q4" looks like an ending and is none
         out = out.with_name(out.name + SUFFIX)
-    _check_out(out, force=force)
+    check_out(out, force=force)
     checkpoint = open_checkpoint(source)
     try:
-        _refuse_packed(checkpoint)
+        refuse_packed(checkpoint)
         return _pack(checkpoint, out, recipe, roles, threads or os.cpu_count() or 1, began, progress)
     except OSError as error:
-        raise _storage_error(out, error) from error
+        raise storage_error(out, error) from error
     finally:
         checkpoint.close()
 
@@ -129,7 +123,7 @@ def _pack(
     from kernels.cpu import nearest_codes
 
     args = read_args(checkpoint.config)
-    jobs = _jobs(checkpoint, args, recipe, roles)
+    jobs = jobs_of(checkpoint, args, recipe, roles)
     _check_room(out, jobs)
     search = partial(nearest_codes, threads=threads)
     rows: list[PackedRow] = []
@@ -170,92 +164,13 @@ def _pack(
     )
 
 
-def _row(job: _Job, made: Encoded) -> PackedRow:
+def _row(job: Job, made: Encoded) -> PackedRow:
     packed = made.packed
     out, inputs = packed.out_features, packed.in_features
     return PackedRow(job.module, job.recipe.name, out, inputs, 8 * packed.nbytes / (out * inputs), made.error)
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    module: str
-    source: str
-    recipe: Recipe
-    out_features: int
-    in_features: int
-
-    @property
-    def weights(self) -> int:
-        return self.out_features * self.in_features
-
-
-def _jobs(checkpoint: Checkpoint, args: CommonArgs, recipe: Recipe, roles: Mapping[str, Recipe]) -> list[_Job]:
-    """Every linear with its recipe; a head that shares the embedding's table only where it shall be stored otherwise.
-
-    Raises:
-        UnsupportedModelError: a linear that no known architecture has.
-    """
-    hidden = args.hidden_size
-    shapes = {
-        "q_proj": (args.q_width, hidden),
-        "k_proj": (args.kv_width, hidden),
-        "v_proj": (args.kv_width, hidden),
-        "o_proj": (hidden, args.q_width),
-        "gate_proj": (args.intermediate_size, hidden),
-        "up_proj": (args.intermediate_size, hidden),
-        "down_proj": (hidden, args.intermediate_size),
-        "embed_tokens": (args.vocab_size, hidden),
-        "lm_head": (args.vocab_size, hidden),
-    }
-    modules = {module: module for module in checkpoint.linears()}
-    table = next((module for module in modules if module.endswith("embed_tokens")), "")
-    if args.tie_word_embeddings or "lm_head" not in modules or _same_table(checkpoint, table):
-        # of two copies the head's is the better one: llama.cpp stores it with more bits
-        table = modules.pop("lm_head", table)
-        modules = {module: table if source.endswith("embed_tokens") else source for module, source in modules.items()}
-        if table and roles["lm_head"] != roles["embed_tokens"]:
-            modules["lm_head"] = table
-    jobs = []
-    for module, source in sorted(modules.items(), key=lambda item: [int(n) for n in re.findall(r"\d+", item[0])]):
-        kind = module.rpartition(".")[2]
-        if kind not in shapes:
-            raise UnsupportedModelError(
-                "This model cannot be packed.",
-                why=f"It has a tensor {module}, which is not known here.",
-                remedy="Choose another model.",
-            )
-        jobs.append(_Job(module, source, roles.get(kind, recipe), *shapes[kind]))
-    return jobs
-
-
-def _same_table(checkpoint: Checkpoint, table: str) -> bool:
-    """Whether head and embedding are two roundings of one matrix, as GGUF files of tied models often have them."""
-    if not table:
-        return False
-    head, embedding = (dense_rows(checkpoint.linear(module), 0, _COMPARED) for module in ("lm_head", table))
-    if (head.out_features, head.in_features) != (embedding.out_features, embedding.in_features):
-        return False
-    a, b = dense.dequantize(head), dense.dequantize(embedding)
-    return float(np.square(a - b).sum()) < 0.02 * float(np.square(a).sum())  # Q4_0 is 0.008 from its source
-
-
-def _refuse_packed(checkpoint: Checkpoint) -> None:
-    if checkpoint.kind == "pack" or checkpoint.config.get("quantization_config"):
-        raise UnsupportedModelError(
-            "This model is packed already.",
-            why="Packing it once more would add a second loss to the first.",
-            remedy="Give the original model: a Hugging Face folder in 16 or 32 bits, or a GGUF file.",
-        )
-
-
-def _check_out(out: Path, *, force: bool) -> None:
-    if out.is_dir() or (out.exists() and not force):
-        raise ConflictError(f"{out} is there already.", remedy="Choose another name, or replace a file with --force.")
-    if not out.parent.is_dir():
-        raise InvalidRequestError(f"There is no folder {out.parent}.", remedy="Make it, or choose another place.")
-
-
-def _check_room(out: Path, jobs: Sequence[_Job]) -> None:
+def _check_room(out: Path, jobs: Sequence[Job]) -> None:
     needed = sum(expected_bytes(job.recipe, job.out_features, job.in_features) for job in jobs) + (64 << 20)
     free = shutil.disk_usage(out.parent).free
     if free < needed:
@@ -264,17 +179,3 @@ def _check_room(out: Path, jobs: Sequence[_Job]) -> None:
             why=f"It needs about {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free at {out.parent}.",
             remedy="Make room, or choose another disk.",
         )
-
-
-def _storage_error(out: Path, error: OSError) -> StorageError:
-    if error.errno == errno.ENOSPC:
-        return DiskFullError(
-            "There is no room for the packed model.",
-            why=f"The disk of {out} is full.",
-            remedy="Make room, and try again.",
-        )
-    return StorageError(
-        "The packed model could not be written.",
-        why=f"{error.strerror or error}: {error.filename or out}.",
-        details=repr(error),
-    )

@@ -84,12 +84,13 @@ class NativeModel:
             args = read_args(checkpoint.config)
             n_ctx = min(n_ctx, args.max_position_embeddings)
             _check_memory(path, n_ctx * kv_bytes_per_token(args, kv))
-            files = checkpoint.tokenizer_files()
+            files = dict(checkpoint.tokenizer_files())
             if checkpoint.kind == "gguf":
                 files = gguf_tokenizer_files(path)
             self.tokenizer = HfTokenizer(files, checkpoint.config)
-            _give_back()
+            del files["tokenizer.json"]  # up to 35 MB
             built = build(checkpoint)
+            _give_back()
             weights = weights_of(built.program)
             weights.touch(go_on)
             self._executors = executors or (cuda_executors() if use_gpu else None) or _native_executors(kv, n_threads)

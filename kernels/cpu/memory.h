@@ -5,7 +5,12 @@
 #include <cstdlib>
 #include <new>
 #ifdef _WIN32
+#define NOMINMAX
+#define WIN32_LEAN_AND_MEAN
 #include <malloc.h>
+#include <windows.h>
+#else
+#include <sys/mman.h>
 #endif
 
 namespace nutshell {
@@ -53,24 +58,42 @@ class Memory {
     size_t bytes_ = 0;
 };
 
-// Zeros at a cache line; pages that were never written cost nothing.
+// Zeros at a cache line; pages that were never written cost nothing. They come from the system, not from calloc: glibc takes
+// its blocks for larger ones from the heap once one of 30 MB was freed, and writes the zeros there.
 class ZeroMemory {
   public:
     ZeroMemory() = default;
     ZeroMemory(const ZeroMemory&) = delete;
     ZeroMemory& operator=(const ZeroMemory&) = delete;
-    ~ZeroMemory() { std::free(start_); }
+    ~ZeroMemory() { release(); }
 
     char* make(size_t bytes) {
-        std::free(start_);
-        start_ = static_cast<char*>(std::calloc(bytes + 64, 1));
-        if (!start_) throw std::bad_alloc();
+        release();
+        if (!bytes) return nullptr;
+#ifdef _WIN32
+        void* start = VirtualAlloc(nullptr, bytes, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+        if (!start) throw std::bad_alloc();
+#else
+        void* start = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (start == MAP_FAILED) throw std::bad_alloc();
+#endif
+        start_ = static_cast<char*>(start);
         bytes_ = bytes;
-        return start_ + (64 - reinterpret_cast<uintptr_t>(start_) % 64) % 64;
+        return start_;
     }
     size_t bytes() const { return bytes_; }
 
   private:
+    void release() {
+        if (!start_) return;
+#ifdef _WIN32
+        VirtualFree(start_, 0, MEM_RELEASE);
+#else
+        munmap(start_, bytes_);
+#endif
+        start_ = nullptr;
+        bytes_ = 0;
+    }
     char* start_ = nullptr;
     size_t bytes_ = 0;
 };

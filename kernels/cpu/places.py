@@ -46,12 +46,26 @@ def assign_slots(program: Program) -> list[int]:
 
     Steps between two that need all rows are done row by row, each row by another thread: what they leave behind is free
     only when all rows are through, because a narrower value of one row would lie on another row of a wider one.
+
+    Of the free slots a value takes the narrowest that is wide enough, else the widest: taken in any order, four slots
+    grew to the width of the MLP where two are used at once, 18 MB for 256 rows of a model of 1.5B.
     """
     last = {value.index: i for i, step in enumerate(program.steps) for value in reads_and_writes(step)[0]}
     slots = [-1] * len(program.widths)
     free: list[int] = []
     left: list[int] = []
-    used = 0
+    widths: list[int] = []
+
+    def take(width: int) -> int:
+        if not free:
+            widths.append(width)
+            return len(widths) - 1
+        fitting = [slot for slot in free if widths[slot] >= width]
+        slot = min(fitting, key=widths.__getitem__) if fitting else max(free, key=widths.__getitem__)
+        free.remove(slot)
+        widths[slot] = max(widths[slot], width)
+        return slot
+
     for i, step in enumerate(program.steps):
         reads, writes = reads_and_writes(step)
         ends = [
@@ -66,10 +80,7 @@ def assign_slots(program: Program) -> list[int]:
             free += left
             left = []
         for value in writes:
-            if free:
-                slots[value.index] = free.pop()
-            else:
-                slots[value.index], used = used, used + 1
+            slots[value.index] = take(value.width)
         ended = [slots[index] for index in ends] + [slots[value.index] for value in writes if value.index not in last]
         if whole:
             free += ended

@@ -94,5 +94,6 @@ NB_MODULE(_native, m) {
         });
     bind_ops(m);
     bind_program(m);
+    bind_text(m);
     bind_timing(m);
 }

@@ -37,6 +37,7 @@ struct PyLinear {
 
 void bind_ops(nb::module_& module);
 void bind_program(nb::module_& module);
+void bind_text(nb::module_& module);
 void bind_timing(nb::module_& module);
 
 }  // namespace nutshell

@@ -6,8 +6,11 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from backend.api.errors import InvalidModelFileError, UnsupportedModelError
 from backend.engine.tokenizing import spelling
+from backend.engine.tokenizing.byte_pairs import split_file
 from backend.engine.tokenizing.files import chat_template, end_ids, settings, token_text
 from backend.formats.gguf_tables import names
 
@@ -46,7 +49,9 @@ class HfTokenizer:
                 why="It has no tokenizer.json, which says how text becomes what the model reads.",
                 remedy="Put the tokenizer.json of the original model beside it.",
             )
-        self._tokenizer = tokenizer = _parse(files["tokenizer.json"])
+        split = split_file(files["tokenizer.json"])
+        self._pairs = split[1] if split else None
+        self._tokenizer = tokenizer = _parse(split[0] if split else files["tokenizer.json"])
         options = settings(files, "tokenizer_config.json")
         special_map = settings(files, "special_tokens_map.json")
         self._special = {token for token, known in tokenizer.get_added_tokens_decoder().items() if known.special}
@@ -57,7 +62,7 @@ class HfTokenizer:
         }
         self._bytes_of = _spelling(tokenizer)
         self._pieces: dict[int, bytes] = {}
-        self.n_vocab: int = tokenizer.get_vocab_size(with_added_tokens=True)
+        self.n_vocab: int = self._pairs.size if self._pairs else tokenizer.get_vocab_size(with_added_tokens=True)
         self.bos_text = token_text(options.get("bos_token") or special_map.get("bos_token"))
         self.eos_text = token_text(options.get("eos_token") or special_map.get("eos_token"))
         self.ends = self._find_ends(settings(files, "generation_config.json"), config)
@@ -79,12 +84,14 @@ class HfTokenizer:
 
     def text_of(self, token: int) -> str:
         """A token as its vocabulary writes it, control tokens included; "" where there is none."""
-        return (self._tokenizer.id_to_token(token) or "") if token >= 0 else ""
+        if token < 0:
+            return ""
+        return self._tokenizer.id_to_token(token) or (self._pairs.text_of(token) if self._pairs else "")
 
     def id_of(self, text: str) -> int | None:
         """The token that the vocabulary writes like this."""
         found: int | None = self._tokenizer.token_to_id(text)
-        return found
+        return self._pairs.id_of(text) if found is None and self._pairs else found
 
     def is_end(self, token: int) -> bool:
         """See `Tokenizer.is_end`."""
@@ -97,8 +104,11 @@ class HfTokenizer:
     def _encode(self, text: str, special: bool) -> list[int]:
         # The switch is named for what it does to the text of a control token: encode it like any other text.
         self._tokenizer.encode_special_tokens = not special
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
-        return ids
+        found = self._tokenizer.encode(text, add_special_tokens=False)
+        ids: list[int] = found.ids
+        if self._pairs is None:
+            return ids
+        return self._pairs.join(np.array(ids, np.int32), np.array(found.word_ids, np.int32))
 
     def _piece(self, token: int) -> bytes:
         if token in self._special or not 0 <= token < 1 << 31:
@@ -106,7 +116,7 @@ class HfTokenizer:
         plain = self._plain.get(token)
         if plain is not None:
             return plain
-        return self._bytes_of(self._tokenizer.id_to_token(token) or "")
+        return self._bytes_of(self.text_of(token))
 
     def _find_ends(self, generation: Mapping[str, Any], config: Mapping[str, Any]) -> frozenset[int]:
         named = end_ids(generation.get("eos_token_id")) | end_ids(config.get("eos_token_id"))

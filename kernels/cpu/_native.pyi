@@ -111,6 +111,22 @@ def nearest_codes(
     threads: int,
     /,
 ) -> None: ...
+def quantize_columns(
+    level: str,
+    weight: _Array,
+    feedback: _Array,
+    importance: _Array,
+    bits: int,
+    price: float,
+    codes: _Array,
+    scale_codes: _Array,
+    zero_codes: _Array,
+    statistics: _Array,
+    sparse: _Array,
+    errors: _Array,
+    threads: int,
+    /,
+) -> None: ...
 def stream_read(level: str, buffer: _Array, threads: int, /) -> float: ...
 def linear_seconds(
     weights: list[Linear], x: _Array, y: _Array, batch: int, threads: int, regime: int, rounds: int, /

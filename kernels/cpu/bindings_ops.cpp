@@ -82,6 +82,23 @@ void nearest_codes(const std::string& name, In<float> x, In<float> books, In<flo
     });
 }
 
+void quantize_columns(const std::string& name, In<float> weight, In<float> feedback, In<float> importance, int bits, float price,
+                      Out<uint8_t> codes, Out<uint8_t> scale_codes, Out<uint8_t> zero_codes, Out<uint16_t> statistics,
+                      Out<uint16_t> sparse, Out<float> errors, int threads) {
+    const Level& level = level_named(name);
+    NEED(level, quantize_columns);
+    const int out = (int)weight.shape(0), in = (int)weight.shape(1);
+    const ColumnArgs args{out, in, bits, price, weight.data(), feedback.data(), importance.data(), codes.data(),
+                          scale_codes.data(), zero_codes.data(), statistics.data(), sparse.data(), errors.data()};
+    nb::gil_scoped_release unlocked;
+    Pool pool(threads);
+    std::vector<Memory> scratch((size_t)pool.threads());
+    for (Memory& memory : scratch) memory.as<float>(level.column_scratch(args));  // a chunk must not throw
+    pool.run((out + kColumnRows - 1) / kColumnRows, [&](int chunk, int thread) {
+        level.quantize_columns(args, chunk * kColumnRows, (float*)scratch[(size_t)thread].data());
+    });
+}
+
 // seconds to read the buffer once with all threads, whole runs of 1 MB
 double stream_read(const std::string& name, In<uint8_t> buffer, int threads) {
     const Level& level = level_named(name);
@@ -160,6 +177,7 @@ void bind_ops(nb::module_& m) {
         level.add(x.data(), (int)x.size(), y.data());
     });
     m.def("nearest_codes", nearest_codes);
+    m.def("quantize_columns", quantize_columns);
     m.def("stream_read", stream_read);
     m.def("softmax", [](const std::string& name, In<float> x, Out<float> y) {
         const Level& level = level_named(name);

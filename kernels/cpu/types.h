@@ -117,6 +117,23 @@ struct NearestArgs {
     float* errors;          // [n]: |x - sum of its codewords|^2
 };
 
+// SpQR's column loop for the packer (ops/column.h). Columns are in the order in which they are visited; the damped Hessian
+// is R R^T, R upper. Rows are taken kColumnRows at a time and do not depend on those of other runs.
+constexpr int kColumnRows = 64;
+struct ColumnArgs {
+    int32_t out, in;
+    int32_t bits;             // 3 or 4
+    float price;              // of an outlier, in units of the squared output error; very large: no outliers
+    const float* weight;      // [out, in]
+    const float* feedback;    // [in, in]: [c, k] = R[k, c] / R[c, c] for k < c; the others are not read
+    const float* importance;  // [in]: R[c, c]^2
+    uint8_t* codes;           // [out, in]
+    uint8_t *scale_codes, *zero_codes;  // [out, ceil(in/16)]
+    uint16_t* statistics;     // [ceil(out/16), ceil(in/16), 4], f16: ss, sz, zs, zz
+    uint16_t* sparse;         // [out, in], f16: what is added to the code's weight; 0: no outlier
+    float* errors;            // [out]: squared output error of each row under R R^T
+};
+
 // Everything one level offers.
 struct Level {
     const char* name;
@@ -144,6 +161,8 @@ struct Level {
     void (*softmax)(const float* x, int n, float* y);
     void (*top_k)(const float* x, int n, int k, int32_t* indices, float* values);  // descending; ties: lower index first
     void (*nearest_codes)(const NearestArgs&, int first, int n);  // vectors first .. first + n
+    size_t (*column_scratch)(const ColumnArgs&);                                        // floats for one run of rows
+    void (*quantize_columns)(const ColumnArgs&, int first_row, float* scratch);  // rows first_row .. + kColumnRows
     uint32_t (*stream_read)(const void* p, size_t bytes);  // reads whole runs of 256 bytes, to measure the memory
 };
 

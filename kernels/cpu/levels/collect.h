@@ -14,6 +14,7 @@
 #include "../ops/aqlm.h"
 #endif
 #include "../ops/attention.h"
+#include "../ops/column.h"
 #include "../ops/dense.h"
 #include "../ops/gemm.h"
 #include "../ops/kv.h"
@@ -58,6 +59,8 @@ inline Level collect(const char* name) {
     level.softmax = softmax;
     level.top_k = top_k;
     level.nearest_codes = nearest_codes;
+    level.column_scratch = column_scratch;
+    level.quantize_columns = quantize_columns;
     level.stream_read = stream_read;
     return level;
 }

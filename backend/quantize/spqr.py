@@ -1,0 +1,177 @@
+"""SpQR with a Hessian: act-order, error feedback, two levels of statistics, outliers by what they save.
+
+After arXiv 2306.03078. The loop over columns is native (`kernels/cpu/ops/column.h`); here is what it needs: the order
+of the columns, one Cholesky factor, and the price of an outlier.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from backend.api.errors import InvalidModelFileError
+from backend.quantize.layer import LinearTask, Quantized, Stop, relative_error
+from kernels.cpu.column import quantize_columns
+from kernels.packing import spqr
+from kernels.packing.spqr import SpqrParts
+from kernels.packing.spqr_columns import Columns
+
+__all__ = ["Feedback", "feedback_of", "quantize_spqr", "spqr_parts"]
+
+#: Added to the Hessian's diagonal, as a part of its mean.
+_DAMPING = 0.1
+#: Most outliers, as a part of the weights; at 32 bits each, 0.6 % are 0.19 bits a weight.
+BUDGET = {3: 0.006, 4: 0.0005}
+#: Rows on which the price is found.
+_SAMPLE = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """What all linears of one input share: the damped Hessian in the order of visiting is R R^T, R upper.
+
+    Attributes:
+        perm: (in,) int64: column j is input perm[j]; by falling energy, so that what is cheap to get wrong comes last.
+        matrix: (in, in) float32: [c, k] = R[k, c] / R[c, c] for k < c; nothing of use elsewhere.
+        importance: (in,) float32: R[c, c] squared.
+    """
+
+    perm: npt.NDArray[np.int64]
+    matrix: npt.NDArray[np.float32]
+    importance: npt.NDArray[np.float32]
+
+
+def feedback_of(hessian: torch.Tensor, damping: float = _DAMPING) -> Feedback:
+    """Of a Hessian (in, in) float32; it holds two more matrices of that size for a while.
+
+    Raises:
+        InvalidModelFileError: numbers that are not finite.
+    """
+    diagonal = hessian.diagonal()
+    mean = float(diagonal.mean(dtype=torch.float64))
+    if not np.isfinite(mean):
+        raise InvalidModelFileError(
+            "This model cannot be compressed.",
+            why="It computes numbers that are not finite from the calibration text.",
+            remedy="The file is probably damaged. Download it again, or choose another one.",
+        )
+    order = torch.argsort(diagonal, descending=True, stable=True)
+    backwards = order.flip(0)
+    for _ in range(6):
+        turned = hessian[backwards][:, backwards]
+        # an input that is always zero, in all of them: plain rounding
+        turned.diagonal().add_(damping * mean if mean > 0 else 1.0)
+        factor, failed = torch.linalg.cholesky_ex(turned, upper=True)
+        del turned
+        if not failed:
+            break
+        damping = max(10 * damping, 1e-3)  # rounding made it indefinite
+    else:
+        raise InvalidModelFileError(
+            "This model cannot be compressed.",
+            why="What it computes from the calibration text is no sum of squares.",
+            remedy="Use another calibration text.",
+        )
+    matrix = factor.flip(0, 1)  # R transposed
+    del factor
+    roots = matrix.diagonal().clone()
+    matrix /= roots[:, None]
+    return Feedback(order.numpy(), matrix.numpy(), (roots * roots).numpy())
+
+
+def quantize_spqr(
+    task: LinearTask,
+    *,
+    bits: int,
+    tau: float = 0.4,
+    budget: float | None = None,
+    feedback: Feedback | None = None,
+    stop: Stop = lambda: False,
+) -> Quantized:
+    """A linear in 3 or 4 bits. Arguments as `spqr_parts`.
+
+    Raises:
+        InterruptedError: `stop` said so.
+        InvalidModelFileError: weights or a Hessian that are not finite, or too large for half precision.
+    """
+    start = time.perf_counter()
+    parts = spqr_parts(task, bits=bits, tau=tau, budget=budget, feedback=feedback, stop=stop)
+    packed = spqr.pack(parts, bias=task.bias)
+    return Quantized(packed, relative_error(task.weight, packed, task.hessian), time.perf_counter() - start)
+
+
+def spqr_parts(
+    task: LinearTask,
+    *,
+    bits: int,
+    tau: float = 0.4,
+    budget: float | None = None,
+    feedback: Feedback | None = None,
+    stop: Stop = lambda: False,
+) -> SpqrParts:
+    """Codes, statistics and outliers of a linear.
+
+    Args:
+        task: the linear.
+        bits: 3 or 4.
+        tau: price of an outlier, as a part of the mean of squared weight times importance; the price is higher where
+            more outliers than the budget would be worth it.
+        budget: most outliers, as a part of the weights; None: BUDGET.
+        feedback: `feedback_of` the task's Hessian, where it is known from another linear with the same input.
+        stop: asked between the stages.
+    """
+    largest = float(task.weight.abs().max())
+    if not largest <= 65504.0:  # NaN included
+        raise InvalidModelFileError(
+            "This model's weights cannot be compressed.",
+            why=f"{task.module} has weights that are not numbers, or too large for half precision.",
+            remedy="The file is probably damaged. Download it again, or choose another one.",
+        )
+    if feedback is None:
+        feedback = feedback_of(task.hessian)
+    _check(stop)
+    weight = task.weight.numpy()[:, feedback.perm]
+    spread = np.square(weight).mean(axis=0) * feedback.importance
+    price = _affordable(
+        weight, feedback, bits, tau * float(spread.mean()), BUDGET[bits] if budget is None else budget, task
+    )
+    _check(stop)
+    return _columns(weight, feedback, bits, price, task.threads).parts(feedback.perm)
+
+
+def _columns(weight: npt.NDArray[Any], feedback: Feedback, bits: int, price: float, threads: int) -> Columns:
+    return quantize_columns(weight, feedback.matrix, feedback.importance, bits=bits, price=price, threads=threads)
+
+
+def _affordable(
+    weight: npt.NDArray[np.float32], feedback: Feedback, bits: int, price: float, budget: float, task: LinearTask
+) -> float:
+    """The price, or the higher one at which rows of the sample have no more outliers than the budget."""
+    if budget <= 0 or price <= 0:
+        return float("inf")
+    random = np.random.default_rng(task.seed)
+    rows = np.sort(random.permutation(len(weight))[:_SAMPLE])
+    sample = np.ascontiguousarray(weight[rows])
+
+    def fraction(price: float) -> float:
+        return _columns(sample, feedback, bits, price, task.threads).outliers / sample.size
+
+    if fraction(price) <= budget:
+        return price
+    low, high = price, 2 * price
+    while fraction(high) > budget:
+        low, high = high, 2 * high
+    for _ in range(4):
+        middle = (low * high) ** 0.5
+        low, high = (middle, high) if fraction(middle) > budget else (low, middle)
+    return high
+
+
+def _check(stop: Stop) -> None:
+    if stop():
+        raise InterruptedError

@@ -1,6 +1,6 @@
 """`nutshell bench engine --model A --peer-gguf B`: a build on our own engine beside a GGUF on llama.cpp.
 
-The peer runs at its best: each number of threads is tried, for decode and for prefill, with flash attention (what
+The peer runs at its best: numbers of threads take turns, for decode and for prefill, with flash attention (what
 llama.cpp chooses on a processor), 512 tokens a pass, and through `backend.engine.llama_cpp`, which adds less to a
 token than llama-cpp-python's own `Llama` (`bench engine` without a peer measures that). Rounds are interleaved, so that
 a machine whose speed drifts treats both alike. The gate comes first: logits are finite, and a dense build of the same
@@ -14,7 +14,7 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,9 @@ _CONTEXT = 512
 _N_CTX = 1024
 _TOKENS = 16
 _ROUNDS = 7
+#: turns of each number of threads of the peer, and tokens of a prefill in them
+_TRIALS = 6
+_TRIAL_TOKENS = 128
 #: of decoding in each turn beside a busy process
 _BUSY_S = 5.0
 _TREES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
@@ -122,18 +125,42 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _peers(path: Path) -> tuple[dict[int, Model], int, int]:
     """Models with the numbers of threads that are best for decode and for prefill, and these numbers."""
-    models: dict[int, Model] = {}
-    decode: dict[int, float] = {}
-    prefill: dict[int, float] = {}
-    for threads in range(1, (psutil.cpu_count(logical=True) or 1) + 1):
-        models[threads] = model = LlamaCppModel(path, n_ctx=_N_CTX, n_threads=threads, n_gpu_layers=0, n_batch=512)
-        tokens = text_tokens(model, 128)
-        prefill[threads] = min(prefill_seconds(model, tokens) for _ in range(2))
-        decode[threads] = min(min(decode_seconds(model, tokens[:_TOKENS])) for _ in range(2))
-    best_decode, best_prefill = min(decode, key=decode.__getitem__), min(prefill, key=prefill.__getitem__)
+
+    def load(threads: int) -> Model:
+        return LlamaCppModel(path, n_ctx=_N_CTX, n_threads=threads, n_gpu_layers=0, n_batch=512)
+
+    models = {threads: load(threads) for threads in thread_counts(psutil.cpu_count(logical=True) or 1)}
+    best_decode, best_prefill = best_threads(models)
     for threads in models.keys() - {best_decode, best_prefill}:
         models.pop(threads).close()
     return models, best_decode, best_prefill
+
+
+def thread_counts(cores: int) -> list[int]:
+    """The numbers that are tried: all up to 4, then in steps of a third to a half, and all cores."""
+    steps = [count for power in range(16) for count in (2**power, 3 * 2**power)]
+    return sorted({count for count in steps if count <= cores} | {cores})
+
+
+def best_threads(models: Mapping[int, Model]) -> tuple[int, int]:
+    """The numbers of threads of the fastest token and of the fastest prefill.
+
+    All take turns, several times, and the best turn of each counts: a busy moment that met one of them in both of two
+    passes made the peer run on one thread, at two thirds of its speed. A tie within a fiftieth goes to more threads.
+    """
+    decode, prefill = dict.fromkeys(models, float("inf")), dict.fromkeys(models, float("inf"))
+    for number in range(_TRIALS):
+        for threads in sorted(models, reverse=bool(number % 2)):
+            model = models[threads]
+            tokens = text_tokens(model, _TRIAL_TOKENS)
+            prefill[threads] = min(prefill[threads], prefill_seconds(model, tokens))
+            decode[threads] = min(decode[threads], *decode_seconds(model, tokens[:_TOKENS]))
+    return _best(decode), _best(prefill)
+
+
+def _best(seconds: Mapping[int, float]) -> int:
+    near = 1.02 * min(seconds.values())
+    return max(threads for threads, taken in seconds.items() if taken <= near)
 
 
 def _resident(entry: ModelEntry) -> dict[str, Any]:

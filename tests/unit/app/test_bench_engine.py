@@ -126,3 +126,32 @@ def test_the_busy_process_is_there_and_gone() -> None:
         (child,) = [child for child in psutil.Process().children() if child.pid not in before]
         assert child.is_running()
     assert not child.is_running()
+
+
+def test_a_busy_moment_does_not_choose_the_peers_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    models = {threads: fake() for threads in (1, 2, 4)}
+    alone = {id(models[1]): 3.0, id(models[2]): 2.0, id(models[4]): 2.5}
+    calls = dict.fromkeys(alone, 0)
+
+    def seconds(model: FakeModel) -> float:  # of the turns of the best one only one is quiet
+        calls[id(model)] += 1
+        return alone[id(model)] * (10 if model is models[2] and calls[id(model)] != 7 else 1)
+
+    monkeypatch.setattr(native_engine, "prefill_seconds", lambda model, tokens: alone[id(model)])
+    monkeypatch.setattr(native_engine, "decode_seconds", lambda model, tokens: [seconds(model), seconds(model)])
+    assert native_engine.best_threads(models) == (2, 2)  # type: ignore[arg-type]
+    assert set(calls.values()) == {2 * native_engine._TRIALS}
+
+
+def test_of_equally_fast_numbers_of_threads_the_larger_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    models = {threads: fake() for threads in (1, 2)}
+    monkeypatch.setattr(native_engine, "prefill_seconds", lambda model, tokens: 1.01 if model is models[2] else 1.0)
+    monkeypatch.setattr(native_engine, "decode_seconds", lambda model, tokens: [1.03 if model is models[2] else 1.0])
+    assert native_engine.best_threads(models) == (1, 2)  # type: ignore[arg-type]
+
+
+def test_numbers_of_threads_to_try() -> None:
+    assert native_engine.thread_counts(1) == [1]
+    assert native_engine.thread_counts(2) == [1, 2]
+    assert native_engine.thread_counts(10) == [1, 2, 3, 4, 6, 8, 10]
+    assert native_engine.thread_counts(64)[-3:] == [32, 48, 64]

@@ -16,6 +16,8 @@ def engine_arguments(settings: Settings, model: Path | None, *, serve: bool = Tr
         arguments += ["--n-ctx", str(settings.n_ctx)]
     if settings.n_threads:
         arguments += ["--n-threads", str(settings.n_threads)]
+    if settings.kv != "f16":
+        arguments += ["--kv", settings.kv]
     if serve and settings.serve_enabled:
         arguments += ["--serve", "--port", str(settings.serve_port)]
     if model is not None:

@@ -43,7 +43,7 @@ class MainWindow(QMainWindow):
     Args:
         link: the link to the engine process, in any state.
         settings: the values of `theme`, `zoom`, `sidebar_visible`, `inspector_visible`, `window_geometry`,
-            `last_conversation` and `context_policy`; what is missing has its default.
+            `last_conversation`, `kv` and `context_policy`; what is missing has its default.
         save: called with those that changed.
 
     Signals:
@@ -125,6 +125,7 @@ class MainWindow(QMainWindow):
         self.link.state_changed.connect(self._link_changed)
         self.chat.list.modelReset.connect(self._open_last)
         self.models.list.modelReset.connect(self._name_models)
+        self.models.kv_changed.connect(lambda kv: self.keep(kv=kv))
 
     # State of the window
 
@@ -137,6 +138,9 @@ class MainWindow(QMainWindow):
             self.restoreGeometry(QByteArray.fromBase64(geometry.encode("ascii", "ignore")))
         self.panes.set_wanted("left", bool(self._settings.get("sidebar_visible", True)))
         self.panes.set_wanted("right", bool(self._settings.get("inspector_visible", True)))
+        kv = self._settings.get("kv")
+        if kv in ("f16", "q8"):
+            self.models.kv = kv
         policy = self._settings.get("context_policy")
         if policy in ("stop", "drop_middle", "drop_oldest"):
             self.chat.draft.context_policy = policy

@@ -10,7 +10,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-from app.commands.options import add_answer_options, sampling_from
+from app.commands.options import add_answer_options, engine_arguments, sampling_from
 from app.terminal import run_async, say
 from backend.api.errors import InvalidRequestError
 
@@ -47,7 +47,7 @@ async def _ask(arguments: argparse.Namespace, question: str) -> int:
     from app.dialogue import open_dialogue
     from app.session import Session
 
-    async with Session(arguments.model) as session:
+    async with Session(arguments.model, arguments=engine_arguments(arguments)) as session:
         for notice in session.notices:
             say(notice)
         sampling = sampling_from(arguments, session.model.sampling)

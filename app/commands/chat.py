@@ -12,7 +12,7 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING
 
-from app.commands.options import add_answer_options, sampling_from
+from app.commands.options import add_answer_options, engine_arguments, sampling_from
 from app.terminal import say
 from backend.api.errors import EngineUnavailableError, NutshellError
 
@@ -153,7 +153,7 @@ class _Chat:
     def _open(self) -> None:
         from app.session import Session
 
-        session = Session(self._model)
+        session = Session(self._model, arguments=engine_arguments(self._arguments))
         self._session = self._runner.run(session.__aenter__())
         self._model = session.model.entry.path
         for notice in session.notices:

@@ -1,4 +1,4 @@
-"""Options that `ask` and `chat` share, and what they mean for the engine."""
+"""Options that `ask`, `chat` and `serve` share, and what they mean for the engine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 from backend.api.errors import InvalidRequestError
 from backend.api.schemas import Sampling
 
-__all__ = ["add_answer_options", "number", "sampling_from"]
+__all__ = ["add_answer_options", "add_model_options", "engine_arguments", "number", "sampling_from"]
 
 
 def number(kind: Callable[[str], float], low: float, high: float) -> Callable[[str], float]:
@@ -28,11 +28,28 @@ def number(kind: Callable[[str], float], low: float, high: float) -> Callable[[s
     return parse
 
 
-def add_answer_options(parser: argparse.ArgumentParser) -> None:
-    """Adds --model, --system, --temperature, --seed, --max-tokens and --no-save."""
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Adds --model and --kv."""
     parser.add_argument(
         "--model", default="", metavar="M", help="a file or folder, or (part of) a name or id from `models`"
     )
+    parser.add_argument(
+        "--kv",
+        default="",
+        choices=["f16", "q8"],
+        help="how the conversation is remembered: q8 takes half the memory, and answers may suffer a little "
+        "(default: f16; for .nutshell files and Hugging Face folders)",
+    )
+
+
+def engine_arguments(arguments: argparse.Namespace) -> list[str]:
+    """What the engine process is told of them; the model is told by name."""
+    return ["--kv", arguments.kv] if arguments.kv else []
+
+
+def add_answer_options(parser: argparse.ArgumentParser) -> None:
+    """Adds --model, --kv, --system, --temperature, --seed, --max-tokens and --no-save."""
+    add_model_options(parser)
     parser.add_argument("--system", default="", metavar="TEXT", help="the system prompt: how the model should behave")
     parser.add_argument(
         "--temperature",

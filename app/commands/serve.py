@@ -7,7 +7,7 @@ import asyncio
 import ipaddress
 from typing import TYPE_CHECKING
 
-from app.commands.options import number
+from app.commands.options import add_model_options, engine_arguments, number
 from app.terminal import run_async, say
 from backend.api.errors import InvalidRequestError
 
@@ -41,9 +41,7 @@ def add(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
         help=f"default {DEFAULT_PORT}; 0 takes a free one",
     )
     parser.add_argument("--api-key", default="", metavar="KEY", help="what other programs must send as their API key")
-    parser.add_argument(
-        "--model", default="", metavar="M", help="a file or folder, or (part of) a name or id from `models`"
-    )
+    add_model_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -70,7 +68,7 @@ def is_loopback(host: str) -> bool:
 async def _serve(arguments: argparse.Namespace) -> int:
     from app.session import Session
 
-    more = ["--serve", "--host", arguments.host, "--port", str(arguments.port)]
+    more = ["--serve", "--host", arguments.host, "--port", str(arguments.port), *engine_arguments(arguments)]
     # By the environment, because the arguments of a process can be read by every user of the machine.
     env = {"NUTSHELL_API_KEY": arguments.api_key} if arguments.api_key else {}
     async with Session(arguments.model, arguments=more, env=env, host=arguments.host) as session:

@@ -51,6 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--n-ctx", type=int, default=0, help="tokens of context for every model; 0: our choice")
     parser.add_argument("--n-threads", type=int, default=0, help="threads for every model; 0: one per core")
     parser.add_argument(
+        "--kv", default="", choices=["", "f16", "q8"], help="keys and values of our own engine's models"
+    )
+    parser.add_argument(
         "--serve", action="store_true", help="offer /v1 to other programs: on loopback, any key or none opens it"
     )
     parser.add_argument("--stay", action="store_true", help="do not end with stdin; includes --serve")
@@ -103,7 +106,9 @@ async def _run(options: argparse.Namespace, wire: IO[bytes], stop: StopSwitch) -
     from backend.api.server import EngineServer
 
     stop.on_signals()
-    services = build_services(LoadModel(n_ctx=max(options.n_ctx, 0), n_threads=max(options.n_threads, 0)))
+    services = build_services(
+        LoadModel(n_ctx=max(options.n_ctx, 0), n_threads=max(options.n_threads, 0), kv=options.kv)
+    )
     server = EngineServer(
         services,
         host=options.host,

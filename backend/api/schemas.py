@@ -312,6 +312,10 @@ class ModelEntry(Struct, kw_only=True):
     error: ErrorInfo | None = None  # set: it cannot be loaded, and why
 
 
+#: numbers of the conversation memory (keys and values): 2 bytes, or 1 and a scale; "": not said
+KvChoice = Literal["", "f16", "q8"]
+
+
 class LoadModel(Struct, kw_only=True):
     """Body of POST /api/models/load: an id of the list, or a path."""
 
@@ -320,7 +324,7 @@ class LoadModel(Struct, kw_only=True):
     n_ctx: Annotated[int, Meta(ge=0)] = 0  # 0: the engine's choice
     n_threads: Annotated[int, Meta(ge=0)] = 0
     n_gpu_layers: int = -1  # -1: as many as fit
-    kv: Literal["f16", "q8"] = "f16"  # how keys and values are stored; for our own engine
+    kv: KvChoice = ""  # how keys and values are stored; "": the engine's choice; for our own engine only
 
 
 class LoadedModel(Struct, kw_only=True):
@@ -335,6 +339,7 @@ class LoadedModel(Struct, kw_only=True):
     kv_bytes: int
     load_s: float
     sampling: Sampling  # the model's defaults
+    kv: KvChoice = ""  # as it was loaded; "": there is no choice with this model
     template_notice: str = ""  # one sentence where the file's own chat template could not be used
 
 

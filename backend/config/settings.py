@@ -20,6 +20,7 @@ __all__ = ["Declaration", "Settings"]
 
 T = TypeVar("T")
 Theme = Literal["system", "light", "dark"]
+Kv = Literal["f16", "q8"]
 Policy = Literal["stop", "drop_middle", "drop_oldest"]
 
 
@@ -122,6 +123,13 @@ class Settings:
         "How many threads compute an answer; 0 uses one per processor core.",
         minimum=0,
         maximum=1024,
+    )
+    kv = _Setting[Kv](
+        "f16",
+        "Conversation memory",
+        "How the model remembers the conversation. Half the size leaves room for a longer one; answers may suffer a "
+        "little. For models in Nutshell's own formats.",
+        choices=(("f16", "Full"), ("q8", "Half the size")),
     )
     context_policy = _Setting[Policy](
         "drop_middle",

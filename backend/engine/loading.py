@@ -58,6 +58,7 @@ def load_model(entry: ModelEntry, options: LoadModel, progress: Callable[[float]
         kv_bytes=info.kv_bytes,
         load_s=time.perf_counter() - started,
         sampling=recommended_sampling(entry, info.metadata),
+        kv="" if load is _load_gguf else options.kv or "f16",
     )
     return model, loaded
 
@@ -87,7 +88,7 @@ def _load_native(entry: ModelEntry, options: LoadModel, threads: int, progress: 
         n_ctx=options.n_ctx or _default_context(entry),
         n_threads=threads,
         n_batch=min(256, _passes_of(entry.bytes)),  # 512 is no faster and takes 28 MB more
-        kv=options.kv,
+        kv=options.kv or "f16",
         use_gpu=options.n_gpu_layers != 0,
         progress=lambda done: progress(start + (1 - start) * done),
     )

@@ -82,7 +82,7 @@ class ModelLoader:
             n_ctx=request.n_ctx or self._defaults.n_ctx,
             n_threads=request.n_threads or self._defaults.n_threads,
             n_gpu_layers=request.n_gpu_layers,
-            kv=request.kv,
+            kv=request.kv or self._defaults.kv or "f16",
         )
         before = self._current
         if before is not None:

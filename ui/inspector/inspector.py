@@ -6,11 +6,11 @@ import time
 
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QPainter, QPaintEvent, QShowEvent
-from PySide6.QtWidgets import QButtonGroup, QPlainTextEdit, QRadioButton, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QButtonGroup, QCheckBox, QPlainTextEdit, QRadioButton, QScrollArea, QVBoxLayout, QWidget
 
 from backend.api.schemas import ContextPolicy, HardwareReport, Sampling, TurnStats
 from ui.bridge.engine_link import EngineLink
-from ui.inspector.fields import section
+from ui.inspector.fields import help_label, section
 from ui.inspector.sampling import SamplingPanel
 from ui.theme import color, metrics, theme_changed
 from ui.viewmodels.chat_session import ChatSession
@@ -66,6 +66,12 @@ class Inspector(QWidget):
         self.memory = Meter(self.tr("Memory"))
         self.memory_parts = text_label("", "secondary", wrap=True)
 
+        self.kv = QCheckBox(self.tr("Half the conversation memory"))
+        words = self.tr("Leaves room for a longer chat. Answers may suffer a little. The model is loaded again.")
+        self.kv.setAccessibleDescription(words)
+        self.kv_help = help_label(words)
+        self.kv.toggled.connect(self._choose_kv)
+
         inner = QWidget()
         column = QVBoxLayout(inner)
         column.setContentsMargins(metrics.l, metrics.m, metrics.l, metrics.l)
@@ -74,7 +80,7 @@ class Inspector(QWidget):
         column.addWidget(section(self.tr("Creativity"), self.sampling))
         column.addWidget(section(self.tr("When the chat gets too long"), policies))
         column.addWidget(section("", self.context))
-        column.addWidget(section("", self.memory, self.memory_parts))
+        column.addWidget(section("", self.memory, self.memory_parts, self.kv, self.kv_help))
         column.addStretch(1)
         area = QScrollArea()
         area.setWidgetResizable(True)
@@ -96,6 +102,7 @@ class Inspector(QWidget):
         chat.message_finished.connect(self._show_context)
         chat.text_arrived.connect(lambda delta: self._written(delta.message_id, delta.tokens))
         chat.progress.connect(self._read)
+        chat.busy_changed.connect(self._show_kv)
         models.changed.connect(self._model_changed)
         theme_changed.connect(self.update)
         self.refresh()
@@ -190,7 +197,23 @@ class Inspector(QWidget):
         self._report = report
         self._show_memory()
 
+    def _show_kv(self, _busy: object = None) -> None:
+        """The choice is there with models that have one, and waits for the end of an answer or a load."""
+        loaded = self._models.loaded
+        there = loaded is not None and loaded.kv != ""
+        self.kv.setVisible(there)
+        self.kv_help.setVisible(there)
+        self.kv.setEnabled(not self._chat.busy and not self._models.loading)
+        self._showing = True
+        self.kv.setChecked(self._models.kv == "q8")
+        self._showing = False
+
+    def _choose_kv(self, half: bool) -> None:
+        if not self._showing:
+            self._models.choose_kv("q8" if half else "f16")
+
     def _show_memory(self) -> None:
+        self._show_kv()
         loaded, report = self._models.loaded, self._report
         if loaded is None:
             self.memory.set_value(0.0, self.tr("No model is loaded."))

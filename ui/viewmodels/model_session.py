@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, Signal
 
-from backend.api.schemas import BackendStatus, ErrorInfo, Job, LoadedModel, LoadModel, ModelEntry
+from backend.api.schemas import BackendStatus, ErrorInfo, Job, KvChoice, LoadedModel, LoadModel, ModelEntry
 from ui.bridge.engine_link import EngineLink
 from ui.viewmodels.model_list import ModelListModel
 from ui.viewmodels.words import model_name
@@ -21,12 +21,14 @@ class ModelSession(QObject):
 
     changed = Signal()  # loaded model, loading job or its progress
     problem = Signal(object)  # ErrorInfo: a model could not be loaded
+    kv_changed = Signal(str)  # how the conversation is to be remembered from now on
 
     def __init__(self, link: EngineLink, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._link = link
         self.list = ModelListModel(self)
         self.loaded: LoadedModel | None = None
+        self.kv: KvChoice = "f16"  # what the user chose for all models
         self._job: Job | None = None
         self._asking = False  # a load was asked for and its job is not known yet
         self._asked = ""  # name of the model whose load was asked for here
@@ -87,11 +89,20 @@ class ModelSession(QObject):
 
     def load(self, entry: ModelEntry) -> None:
         """Load a model of the list."""
-        self._load(LoadModel(id=entry.id), entry.name)
+        self._load(LoadModel(id=entry.id, kv=self.kv), entry.name)
 
     def load_path(self, path: str | Path) -> None:
         """Load a model file or folder."""
-        self._load(LoadModel(path=str(path)), Path(path).name)
+        self._load(LoadModel(path=str(path), kv=self.kv), Path(path).name)
+
+    def choose_kv(self, kv: KvChoice) -> None:
+        """Remember conversations like this; a model to which it matters is loaded again."""
+        if kv == self.kv:
+            return
+        self.kv = kv
+        self.kv_changed.emit(kv)
+        if self.loaded is not None and self.loaded.kv not in ("", kv):
+            self.load_path(self.loaded.entry.path)
 
     def unload(self) -> None:
         """Let the model go and free its memory."""

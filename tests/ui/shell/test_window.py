@@ -12,7 +12,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QLineEdit
 
 from backend.api.errors import DiskFullError, EngineUnavailableError
-from backend.api.schemas import Sampling, SearchHit
+from backend.api.schemas import LoadModel, Sampling, SearchHit
 from tests.fakes.client import FakeClient, fake_loaded
 from tests.ui.shell.support import Loop
 from ui.actions import command_table
@@ -368,6 +368,32 @@ def test_more_about_word_choice_and_back_to_the_models_defaults(
     panel.reset.click()
     loop.until(lambda: fake.details[key].conversation.sampling is None)
     assert panel.top_k.value() == 40
+
+
+def test_the_size_of_the_conversation_memory_is_chosen_in_the_inspector(
+    loop: Loop, window: MainWindow, fake: FakeClient, saved: Saved
+) -> None:
+    attach(loop, window, fake)
+    box = window.inspector.kv
+    assert not box.isVisible(), "llama.cpp has no choice here"
+    own = fake_loaded(fake.entries[0])
+    own.kv = "f16"
+    fake.publish_model(own)
+    loop.until(box.isVisible)
+    assert window.inspector.kv_help.isVisible()
+    assert not box.isChecked()
+    box.click()
+    loop.until(lambda: fake.loading)
+    assert saved["kv"] == "q8"
+    request = fake.called("load_model")[-1]
+    assert isinstance(request, LoadModel)
+    assert (request.path, request.kv) == (own.entry.path, "q8")
+    loop.until(lambda: not box.isEnabled())
+    half = fake_loaded(fake.entries[0])
+    half.kv = "q8"
+    fake.loading_ended(half)
+    loop.until(box.isEnabled)
+    assert box.isChecked()
 
 
 def test_the_inspector_shows_the_chat_that_is_open_and_no_other(

@@ -14,10 +14,12 @@ import pytest
 from app import cli
 from app.commands import ask, options, serve
 from app.display import why_no_window
+from app.engine_options import engine_arguments
 from app.models import match_model
 from app.terminal import size, table
 from backend.api.errors import InvalidRequestError, ModelError, NotFoundError
 from backend.api.schemas import ErrorInfo, ModelEntry, Sampling
+from backend.config.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -195,3 +197,30 @@ def test_sizes_and_tables_read_well() -> None:
     assert size(98_362_432) == "98 MB"
     assert size(1_117_320_768) == "1.1 GB"
     assert table([("A", "B"), ("long", "1")], right=frozenset({1})) == "A     B\nlong  1"
+
+
+@pytest.mark.parametrize("command", ["ask x", "chat", "serve"])
+def test_how_the_conversation_is_remembered_is_told_to_the_engine(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = cli.build_parser()
+    assert options.engine_arguments(parser.parse_args([*command.split(), "--kv", "q8"])) == ["--kv", "q8"]
+    assert options.engine_arguments(parser.parse_args(command.split())) == []
+    with pytest.raises(SystemExit):
+        parser.parse_args([*command.split(), "--kv", "q2"])
+    assert "'f16', 'q8'" in capsys.readouterr().err
+
+
+def test_the_engine_of_the_window_is_started_with_what_was_chosen() -> None:
+    settings = Settings(Path("x"))
+    assert engine_arguments(settings, None) == []
+    settings.kv = "q8"
+    settings.n_ctx = 512
+    assert engine_arguments(settings, Path("/m.nutshell")) == [
+        "--n-ctx",
+        "512",
+        "--kv",
+        "q8",
+        "--model",
+        str(Path("/m.nutshell")),
+    ]

@@ -49,6 +49,7 @@ class Gate:
         self, what: ModelEntry, options: LoadModel, progress: Callable[[float], bool]
     ) -> tuple[Model, LoadedModel]:
         self.loads.append(what.name)
+        self.options = options
         self.entered.set()
         while not self.open.wait(0.005):
             if not progress(0.5):
@@ -59,12 +60,14 @@ class Gate:
 
 
 class Setup:
-    def __init__(self) -> None:
+    def __init__(self, defaults: LoadModel | None = None) -> None:
         self.events: list[Event] = []
         self.gate = Gate()
         self.engine = Engine(self.gate)
         self.jobs = Jobs(self.events.append)
-        self.loader = ModelLoader(self.engine, FakeLocalModels(A, B, BROKEN), self.jobs, self.events.append)
+        self.loader = ModelLoader(
+            self.engine, FakeLocalModels(A, B, BROKEN), self.jobs, self.events.append, defaults=defaults
+        )
 
     @property
     def changes(self) -> list[str | None]:
@@ -77,9 +80,9 @@ class Setup:
         self.gate.entered.clear()
 
 
-def run(test: Callable[[Setup], Awaitable[None]]) -> None:
+def run(test: Callable[[Setup], Awaitable[None]], defaults: LoadModel | None = None) -> None:
     async def main() -> None:
-        setup = Setup()
+        setup = Setup(defaults)
         try:
             async with asyncio.timeout(DEADLINE_S):
                 await test(setup)
@@ -235,3 +238,18 @@ def test_settled_waits_for_the_load_and_not_longer() -> None:
         assert s.engine.loaded is not None
 
     run(test)
+
+
+@pytest.mark.parametrize(
+    ("default", "asked", "used"), [("", "", "f16"), ("q8", "", "q8"), ("q8", "f16", "f16"), ("", "q8", "q8")]
+)
+def test_the_conversation_memory_is_what_was_asked_for_or_chosen_for_all_models(
+    default: Any, asked: Any, used: str
+) -> None:
+    async def test(s: Setup) -> None:
+        await s.jobs.wait((await s.loader.start(LoadModel(id=A.id, kv=asked))).id)
+        assert s.gate.options.kv == used
+        await s.jobs.wait((await s.loader.start(LoadModel(id=A.id, kv=used))).id)  # type: ignore[arg-type]
+        assert s.gate.loads == ["a"]  # the same model in the same way: it is there
+
+    run(test, LoadModel(kv=default))

@@ -62,8 +62,9 @@ def default_model(wanted: str = "") -> ModelEntry:
     from backend.hub.local import LocalModels
 
     wish = first_model(wanted)
-    models = paths().models
-    local = LocalModels(builtin_file(models), [models])
+    where = paths()
+    models = where.models
+    local = LocalModels(builtin_file(models), [models, where.builds])
     if wish.path is not None:
         return local.entry_for(wish.path)
     if not wish.text:

@@ -26,7 +26,8 @@ def build_services(load_defaults: LoadModel | None = None) -> Services:
     return Services.build(
         store=store,
         engine=Engine(load_model),
-        models=LocalModels(builtin_file(places.models), [places.models]),
+        models=LocalModels(builtin_file(places.models), [places.models, places.builds]),
+        builds=places.builds,
         data_dir=places.data,
         hardware=lambda: probe(places.data),
         load_defaults=load_defaults,

@@ -14,6 +14,15 @@ from urllib.parse import quote
 
 import msgspec
 
+from backend.api.compression import (
+    ComparePrompts,
+    Compression,
+    CompressionPlan,
+    CompressionSource,
+    CompressionStatus,
+    NewCompression,
+    PlanCompression,
+)
 from backend.api.errors import NutshellError
 from backend.api.event_reader import CONNECT_S, READ_S, open_events, refusal, unavailable
 from backend.api.schemas import (
@@ -130,6 +139,40 @@ class Client:
         if job.error is not None:
             raise job.error.to_error()
         return job
+
+    # -- making models smaller -------------------------------------------------------------------------------------
+
+    async def compression(self) -> CompressionStatus:
+        """Whether models can be made smaller here, and every compression that is known."""
+        return await self._ask("GET", "/api/compression", CompressionStatus)
+
+    async def compression_sources(self) -> list[CompressionSource]:
+        """The models of this machine, and which of them can be made smaller."""
+        return await self._ask("GET", "/api/compression/sources", list[CompressionSource])
+
+    async def plan_compression(self, request: PlanCompression) -> CompressionPlan:
+        """What this machine can hold of a model; takes some seconds."""
+        return await self._ask("POST", "/api/compression/plan", CompressionPlan, request)
+
+    async def start_compression(self, request: NewCompression) -> Job:
+        """Begins one; the job's events say how it goes."""
+        return await self._ask("POST", "/api/compression", Job, request)
+
+    async def resume_compression(self, compression_id: str) -> Job:
+        """Goes on with one."""
+        return await self._ask("POST", f"{_compression(compression_id)}/resume", Job)
+
+    async def pause_compression(self, compression_id: str) -> Compression:
+        """Stops the work and keeps what is done."""
+        return await self._ask("POST", f"{_compression(compression_id)}/pause", Compression)
+
+    async def compare_compression(self, compression_id: str, request: ComparePrompts) -> Job:
+        """Asks source and build the same questions; the answers are the job's result."""
+        return await self._ask("POST", f"{_compression(compression_id)}/compare", Job, request)
+
+    async def delete_compression(self, compression_id: str) -> None:
+        """Stops the work and deletes what is done; a finished build stays."""
+        await self._send("DELETE", _compression(compression_id))
 
     # -- conversations ---------------------------------------------------------------------------------------------
 
@@ -285,3 +328,7 @@ class Client:
 
 def _conversation(conversation_id: str) -> str:
     return f"/api/conversations/{quote(conversation_id, safe='')}"
+
+
+def _compression(compression_id: str) -> str:
+    return f"/api/compression/{quote(compression_id, safe='')}"

@@ -12,7 +12,8 @@
     ├── NotFoundError              404  no such conversation, message, model, job
     ├── ConflictError              409  not now: the thing is in use, or in another state
     │   ├── NoModelError           409  no model is loaded
-    │   └── PortInUseError         409  another program listens on the port
+    │   ├── PortInUseError         409  another program listens on the port
+    │   └── PackagesMissingError   409  what this needs is not installed
     ├── BusyError                  429  too many requests wait already
     ├── ModelError                 422
     │   ├── InvalidModelFileError  422  the file is damaged, truncated, or not a model
@@ -54,6 +55,7 @@ __all__ = [
     "NoModelError",
     "NotFoundError",
     "NutshellError",
+    "PackagesMissingError",
     "PortInUseError",
     "ReadOnlyError",
     "RequestTooLargeError",
@@ -167,6 +169,12 @@ class PortInUseError(ConflictError):
     """Another program listens on the port."""
 
     code = "port_in_use"
+
+
+class PackagesMissingError(ConflictError):
+    """The packages that making models smaller needs are not installed."""
+
+    code = "packages_missing"
 
 
 class BusyError(NutshellError):

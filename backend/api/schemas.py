@@ -19,6 +19,7 @@ __all__ = [
     "BackendStatus",
     "Cancelled",
     "Completion",
+    "CompressionProgress",
     "ContextCut",
     "ContextPolicy",
     "Conversation",
@@ -36,6 +37,7 @@ __all__ = [
     "HardwareReport",
     "Job",
     "JobChanged",
+    "LayerError",
     "LoadModel",
     "LoadedModel",
     "MemoryReport",
@@ -355,6 +357,28 @@ class BackendStatus(Struct, kw_only=True):
     notices: list[str] = []  # what the user must be told once: a recovered database, a read-only folder
 
 
+class LayerError(Struct, frozen=True, array_like=True):
+    """One linear that was compressed. On the wire an array: a model has hundreds of them, in every message."""
+
+    layer: int
+    module: str  # its name within the layer: "down_proj"
+    level: str  # "" where all have the same
+    error: float  # squared error of its output over the squared output
+
+
+class CompressionProgress(Struct, kw_only=True):
+    """Where a compression is, beside what its job says: there `done` and `total` are seconds of predicted work."""
+
+    stage: str  # "check", "calibrate", "quantize", "tune", "sensitivity", "write", "measure"
+    layer: int = 0  # done
+    layers: int = 0
+    module: str = ""
+    rate: float = 0.0  # million weights a second; 0 where it makes no sense
+    seconds_left: float | None = None
+    memory: int = 0  # bytes that the process holds
+    errors: list[LayerError] = []
+
+
 JobState = Literal["started", "progress", "finished", "failed", "cancelled"]
 
 
@@ -362,7 +386,7 @@ class Job(Struct, kw_only=True):
     """Long work. Ends in exactly one of finished, failed, cancelled."""
 
     id: str
-    kind: str  # "load_model"
+    kind: str  # "load_model", "compress", "compare"
     title: str
     state: JobState
     stage: str = ""
@@ -373,6 +397,7 @@ class Job(Struct, kw_only=True):
     ended_at: float | None = None
     error: ErrorInfo | None = None
     result: dict[str, object] | None = None
+    compression: CompressionProgress | None = None  # of kind "compress"
 
 
 class CpuReport(Struct, kw_only=True):

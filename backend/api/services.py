@@ -14,6 +14,7 @@ from backend.api.events import EventHub
 from backend.api.naming import find
 from backend.api.schemas import HardwareReport, LoadModel
 from backend.chat.service import Chat
+from backend.jobs.compressing import Compressions
 from backend.jobs.jobs import JobHandle, Jobs
 from backend.jobs.loading import ModelLoader
 
@@ -39,6 +40,7 @@ class Services:
         hardware: probes the machine; slow (tens of milliseconds), called off the loop.
         notices: sentences that the user must be told once.
         generations: those that other programs asked for and that run now.
+        compressions: makes models smaller.
         request_stop: asks the process to end; set by whoever runs the server.
         opening: finds the model of the command line; what depends on knowing it waits for this.
     """
@@ -51,6 +53,7 @@ class Services:
     chat: Chat
     jobs: Jobs
     loader: ModelLoader
+    compressions: Compressions
     hardware: Callable[[], HardwareReport]
     notices: list[str] = field(default_factory=list)
     generations: set[Generation] = field(default_factory=set)
@@ -66,10 +69,11 @@ class Services:
         models: LocalModels,
         data_dir: Path,
         hardware: Callable[[], HardwareReport],
+        builds: Path | None = None,
         notices: list[str] | None = None,
         load_defaults: LoadModel | None = None,
     ) -> Services:
-        """Puts the parts together around one event hub."""
+        """Puts the parts together around one event hub; `builds` is where compressed models go."""
         hub = EventHub()
         jobs = Jobs(hub.publish)
         chat = Chat(store, engine, hub.publish)
@@ -82,6 +86,7 @@ class Services:
             chat=chat,
             jobs=jobs,
             loader=ModelLoader(engine, models, jobs, hub.publish, adopt=chat.adopt_model, defaults=load_defaults),
+            compressions=Compressions(models, jobs, builds or data_dir / "builds", hardware),
             hardware=hardware,
             notices=[*store.notices, *(notices or [])],
         )

@@ -24,6 +24,7 @@ class Paths(NamedTuple):
     Attributes:
         data: what must not be lost. cache: what can be fetched or made again.
         logs: log files. database: the conversations. settings: the settings file. models: the built-in model.
+        builds: models that were compressed here, an hour of work each.
     """
 
     data: Path
@@ -32,6 +33,7 @@ class Paths(NamedTuple):
     database: Path
     settings: Path
     models: Path
+    builds: Path
 
 
 def program_folder() -> Path:
@@ -49,6 +51,7 @@ def _layout(data: Path, cache: Path, logs: Path) -> Paths:
         database=data / "nutshell.db",
         settings=data / "settings.json",
         models=cache / "models",
+        builds=data / "builds",
     )
 
 

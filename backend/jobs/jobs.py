@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from msgspec.structs import replace
 
 from backend.api.errors import NotFoundError, NutshellError
-from backend.api.schemas import ErrorInfo, Event, Job, JobChanged
+from backend.api.schemas import CompressionProgress, ErrorInfo, Event, Job, JobChanged
 
 __all__ = ["JobHandle", "Jobs", "Work"]
 
@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 PUBLISH_EVERY_S = 0.1
 #: Ended jobs that are remembered.
 KEEP_ENDED = 50
+_News = tuple[str, float, float, str, CompressionProgress | None]
 
 
 class JobHandle:
@@ -32,7 +33,7 @@ class JobHandle:
         self._jobs = jobs
         self._cancel = threading.Event()
         self._lock = threading.Lock()
-        self._news: tuple[str, float, float, str] | None = None
+        self._news: _News | None = None
         self._scheduled = False
 
     @property
@@ -40,10 +41,17 @@ class JobHandle:
         """Whether someone asked for the work to stop. It ends as cancelled when it then raises anything."""
         return self._cancel.is_set()
 
-    def progress(self, stage: str, done: float = 0.0, total: float = 0.0, unit: str = "") -> bool:
+    def progress(
+        self,
+        stage: str,
+        done: float = 0.0,
+        total: float = 0.0,
+        unit: str = "",
+        compression: CompressionProgress | None = None,
+    ) -> bool:
         """Says how far the work is; `total` 0 is unknown. Returns False when the work should stop."""
         with self._lock:
-            self._news = (stage, done, total, unit)
+            self._news = (stage, done, total, unit, compression)
             schedule = not self._scheduled
             self._scheduled = True
         if schedule:
@@ -54,7 +62,7 @@ class JobHandle:
         """Asks the work to stop."""
         self._cancel.set()
 
-    def take_news(self) -> tuple[str, float, float, str] | None:
+    def take_news(self) -> _News | None:
         """The newest progress since the last call."""
         with self._lock:
             news, self._news, self._scheduled = self._news, None, False
@@ -157,10 +165,10 @@ class Jobs:
             self._apply(record, news)
             self._tell(record)
 
-    def _apply(self, record: _Record, news: tuple[str, float, float, str]) -> None:
+    def _apply(self, record: _Record, news: _News) -> None:
         job = record.job
         job.state = "progress"
-        job.stage, job.done, job.total, job.unit = news
+        job.stage, job.done, job.total, job.unit, job.compression = news
 
     def _tell(self, record: _Record) -> None:
         assert self._loop is not None

@@ -73,7 +73,7 @@ def quantize(weight: Floats, num_codebooks: int, search: Search, *, group: int =
     # what is divided by the row's scale counts by its square
     importance = np.square(scales.astype(np.float64))[picked // (padded // group)]
     importance /= importance.mean()
-    codebooks = _residual(groups[picked], importance, num_codebooks, search, random)
+    codebooks = residual_books(groups[picked], importance, num_codebooks, search, random)
     for _ in range(_JOINT_ROUNDS if num_codebooks > 1 else 0):
         codes, _errors = _search(search, groups[picked], codebooks, _BEAM)
         codebooks = _refine(groups[picked], importance, codes, codebooks)
@@ -90,7 +90,7 @@ def _half(x: npt.NDArray[np.floating]) -> Floats:
     return x.astype(np.float16).astype(np.float32)
 
 
-def _residual(x: Floats, importance: Floats, count: int, search: Search, random: np.random.Generator) -> Floats:
+def residual_books(x: Floats, importance: Floats, count: int, search: Search, random: np.random.Generator) -> Floats:
     """K-means codebooks (count, 256, g), each of what the ones before left over."""
     books = []
     for _ in range(count):

@@ -16,7 +16,7 @@ from backend.formats.checkpoint import Checkpoint
 from backend.quantize.recipes import Recipe, dense_rows
 from kernels.packing import dense
 
-__all__ = ["Job", "check_out", "jobs_of", "refuse_packed", "storage_error"]
+__all__ = ["Job", "check_out", "jobs_of", "linear_shapes", "refuse_packed", "storage_error"]
 
 #: rows of tables that are compared
 _COMPARED = 1024
@@ -49,18 +49,7 @@ def jobs_of(checkpoint: Checkpoint, args: CommonArgs, recipe: Recipe, roles: Map
     Raises:
         UnsupportedModelError: a linear that no known architecture has.
     """
-    hidden = args.hidden_size
-    shapes = {
-        "q_proj": (args.q_width, hidden),
-        "k_proj": (args.kv_width, hidden),
-        "v_proj": (args.kv_width, hidden),
-        "o_proj": (hidden, args.q_width),
-        "gate_proj": (args.intermediate_size, hidden),
-        "up_proj": (args.intermediate_size, hidden),
-        "down_proj": (hidden, args.intermediate_size),
-        "embed_tokens": (args.vocab_size, hidden),
-        "lm_head": (args.vocab_size, hidden),
-    }
+    shapes = linear_shapes(args)
     modules = {module: module for module in checkpoint.linears()}
     table = next((module for module in modules if module.endswith("embed_tokens")), "")
     if args.tie_word_embeddings or "lm_head" not in modules or _same_table(checkpoint, table):
@@ -80,6 +69,22 @@ def jobs_of(checkpoint: Checkpoint, args: CommonArgs, recipe: Recipe, roles: Map
             )
         jobs.append(Job(module, source, roles.get(kind, recipe), *shapes[kind]))
     return jobs
+
+
+def linear_shapes(args: CommonArgs) -> dict[str, tuple[int, int]]:
+    """(out, in) of every linear that the known architectures have, by the last part of its name."""
+    hidden = args.hidden_size
+    return {
+        "q_proj": (args.q_width, hidden),
+        "k_proj": (args.kv_width, hidden),
+        "v_proj": (args.kv_width, hidden),
+        "o_proj": (hidden, args.q_width),
+        "gate_proj": (args.intermediate_size, hidden),
+        "up_proj": (args.intermediate_size, hidden),
+        "down_proj": (hidden, args.intermediate_size),
+        "embed_tokens": (args.vocab_size, hidden),
+        "lm_head": (args.vocab_size, hidden),
+    }
 
 
 def _same_table(checkpoint: Checkpoint, table: str) -> bool:

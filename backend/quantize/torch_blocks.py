@@ -1,0 +1,179 @@
+"""Blocks of a source model in torch: float32, differentiable, one block's weights at a time.
+
+The steps are those of `graph.py`; what they compute is said in `kernels/program.py`. Attention is causal over each text
+of a batch, from position 0 on: calibration needs no cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from backend.formats.checkpoint import Checkpoint
+from backend.quantize.graph import Block, Graph
+from kernels.packed import PackedLinear
+from kernels.program import Add, Attention, LinearAdd, Linears, RmsNorm, Rope, Step, SwiGlu
+from kernels.reference import dequantize
+
+__all__ = ["BlockWeights", "Watch", "embed", "load_block", "run_block", "tail_hidden"]
+
+Tensor = torch.Tensor
+#: Told the linears that read an input, and the input: (tokens, in) float32.
+Watch = Callable[[tuple[str, ...], Tensor], None]
+
+
+@dataclass
+class BlockWeights:
+    """One block's numbers.
+
+    Attributes:
+        linears: module -> (out, in) float32.
+        biases: module -> (out,) float32, of those that have one.
+        norms: name -> (width,) float32.
+    """
+
+    linears: dict[str, Tensor]
+    biases: dict[str, Tensor] = field(default_factory=dict)
+    norms: dict[str, Tensor] = field(default_factory=dict)
+
+    def put(self, module: str, packed: PackedLinear) -> None:
+        """Replaces a linear by what `packed` decodes to."""
+        self.linears[module] = torch.from_numpy(dequantize(packed))
+
+
+def load_block(checkpoint: Checkpoint, block: Block) -> BlockWeights:
+    """Reads a block's weights from its source.
+
+    Raises:
+        ModelError: the file is damaged.
+    """
+    weights = BlockWeights({})
+    for module in block.linears:
+        packed = checkpoint.linear(module)
+        weights.linears[module] = torch.from_numpy(dequantize(packed))
+        if "bias" in packed.buffers:
+            weights.biases[module] = torch.from_numpy(np.array(packed.buffers["bias"], np.float32))
+    for name in block.norms:
+        weights.norms[name] = torch.from_numpy(np.array(checkpoint.array(name), np.float32))
+    return weights
+
+
+def run_block(block: Block, weights: BlockWeights, x: Tensor, *, watch: Watch | None = None) -> Tensor:
+    """The block's output.
+
+    Args:
+        block: what to compute.
+        weights: with what; gradients reach all of them that ask for one.
+        x: (texts, tokens, hidden) float32; left as it is.
+        watch: told the inputs of each group of linears before they are computed.
+
+    Returns:
+        (texts, tokens, hidden) float32.
+    """
+    values = {block.residual: x}
+    for step in block.steps:
+        _run(step, block, weights, values, watch)
+    return values[block.residual]
+
+
+def embed(graph: Graph, table: PackedLinear, tokens: Tensor) -> Tensor:
+    """(texts, tokens) integers -> (texts, tokens, hidden) float32, by rows of the dequantized table."""
+    used, places = torch.unique(tokens, return_inverse=True)
+    rows = torch.from_numpy(_rows(table, used.numpy()))
+    return rows[places] * graph.embed.scale
+
+
+def tail_hidden(graph: Graph, x: Tensor, norm: Tensor | None = None) -> Tensor:
+    """What the head reads: the final norm of (..., hidden). `norm`: other weights for it."""
+    step = graph.tail[0]
+    weight = torch.from_numpy(step.weight) if norm is None else norm
+    return _rms_norm(x, weight, step.eps)
+
+
+def _rows(
+    table: PackedLinear, rows: np.ndarray[tuple[int, ...], np.dtype[np.int64]]
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """Some rows of a table, without the others as float32: those of 64 at a time that hold one."""
+    from backend.quantize.recipes import dense_rows
+
+    out = np.empty((len(rows), table.in_features), np.float32)
+    for first in np.unique(rows // 64 * 64):
+        inside = (rows >= first) & (rows < first + 64)
+        out[inside] = dequantize(dense_rows(table, int(first), 64))[rows[inside] - first]
+    return out
+
+
+def _run(step: Step, block: Block, weights: BlockWeights, values: dict[int, Tensor], watch: Watch | None) -> None:
+    if isinstance(step, RmsNorm):
+        norm = weights.norms[block.names.norm(step.weight)]
+        values[step.out.index] = _rms_norm(values[step.x.index], norm, step.eps)
+    elif isinstance(step, Linears):
+        _linears(step.weights, [out.index for out in step.outs], step.x.index, block, weights, values, watch)
+    elif isinstance(step, LinearAdd):
+        before = values[step.residual.index]
+        _linears((step.weight,), [step.residual.index], step.x.index, block, weights, values, watch)
+        values[step.residual.index] = before + values[step.residual.index]
+    elif isinstance(step, Rope):
+        values[step.x.index] = _rope(values[step.x.index], step)
+    elif isinstance(step, Attention):
+        values[step.out.index] = _attention(values, step)
+    elif isinstance(step, SwiGlu):
+        values[step.out.index] = functional.silu(values[step.gate.index]) * values[step.up.index]
+    elif isinstance(step, Add):
+        values[step.x.index] = values[step.x.index] + values[step.y.index]
+    else:
+        raise TypeError(f"{type(step).__name__} inside a block")
+
+
+def _linears(
+    placeholders: tuple[PackedLinear, ...],
+    outs: list[int],
+    x: int,
+    block: Block,
+    weights: BlockWeights,
+    values: dict[int, Tensor],
+    watch: Watch | None,
+) -> None:
+    modules = tuple(block.names.linear(placeholder) for placeholder in placeholders)
+    read = values[x]
+    if watch is not None:
+        watch(modules, read.reshape(-1, read.shape[-1]))
+    for module, out in zip(modules, outs, strict=True):
+        values[out] = functional.linear(read, weights.linears[module], weights.biases.get(module))
+
+
+def _rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    heads = _heads(x, len(weight))
+    return (heads * torch.rsqrt(heads.square().mean(-1, keepdim=True) + eps) * weight).view(x.shape)
+
+
+def _heads(x: Tensor, width: int) -> Tensor:
+    """(..., heads * width) -> (..., heads, width)."""
+    return x.reshape(*x.shape[:-1], -1, width)
+
+
+def _rope(x: Tensor, step: Rope) -> Tensor:
+    half = len(step.inverse_frequencies)
+    places = torch.arange(x.shape[1], dtype=torch.float32)
+    angle = places[:, None] * torch.from_numpy(np.asarray(step.inverse_frequencies, np.float32))
+    cos, sin = (f(angle)[:, None] * step.attention_factor for f in (torch.cos, torch.sin))
+    heads = _heads(x, step.head_dim)
+    a, b, rest = heads[..., :half], heads[..., half : 2 * half], heads[..., 2 * half :]
+    return torch.cat([a * cos - b * sin, b * cos + a * sin, rest], -1).flatten(-2)
+
+
+def _attention(values: Mapping[int, Tensor], step: Attention) -> Tensor:
+    q, k, v = (_heads(values[one.index], step.head_dim).transpose(1, 2) for one in (step.q, step.k, step.v))
+    tokens = q.shape[2]
+    mask = None
+    if 0 < step.window < tokens:
+        distance = torch.arange(tokens)[:, None] - torch.arange(tokens)
+        mask = (distance >= 0) & (distance < step.window)
+    seen = functional.scaled_dot_product_attention(
+        q, k, v, attn_mask=mask, is_causal=mask is None, scale=step.scale, enable_gqa=k.shape[1] != q.shape[1]
+    )
+    return seen.transpose(1, 2).flatten(-2)

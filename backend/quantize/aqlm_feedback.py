@@ -14,7 +14,6 @@ import torch
 
 from backend.quantize.layer import Stop
 from kernels import cpu
-from kernels.reference.search import search_block
 
 __all__ = ["BEAM", "BLOCK", "Coded", "Factor", "Search", "check", "encode", "factor", "through"]
 
@@ -130,14 +129,14 @@ def encode(rows: torch.Tensor, by: Factor, books: torch.Tensor, search: Search) 
         first, done = max(0, last - BLOCK), n - last
         block = slice(first, last)
         fed = (left[:, last:] @ by.lower[last:, block]).flip(1)
-        found = search_block(
+        found = cpu.search_block(
             rows[:, block].flip(1).numpy(),
             fed.numpy(),
             by.diagonal[done // by.group : (n - first) // by.group].numpy(),
             by.lower[block, block].flip(0, 1).contiguous().numpy(),
             tables,
             beam=search.beam,
-            nearest=cpu.nearest_codes,
+            threads=search.threads,
         )
         codes[:, done // by.group : (n - first) // by.group] = torch.from_numpy(found.codes)
         left[:, block] = torch.from_numpy(found.left).flip(1)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernels.packed import SCHEMES, PackedLinear
+from kernels.reference.search import Found
 
 try:
     from kernels.cpu import _native
@@ -269,6 +270,53 @@ def nearest_codes(
     codes, errors = np.zeros((rows.shape[0], tables.shape[0]), np.uint8), _empty(rows.shape[0])
     _native.nearest_codes(level or "", rows, tables, norms, beam, codes, errors, threads)
     return codes, errors
+
+
+def search_block(
+    wanted: npt.ArrayLike,
+    fed: npt.ArrayLike,
+    forward: npt.ArrayLike,
+    later: npt.ArrayLike,
+    books: npt.ArrayLike,
+    *,
+    back: npt.ArrayLike | None = None,
+    held: npt.NDArray[np.uint8] | None = None,
+    beam: int = 8,
+    level: str | None = None,
+    threads: int = 1,
+) -> Found:
+    """`kernels.reference.search.search_block`, with half squared distances as integers: a beam of 8 loses under 1 %.
+
+    Of the candidates whose codes are equal modulo 16 two survive a codebook.
+
+    Raises:
+        ValueError: shapes that do not fit together.
+    """
+    rows, tables = _rows(wanted), np.ascontiguousarray(books, np.float32)
+    rest = np.array(fed, np.float32, order="C")
+    first, after = np.ascontiguousarray(forward, np.float32), np.ascontiguousarray(later, np.float32)
+    inverse = None if back is None else np.ascontiguousarray(back, np.float32)
+    before = None if held is None else np.ascontiguousarray(held, np.uint8)
+    count, group, entries = tables.shape
+    groups, width = len(first), rows.shape[1]
+    codes = np.zeros((len(rows), groups, count), np.uint8)
+    fits = width == groups * group and rest.shape == rows.shape and after.shape == (width, width)
+    fits = fits and first.shape == (groups, group, group) and (inverse is None or inverse.shape == first.shape)
+    fits = fits and (before is None or before.shape == codes.shape)
+    if (
+        not fits
+        or group not in (8, 16)
+        or not 0 < entries <= 256
+        or entries % 16
+        or not 0 < count <= 8
+        or not 0 < beam <= 8
+    ):
+        raise ValueError(
+            f"{width} inputs in {groups} groups of {group}, codebooks of shape {tables.shape}, a beam of {beam}"
+        )
+    left = _empty(*rows.shape)
+    _native.search_block(level or "", rows, rest, first, inverse, after, tables, before, beam, codes, left, threads)
+    return Found(codes, left, rest)
 
 
 def stream_read(buffer: npt.NDArray[np.uint8], *, level: str | None = None, threads: int = 1) -> float:

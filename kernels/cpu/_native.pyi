@@ -127,6 +127,20 @@ def quantize_columns(
     threads: int,
     /,
 ) -> None: ...
+def search_block(
+    level: str,
+    wanted: _Array,
+    fed: _Array,
+    forward: _Array,
+    back: _Array | None,
+    later: _Array,
+    books: _Array,
+    held: _Array | None,
+    beam: int,
+    codes: _Array,
+    left: _Array,
+    threads: int,
+) -> None: ...
 def stream_read(level: str, buffer: _Array, threads: int, /) -> float: ...
 def linear_seconds(
     weights: list[Linear], x: _Array, y: _Array, batch: int, threads: int, regime: int, rounds: int, /

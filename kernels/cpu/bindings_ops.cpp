@@ -99,6 +99,29 @@ void quantize_columns(const std::string& name, In<float> weight, In<float> feedb
     });
 }
 
+void search_block(const std::string& name, In<float> wanted, Out<float> fed, In<float> forward, const nb::object& back,
+                  In<float> later, In<float> books, const nb::object& held, int beam, Out<uint8_t> codes, Out<float> left,
+                  int threads) {
+    const Level& level = level_named(name);
+    NEED(level, search_rows);
+    In<float> inverse;
+    if (!back.is_none()) inverse = nb::cast<In<float>>(back);
+    In<uint8_t> before;
+    if (!held.is_none()) before = nb::cast<In<uint8_t>>(held);
+    SearchArgs args{(int)books.shape(1), (int)forward.shape(0), (int)books.shape(2), (int)books.shape(0), beam, wanted.data(),
+                    forward.data(), back.is_none() ? nullptr : inverse.data(), later.data(), books.data(),
+                    held.is_none() ? nullptr : before.data(), fed.data(), left.data(), codes.data(), nullptr};
+    Memory scratch(level.search_bytes(args));
+    args.scratch = scratch.as<char>(level.search_bytes(args));
+    const int n = (int)wanted.shape(0), unit = 32;
+    nb::gil_scoped_release unlocked;
+    Pool pool(threads);
+    pool.run(args.groups, [&](int group, int) { level.search_prepare(args, group); });
+    pool.run((n + unit - 1) / unit, [&](int chunk, int) {
+        level.search_rows(args, chunk * unit, std::min(unit, n - chunk * unit));
+    });
+}
+
 // seconds to read the buffer once with all threads, whole runs of 1 MB
 double stream_read(const std::string& name, In<uint8_t> buffer, int threads) {
     const Level& level = level_named(name);
@@ -178,6 +201,9 @@ void bind_ops(nb::module_& m) {
     });
     m.def("nearest_codes", nearest_codes);
     m.def("quantize_columns", quantize_columns);
+    m.def("search_block", search_block, nb::arg("level"), nb::arg("wanted"), nb::arg("fed"), nb::arg("forward"),
+          nb::arg("back").none(), nb::arg("later"), nb::arg("books"), nb::arg("held").none(), nb::arg("beam"), nb::arg("codes"),
+          nb::arg("left"), nb::arg("threads"));
     m.def("stream_read", stream_read);
     m.def("softmax", [](const std::string& name, In<float> x, Out<float> y) {
         const Level& level = level_named(name);

@@ -134,6 +134,26 @@ struct ColumnArgs {
     float* errors;            // [out]: squared output error of each row under R R^T
 };
 
+// A block of groups whose codes are searched one after the other (ops/search.h; reference/search.py says what is computed).
+// First every group is prepared, then rows are searched.
+struct SearchArgs {
+    int32_t group;          // 8 or 16
+    int32_t groups;
+    int32_t entries;        // per codebook: a multiple of 16, at most 256
+    int32_t num_codebooks;  // at most 8
+    int32_t beam;           // 1..kMaxBeam
+    const float* wanted;    // [rows, groups * group]
+    const float* forward;   // [groups, group, group]
+    const float* back;      // [groups, group, group] or null
+    const float* later;     // [groups * group, groups * group]
+    const float* books;     // [num_codebooks, group, entries]
+    const uint8_t* held;    // [rows, groups, num_codebooks] or null
+    float* fed;             // [rows, groups * group]: in: what groups before feed; out: what is left in the group's coordinates
+    float* left;            // [rows, groups * group]: wanted minus the codewords
+    uint8_t* codes;         // [rows, groups, num_codebooks]
+    void* scratch;          // search_bytes, shared
+};
+
 // Everything one level offers.
 struct Level {
     const char* name;
@@ -163,6 +183,9 @@ struct Level {
     void (*nearest_codes)(const NearestArgs&, int first, int n);  // vectors first .. first + n
     size_t (*column_scratch)(const ColumnArgs&);                                        // floats for one run of rows
     void (*quantize_columns)(const ColumnArgs&, int first_row, float* scratch);  // rows first_row .. + kColumnRows
+    size_t (*search_bytes)(const SearchArgs&);
+    void (*search_prepare)(const SearchArgs&, int group);
+    void (*search_rows)(const SearchArgs&, int first, int n);  // rows first .. first + n
     uint32_t (*stream_read)(const void* p, size_t bytes);  // reads whole runs of 256 bytes, to measure the memory
 };
 

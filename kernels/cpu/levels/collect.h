@@ -24,6 +24,7 @@
 #include "../ops/q4.h"
 #include "../ops/q8.h"
 #include "../ops/rope.h"
+#include "../ops/search.h"
 #include "../ops/spqr.h"
 #include "../ops/stream.h"
 #include "../ops/topk.h"
@@ -61,6 +62,9 @@ inline Level collect(const char* name) {
     level.nearest_codes = nearest_codes;
     level.column_scratch = column_scratch;
     level.quantize_columns = quantize_columns;
+    level.search_bytes = search_bytes;
+    level.search_prepare = search_prepare;
+    level.search_rows = search_rows;
     level.stream_read = stream_read;
     return level;
 }

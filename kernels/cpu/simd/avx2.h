@@ -41,6 +41,9 @@ struct I {
 
 inline I select(I mask, I x, I y) { return (mask & x) | I{_mm256_andnot_si256(mask.a, y.a), _mm256_andnot_si256(mask.b, y.b)}; }
 
+inline I min(I x, I y) { return {_mm256_min_epi32(x.a, y.a), _mm256_min_epi32(x.b, y.b)}; }  // signed
+inline I max(I x, I y) { return {_mm256_max_epi32(x.a, y.a), _mm256_max_epi32(x.b, y.b)}; }
+
 inline I dot_i16(I acc, I x, I y) {
     return {_mm256_add_epi32(acc.a, _mm256_madd_epi16(x.a, y.a)), _mm256_add_epi32(acc.b, _mm256_madd_epi16(x.b, y.b))};
 }

@@ -83,6 +83,9 @@ inline I select(I mask, I x, I y) {
     return r;
 }
 
+inline I min(I x, I y) { return I::map(x, y, [](int32x4_t a, int32x4_t b) { return vminq_s32(a, b); }); }  // signed
+inline I max(I x, I y) { return I::map(x, y, [](int32x4_t a, int32x4_t b) { return vmaxq_s32(a, b); }); }
+
 inline I dot_i16(I acc, I x, I y) {
     for (int i = 0; i < 4; i++) {
         const int16x8_t a = vreinterpretq_s16_s32(x.q[i]), b = vreinterpretq_s16_s32(y.q[i]);

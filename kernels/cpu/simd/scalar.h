@@ -62,6 +62,13 @@ inline I select(I mask, I a, I b) {
     return r;
 }
 
+inline I min(I a, I b) {
+    return I::map(a, b, [](uint32_t x, uint32_t y) { return (int32_t)x < (int32_t)y ? x : y; });
+}
+inline I max(I a, I b) {
+    return I::map(a, b, [](uint32_t x, uint32_t y) { return (int32_t)x > (int32_t)y ? x : y; });
+}
+
 inline I dot_i16(I acc, I a, I b) {
     int16_t x[32], y[32];
     std::memcpy(x, a.v, 64);

@@ -84,16 +84,18 @@ class Measured:
         }
 
 
-def measure(build: Path, reference: Path, text: EvaluationText, **options: Any) -> Measured:
+def measure(build: Path, reference: Path, text: EvaluationText | str, **options: Any) -> Measured:
     """A build on one text. Options and errors as of `Evaluation`, progress as of its methods.
 
     Args:
         build: a pack, a Hugging Face folder, or a GGUF file.
         reference: what it was made from.
-        text: what is measured on.
+        text: what is measured on; one without a name is called "text".
         options: `report` for `Evaluation.of`, the others for `Evaluation`.
     """
     report: Report = options.pop("report", _silent)
+    if isinstance(text, str):
+        text = EvaluationText("text", text)
     return Evaluation(reference, [text], **options).of(build, report)[0]
 
 

@@ -1,4 +1,7 @@
-"""How far the next-token distributions of two executors, or of an executor and recorded logits, are apart."""
+"""How far the next-token distributions of two executors, or of an executor and recorded logits, are apart.
+
+Whole builds are measured by `evaluation`, whose `measure` and `Measured` stand here too.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from backend.quantize.evaluation import Measured, measure
 from kernels.program import Executor, Floats
 
-__all__ = ["kl", "logits_of", "mean_kl"]
+__all__ = ["Measured", "kl", "logits_of", "mean_kl", "measure"]
 
 #: rows that are compared at once: 64 rows of 150,000 tokens are 77 MB in float64
 _ROWS = 64

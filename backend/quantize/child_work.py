@@ -76,7 +76,7 @@ class RealWork:
         measure = _function("backend.quantize.measure", "measure")
         text = _function("backend.quantize.calibration", "evaluation_text")("prose")
         _go_on(tell, Progress("measure", 0.0, 0.0))
-        found = measure(Path(request.build), Path(request.reference), text)
+        found = measure(Path(request.build), Path(request.reference), text, threads=request.threads, report=tell)
         _go_on(tell, Progress("measure", 0.0, 0.0))
         spoken = _speak(request.build, ["Write about the sea."], request.threads, _SPEED_TOKENS, tell)
         return Measured(

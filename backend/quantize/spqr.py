@@ -66,7 +66,7 @@ def feedback_of(hessian: torch.Tensor, damping: float = _DAMPING) -> Feedback:
         turned = hessian[backwards][:, backwards]
         # an input that is always zero, in all of them: plain rounding
         turned.diagonal().add_(damping * mean if mean > 0 else 1.0)
-        factor, failed = torch.linalg.cholesky_ex(turned, upper=True)
+        factor, failed = torch.linalg.cholesky_ex(turned)
         del turned
         if not failed:
             break
@@ -77,7 +77,7 @@ def feedback_of(hessian: torch.Tensor, damping: float = _DAMPING) -> Feedback:
             why="What it computes from the calibration text is no sum of squares.",
             remedy="Use another calibration text.",
         )
-    matrix = factor.flip(0, 1)  # R transposed
+    matrix = factor.mT.flip(0, 1)  # R transposed; LAPACK's columns are rows here, so nothing is copied once more
     del factor
     roots = matrix.diagonal().clone()
     matrix /= roots[:, None]

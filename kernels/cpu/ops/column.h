@@ -10,183 +10,17 @@
 #pragma once
 #include <cstring>
 
-#include "../simd/float16.h"
+#include "column_group.h"
 
 namespace nutshell::NUTSHELL_LEVEL {
 namespace column {
 
-constexpr int kGroup = 16;    // columns that share a scale and a zero
 constexpr int kBlock = 128;   // columns whose errors are put upon the later ones at once: 32 KB of errors
-constexpr int kRange = 8;     // cuts tried at each end of a range
-constexpr int kLevels = 8;    // of first-level codes
 #if defined(NUTSHELL_AVX512)
 constexpr int kSubs = kColumnRows / kRows, kColumns = 6;  // 24 sums in registers
 #else
 constexpr int kSubs = 1, kColumns = 6;
 #endif
-
-struct Group {  // sixteen rows, one per lane
-    int count;                    // columns, 1..16
-    float top;                    // the largest code
-    F price;
-    F target[kGroup], weight[kGroup];
-    F importance[kGroup];         // R[c,c]^2
-    float among[kGroup][kGroup];  // feedback of this group's own columns, [column][earlier column]
-};
-
-struct Statistics {  // of sixteen rows: scale = ss (code - zs), zero = sz (code - zz)
-    uint16_t ss, sz, zs, zz;
-    float scale(int code) const { return f16_to_f32(ss) * ((float)code - f16_to_f32(zs)); }
-    float zero(int code) const { return f16_to_f32(sz) * ((float)code - f16_to_f32(zz)); }
-};
-
-struct Best {
-    F cost;
-    I scale_code, zero_code;
-};
-
-inline F inverse(F scale) {  // 0 where there is no scale: every code then stands for 0
-    const I none = float_to_bits(scale - F::set1(1e-30f)).sar<31>();
-    return bits_to_float(select(none, I::zero(), float_to_bits(F::set1(1.0f) / max(scale, F::set1(1e-30f)))));
-}
-
-inline F nearest(F target, F inverse, F zero, F top) {
-    return to_float(round_to_int(min(top, max(F::zero(), fma(target, inverse, zero)))));
-}
-
-// What the group costs with these scales and zeros if its columns did not feed each other.
-inline F plain_cost(const Group& g, F scale, F zero) {
-    const F inv = inverse(scale), top = F::set1(g.top);
-    F cost = F::zero();
-    for (int i = 0; i < g.count; i++) {
-        const F wrong = g.target[i] - scale * (nearest(g.target[i], inv, zero, top) - zero);
-        cost = cost + min(wrong * wrong * g.importance[i], g.price);
-    }
-    return cost;
-}
-
-// What it does cost, for K candidates at once: a column waits for the one before, K chains fill the pipeline.
-template <int K> inline void true_cost(const Group& g, const F* scale, const F* zero, F* cost) {
-    const F top = F::set1(g.top);
-    F inv[K], error[kGroup][K];
-    for (int k = 0; k < K; k++) {
-        inv[k] = inverse(scale[k]);
-        cost[k] = F::zero();
-    }
-    for (int i = 0; i < g.count; i++) {
-        F target[K];
-        for (int k = 0; k < K; k++) target[k] = g.target[i];
-        for (int j = 0; j < i; j++) {
-            const F factor = F::set1(g.among[i][j]);
-            for (int k = 0; k < K; k++) target[k] = fma(error[j][k], factor, target[k]);
-        }
-        for (int k = 0; k < K; k++) {
-            const F dense = scale[k] * (nearest(target[k], inv[k], zero[k], top) - zero[k]);
-            const F wrong = target[k] - dense, squared = wrong * wrong * g.importance[i];
-            const I outlier = float_to_bits(g.price - squared).sar<31>();
-            error[i][k] = g.weight[i] - bits_to_float(select(outlier, float_to_bits(target[k]), float_to_bits(dense)));
-            cost[k] = cost[k] + min(squared, g.price);
-        }
-    }
-}
-
-// Scales and zeros that each row would choose for itself: both ends of its range (which includes 0) cut by steps of a tenth.
-inline void own_range(const Group& g, F* scale, F* middle) {
-    F low = F::zero(), high = F::zero();
-    for (int i = 0; i < g.count; i++) {
-        low = min(low, g.target[i]);
-        high = max(high, g.target[i]);
-    }
-    const F share = F::set1(1.0f / g.top);
-    F best = F::set1(3.0e38f);
-    for (int a = 0; a < kRange; a++)
-        for (int b = 0; b < kRange; b++) {
-            const F from = low * F::set1(1.0f - 0.1f * (float)a), to = high * F::set1(1.0f - 0.1f * (float)b);
-            const F s = (to - from) * share;
-            const F cost = plain_cost(g, s, F::zero() - from * inverse(s));
-            const I better = float_to_bits(cost - best).sar<31>();
-            best = min(best, cost);
-            *scale = bits_to_float(select(better, float_to_bits(s), float_to_bits(*scale)));
-            *middle = bits_to_float(select(better, float_to_bits((from + to) * F::set1(0.5f)), float_to_bits(*middle)));
-        }
-}
-
-inline float smallest(F a) { return -largest(F::zero() - a); }
-
-// Eight equal steps from low to high, 0 <= low <= high. A step is at least 1/64 of the largest, so that its zero, at most
-// 64, keeps its precision in f16.
-inline void steps(float low, float high, uint16_t* step, uint16_t* zero) {
-    const float even = (high - low) / (float)(kLevels - 1), least = high * 0.015625f;
-    *step = f32_to_f16(even > least ? even : least);
-    const float rounded = f16_to_f32(*step);
-    *zero = f32_to_f16(rounded > 0 ? -low / rounded : 0.0f);
-}
-
-inline F snapped(F x, float step, float zero) {  // the nearest of the eight steps
-    const float inv = step > 0 ? 1.0f / step : 0.0f;
-    const F code = nearest(x, F::set1(inv), F::set1(zero), F::set1((float)(kLevels - 1)));
-    return F::set1(step) * (code - F::set1(zero));
-}
-
-// Zeros for the scales that the rows really get: the middle of the range stays where it is.
-inline void zero_steps(const Group& g, Statistics* s, F scale, F middle) {
-    const F real = snapped(scale, f16_to_f32(s->ss), f16_to_f32(s->zs));
-    const F zero = max(F::zero(), min(F::set1(g.top), F::set1(0.5f * g.top) - middle * inverse(real)));
-    steps(smallest(zero), largest(zero), &s->sz, &s->zz);
-}
-
-// The best of the 8 x 8 scales and zeros that a row can have.
-inline Best choose(const Group& g, const Statistics& s) {
-    Best best{F::set1(3.0e38f), I::zero(), I::zero()};
-    constexpr int kTogether = 4;
-    for (int sc = 0; sc < kLevels; sc++)
-        for (int first = 0; first < kLevels; first += kTogether) {
-            F scale[kTogether], zero[kTogether], cost[kTogether];
-            for (int k = 0; k < kTogether; k++) {
-                scale[k] = F::set1(s.scale(sc));
-                zero[k] = F::set1(s.zero(first + k));
-            }
-            true_cost<kTogether>(g, scale, zero, cost);
-            for (int k = 0; k < kTogether; k++) {
-                const I better = float_to_bits(cost[k] - best.cost).sar<31>();
-                best.cost = min(best.cost, cost[k]);
-                best.scale_code = select(better, I::set1(sc), best.scale_code);
-                best.zero_code = select(better, I::set1(first + k), best.zero_code);
-            }
-        }
-    return best;
-}
-
-struct Output {  // of sixteen rows
-    uint8_t codes[kGroup][kRows];
-    uint16_t sparse[kGroup][kRows];
-    F error[kGroup];
-    F cost;
-};
-
-// The codes for good, and what they get wrong.
-inline void encode(const Group& g, const Statistics& s, const Best& best, Output* out) {
-    const F scale = F::set1(f16_to_f32(s.ss)) * (to_float(best.scale_code) - F::set1(f16_to_f32(s.zs)));
-    const F zero = F::set1(f16_to_f32(s.sz)) * (to_float(best.zero_code) - F::set1(f16_to_f32(s.zz)));
-    const F inv = inverse(scale), top = F::set1(g.top);
-    out->cost = F::zero();
-    for (int i = 0; i < g.count; i++) {
-        F target = g.target[i];
-        for (int j = 0; j < i; j++) target = fma(out->error[j], F::set1(g.among[i][j]), target);
-        const F code = nearest(target, inv, zero, top), dense = scale * (code - zero);
-        F wrong = target - dense;
-        const I outlier = float_to_bits(g.price - wrong * wrong * g.importance[i]).sar<31>();
-        const F rest = bits_to_float(float_to_bits(wrong) & outlier);
-        rest.store_f16(out->sparse[i]);
-        const F value = dense + F::load_f16(out->sparse[i]);  // as it will be decoded
-        wrong = target - value;
-        out->error[i] = g.weight[i] - value;
-        out->cost = out->cost + wrong * wrong * g.importance[i];
-        int32_t codes[kRows];
-        round_to_int(code).store(codes);
-        for (int r = 0; r < kRows; r++) out->codes[i][r] = (uint8_t)codes[r];
-    }
-}
 
 // targets[c][row] += sum over k of feedback[c][k] errors[k][row], k ascending, for `columns` columns.
 template <int C>
@@ -262,16 +96,11 @@ inline void store_group(const ColumnArgs& a, int first, int row, const Group& g,
 inline void do_group(const ColumnArgs& a, int first, int row, const float* targets, float* errors) {
     Group g;
     load_group(a, first, row, targets, &g);
-    F scale = F::zero(), middle = F::zero();
-    own_range(g, &scale, &middle);
-    Statistics s;
-    steps(smallest(scale), largest(scale), &s.ss, &s.zs);
-    zero_steps(g, &s, scale, middle);
-    const Best best = choose(g, s);
+    const Choice choice = search(g);
     Output out;
-    encode(g, s, best, &out);
+    encode(g, choice.s, choice.best, &out);
     for (int i = 0; i < g.count; i++) out.error[i].store(errors + (size_t)i * kColumnRows);
-    store_group(a, first, row, g, s, best, out);
+    store_group(a, first, row, g, choice.s, choice.best, out);
 }
 
 }  // namespace column

@@ -16,7 +16,7 @@ __all__ = ["SCHEMES", "copies", "random_linear", "streamed_bytes"]
 _GROUP = 64
 _OUTLIERS = 0.005
 #: what a decoded token reads of a weight; row_max serves the many-rows regime, codebooks fit in the cache
-_STREAMED = ("data", "scales", "levels", "outlier_rows", "outlier_cols", "outlier_vals")
+_STREAMED = ("data", "scales", "levels", "outlier_steps", "outlier_lanes", "outliers")
 
 
 def _aqlm(random: np.random.Generator, out: int, inputs: int, count: int) -> PackedLinear:

@@ -24,7 +24,9 @@ __all__ = ["ALIGNMENT", "FILE_NAME", "FORMAT", "SUFFIX", "VERSION", "PackCheckpo
 SUFFIX = ".nutshell"
 FORMAT = "nutshell"
 #: Raised whenever an older program would misread the file.
-VERSION = 1
+VERSION = 2
+#: The first version with the layout that a scheme has now. Files of older ones are refused if they hold that scheme.
+_LAYOUT_SINCE = {"spqr": 2}  # outliers in steps of 16, by rows before
 ALIGNMENT = 64
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", re.ASCII)
 
@@ -46,14 +48,15 @@ class PackCheckpoint:
             data: False: for a look at the header; nothing is mapped, and no linear can be had.
 
         Raises:
-            InvalidModelFileError: damaged. UnsupportedModelError: made by a newer version of Nutshell.
+            InvalidModelFileError: damaged.
+            UnsupportedModelError: made by a newer version of Nutshell, or by one whose layout was another.
         """
         self.path = Path(path)
         self._file = TensorFile.open(self.path, data=data)
         texts = self._file.metadata
         if texts.get("format") != FORMAT:
             raise damaged("It is not a file of Nutshell's.", f"format {texts.get('format')!r}"[:100])
-        _check_version(texts.get("version", ""))
+        self._version = _check_version(texts.get("version", ""))
         self.config = parse_object(texts.get("config", "").encode(), "its settings")
         self.metadata: Mapping[str, Any] = MappingProxyType(
             parse_object(texts.get("about", "").encode(), "its description")
@@ -90,6 +93,13 @@ class PackCheckpoint:
             if not isinstance(entry, list) or len(entry) != 4:
                 raise damaged("A block of weights is described in a way that makes no sense.", module)
             packed = self._shapes[module] = check_parameters(module, *entry)
+            if self._version < _LAYOUT_SINCE.get(packed.scheme, 1):
+                raise UnsupportedModelError(
+                    "This model was made by an older version of Nutshell.",
+                    why="Its weights lie in an order that this version no longer reads.",
+                    remedy="Make it again from the original model.",
+                    details=f"{module}: {packed.scheme} of version {self._version}",
+                )
             found = {
                 name: (DTYPES.get(tensor.dtype, tensor.dtype), tensor.elements)
                 for name, tensor in self._buffers[module].items()
@@ -158,7 +168,7 @@ class PackCheckpoint:
         self._file.close()
 
 
-def _check_version(text: str) -> None:
+def _check_version(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or len(text) > 9 or int(text) < 1:
         raise damaged("Its version number makes no sense.", repr(text)[:100])
     if int(text) > VERSION:
@@ -167,6 +177,7 @@ def _check_version(text: str) -> None:
             why=f"Its file is of version {int(text)}; this program knows versions up to {VERSION}.",
             remedy="Look for a newer version of Nutshell.",
         )
+    return int(text)
 
 
 def _missing(name: str) -> InvalidModelFileError:

@@ -75,9 +75,9 @@ def buffer_sizes(packed: PackedLinear) -> dict[str, tuple[str, int | None]]:
         sizes["data"] = ("|u1", weights * parameters["bits"] // 8)
         sizes["levels"] = ("<u2", tiles * 6)
         sizes["scales"] = ("<f2", tiles * 4)
-        sizes["outlier_rows"] = ("<i4", packed.out_features + 1)
-        sizes["outlier_cols"] = ("<u2", None)
-        sizes["outlier_vals"] = ("<f2", None)
+        sizes["outlier_steps"] = ("<i4", 2 * panels + 1)
+        sizes["outlier_lanes"] = ("|u1", panels * 16)
+        sizes["outliers"] = ("<u2", None)
     else:
         count, bits, group = (parameters[key] for key in ("num_codebooks", "nbits_per_codebook", "in_group_size"))
         sizes["data"] = ("|u1" if bits <= 8 else "<u2", tall * (wide // group) * count)
@@ -106,8 +106,8 @@ def check_buffers(module: str, packed: PackedLinear, buffers: Mapping[str, tuple
         expected["perm"] = ("<u4", packed.in_features)
     wrong = sorted(expected.keys() ^ buffers.keys())
     wrong += [name for name in expected.keys() & buffers.keys() if not _same(buffers[name], expected[name])]
-    if buffers.get("outlier_cols", ("", 0))[1] != buffers.get("outlier_vals", ("", 0))[1]:
-        wrong.append("outlier_vals")
+    if buffers.get("outliers", ("", 0))[1] % 32:
+        wrong.append("outliers")
     if wrong:
         raise damaged(
             "The parts of a block of weights do not fit together.",
@@ -129,17 +129,18 @@ def check_numbers(module: str, packed: PackedLinear) -> None:
         InvalidModelFileError: a number that is none, an outlier outside, an order of inputs that is none ...
     """
     buffers: Mapping[str, npt.NDArray[Any]] = packed.buffers
-    for name in ("scales", "codebooks", "row_max", "bias", "outlier_vals"):
+    for name in ("scales", "codebooks", "row_max", "bias"):
         if name in buffers:
             check_finite(buffers[name], "scales" if name != "bias" else "biases", f"{module}: {name}")
     if "perm" in buffers and not np.array_equal(np.sort(buffers["perm"]), np.arange(packed.in_features)):
         raise damaged("The order of its columns makes no sense.", module)
     if packed.scheme == "spqr":
-        rows, cols = buffers["outlier_rows"], buffers["outlier_cols"]
-        if rows[0] != 0 or rows[-1] != cols.size or (rows[1:] < rows[:-1]).any():
+        steps, laid = buffers["outlier_steps"], buffers["outliers"].reshape(-1, 2, 16)
+        if steps[0] != 0 or steps[-1] != len(laid) or (steps[1:] < steps[:-1]).any():
             raise damaged("The list of its outliers contradicts itself.", module)
-        if cols.size and int(cols.max()) >= packed.in_features:
+        if (len(laid) and int(laid[:, 0].max()) >= packed.in_features) or int(buffers["outlier_lanes"].max()) > 15:
             raise damaged("Some of its outliers lie outside their block of weights.", module)
+        check_finite(laid[:, 1].view(np.float16), "scales", f"{module}: outliers")
     bits = packed.parameters.get("nbits_per_codebook", 8)
     if bits not in (8, 16) and int(buffers["data"].max()) >= 1 << bits:
         raise damaged("Some of its codes point behind their tables.", module)

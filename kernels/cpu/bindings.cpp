@@ -51,9 +51,9 @@ PyLinear::PyLinear(const Level& on, int scheme, int out, int in, int in_padded, 
     weight.data = get("data");
     weight.scales = (const uint16_t*)get("scales");
     weight.levels = (const uint16_t*)get("levels");
-    weight.outlier_rows = (const int32_t*)get("outlier_rows");
-    weight.outlier_cols = (const uint16_t*)get("outlier_cols");
-    weight.outlier_vals = (const uint16_t*)get("outlier_vals");
+    weight.outlier_steps = (const int32_t*)get("outlier_steps");
+    weight.outlier_lanes = (const uint8_t*)get("outlier_lanes");
+    weight.outliers = (const uint16_t*)get("outliers");
     weight.codebooks = (const uint16_t*)get("codebooks");
     const LinearOps* ops = level->linear[scheme];
     if (!ops) not_implemented(*level, std::string("linear for scheme ") + kSchemeNames[scheme]);

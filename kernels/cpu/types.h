@@ -30,9 +30,9 @@ struct Weight {
     const void* data;         // dense: numbers. q8, q4, spqr: codes. aqlm: codes
     const uint16_t* scales;   // q8, q4: f16. spqr: second-level statistics, f16. aqlm: f16 row scales [rows padded to 64]
     const uint16_t* levels;   // spqr: first-level bit planes
-    const int32_t* outlier_rows;   // spqr [out + 1]
-    const uint16_t* outlier_cols;  // spqr [n]
-    const uint16_t* outlier_vals;  // spqr [n], f16: value minus dense
+    const int32_t* outlier_steps;  // spqr [2 panels + 1]: where the two runs of each panel begin
+    const uint8_t* outlier_lanes;  // spqr [panels, 16]: rows of the lanes in the second run
+    const uint16_t* outliers;      // spqr [steps, 2, 16]: columns, and f16 values minus dense
     const uint16_t* codebooks;     // aqlm, f16 [K, 2^bits, g]
     const void* derived;           // made at load by the scheme's own `derive` (aqlm: codebooks as integers); may be null
 };

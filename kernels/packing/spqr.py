@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernels.packed import PackedLinear
+from kernels.packing.outliers import lay_outliers, take_outliers
 from kernels.packing.rows import (
     LANES,
     Floats,
@@ -88,9 +89,7 @@ def pack(parts: SpqrParts, *, bias: npt.ArrayLike | None = None) -> PackedLinear
         "levels": levels,
         "scales": scales,
         "row_max": row_max,
-        "outlier_rows": np.ascontiguousarray(parts.outlier_rows, np.int32),
-        "outlier_cols": columns,
-        "outlier_vals": values,
+        **lay_outliers(parts.outlier_rows, columns, values),
     }
     if parts.perm is not None:
         buffers["perm"] = np.ascontiguousarray(parts.perm, np.uint32)
@@ -107,6 +106,7 @@ def unpack(packed: PackedLinear) -> SpqrParts:
         words = np.ascontiguousarray(buffers["data"][piece]).view("<u4").reshape(-1, inputs // _STEP, bits, LANES)
         codes[rows] = _take_codes(words, bits)[: rows.stop - rows.start, :width]
     tiles = -(-width // TILE)
+    sparse = take_outliers(buffers["outlier_steps"], buffers["outlier_lanes"], buffers["outliers"], out)
     scale_codes, zero_codes = (_take_levels(buffers["levels"][:, :tiles, half]) for half in (slice(3), slice(3, 6)))
     return SpqrParts(
         bits=bits,
@@ -114,9 +114,9 @@ def unpack(packed: PackedLinear) -> SpqrParts:
         scale_codes=scale_codes[:out],
         zero_codes=zero_codes[:out],
         statistics=buffers["scales"][:, :tiles],
-        outlier_rows=buffers["outlier_rows"],
-        outlier_cols=buffers["outlier_cols"],
-        outlier_vals=buffers["outlier_vals"],
+        outlier_rows=sparse[0],
+        outlier_cols=sparse[1],
+        outlier_vals=sparse[2],
         perm=buffers.get("perm"),
     )
 

@@ -196,7 +196,7 @@ def _rename(old: str, new: str) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     ("edit", "word"),
     [
-        (_about("version", "2"), "newer version"),
+        (_about("version", "3"), "newer version"),
         (_about("version", "0"), "version number"),
         (_about("version", "one"), "version number"),
         (_about("version", "²"), "version number"),
@@ -271,11 +271,12 @@ def _overwrite(name: str, numbers: npt.NDArray[Any], last: bool = False) -> Any:
         ("aqlm1x12", _overwrite("linear/aqlm1x12/data", np.array([4096], np.uint16)), "behind their tables"),
         ("aqlm3x5", _overwrite("linear/aqlm3x5/data", np.array([32], np.uint8), last=True), "behind their tables"),
         ("spqr3", _overwrite("linear/spqr3/scales", np.array([np.nan], np.float16)), "not numbers"),
-        ("spqr3", _overwrite("linear/spqr3/outlier_vals", np.array([np.inf], np.float16)), "not numbers"),
-        ("spqr3", _overwrite("linear/spqr3/outlier_cols", np.array([128], np.uint16)), "outside"),
-        ("spqr3", _overwrite("linear/spqr3/outlier_rows", np.array([1], np.int32)), "outliers contradicts"),
-        ("spqr3", _overwrite("linear/spqr3/outlier_rows", np.array([0, 9999], np.int32)), "outliers contradicts"),
-        ("spqr3", _overwrite("linear/spqr3/outlier_rows", np.array([99], np.int32), last=True), "outliers contradicts"),
+        ("spqr3", _overwrite("linear/spqr3/outliers", np.array([0x7C00], np.uint16), last=True), "not numbers"),
+        ("spqr3", _overwrite("linear/spqr3/outliers", np.array([128], np.uint16)), "outside"),
+        ("spqr3", _overwrite("linear/spqr3/outlier_lanes", np.array([16], np.uint8)), "outside"),
+        ("spqr3", _overwrite("linear/spqr3/outlier_steps", np.array([1], np.int32)), "outliers contradicts"),
+        ("spqr3", _overwrite("linear/spqr3/outlier_steps", np.array([0, 9999], np.int32)), "outliers contradicts"),
+        ("spqr3", _overwrite("linear/spqr3/outlier_steps", np.array([99], np.int32), last=True), "contradicts itself"),
     ],
 )  # fmt: skip
 def test_refuses_numbers(tmp_path: Path, module: str, edit: Callable[[Path], None], word: str) -> None:
@@ -294,6 +295,18 @@ def test_refuses_an_order_that_is_none(tmp_path: Path) -> None:
     packed = PackedLinear("q8", 72, 128, good.parameters, dict(good.buffers, perm=perm))
     with pytest.raises(InvalidModelFileError, match="order of its columns"):
         PackCheckpoint(write(tmp_path / "a.nutshell", {"q8": packed})).linear("q8")
+
+
+def test_a_file_of_the_version_before_is_read_unless_its_layout_was_another(tmp_path: Path) -> None:
+    every = linears()
+    path = write(tmp_path / "a.nutshell", {"q4": every["q4"]})
+    change(path, _about("version", "1"))
+    assert PackCheckpoint(path).linear("q4").scheme == "q4"
+    path = write(tmp_path / "b.nutshell", {"q4": every["q4"], "spqr3": every["spqr3"]})
+    change(path, _about("version", "1"))
+    with pytest.raises(UnsupportedModelError, match="older version") as caught:
+        PackCheckpoint(path)
+    assert "Make it again" in str(sentence(caught.value))
 
 
 def test_refuses_names_that_are_not_there(tmp_path: Path) -> None:

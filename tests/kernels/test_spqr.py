@@ -102,7 +102,40 @@ def test_a_row_that_is_all_outliers(level: str, bits: int) -> None:
     check.check_panels(packed, level, rounding=1)
 
 
-def test_more_outliers_in_a_tile_than_are_widened_at_once(level: str) -> None:
+@pytest.mark.parametrize("most", [(170, 3), (170, 170, 90, 1), (20, 19, 18, 17, 16, 9)])
+def test_rows_of_very_different_lengths(level: str, most: tuple[int, ...]) -> None:
+    parts = _parts(53, 176, 3)
+    random = np.random.default_rng(8)
+    counts = random.integers(0, 3, 53)
+    counts[[7, 9, 30, 17, 51, 52][: len(most)]] = most
+    columns = np.concatenate([random.permutation(176)[:count] for count in counts]).astype(np.uint16)
+    wanted = replace(
+        parts,
+        outlier_rows=np.concatenate([[0], np.cumsum(counts)]).astype(np.int32),
+        outlier_cols=columns,
+        outlier_vals=random.uniform(0.5, 2, len(columns)).astype(np.float16),
+    )
+    packed = spqr.pack(wanted)
+    assert len(packed.buffers["outliers"]) * 16 < 2.5 * len(columns) + 3 * 16 * 12, "lanes that wait for a full row"
+    back = spqr.unpack(packed)
+    keys = np.repeat(np.arange(53), counts) * 1000 + columns
+    order = np.argsort(keys)
+    assert (back.outlier_rows == wanted.outlier_rows).all()
+    assert (back.outlier_cols == columns[order]).all()
+    assert (back.outlier_vals == wanted.outlier_vals[order]).all()
+    _check_decoding(packed, level, 4)
+    check.check_panels(packed, level, rounding=1)
+    check.check_parts_of_panels(packed, level)
+
+
+def test_columns_ascend_along_every_lane() -> None:
+    buffers = spqr.quantize(check.weights(80, 384), 3, 0.05).buffers
+    laid = buffers["outliers"]
+    for first, last in zip(buffers["outlier_steps"], buffers["outlier_steps"][1:], strict=False):
+        assert (np.diff(laid[first:last, 0].astype(int), axis=0) >= 0).all()
+
+
+def test_many_outliers_in_every_row(level: str) -> None:
     packed = spqr.pack(_parts(70, 144, 3, outliers=50))
     _check_decoding(packed, level, 3)
     check.check_panels(packed, level, rounding=1)
@@ -214,10 +247,10 @@ def test_rounding_without_data(bits: int) -> None:
     # of uniform noise over the range of 16 numbers of this distribution; the second level costs a little
     assert plain < {3: 0.17, 4: 0.095}[bits]
     assert np.linalg.norm(found - w) / size < 0.85 * plain
-    assert len(with_outliers.buffers["outlier_vals"]) == round(0.01 * w.size)
+    parts = spqr.unpack(with_outliers)
+    assert len(parts.outlier_vals) == round(0.01 * w.size)
     assert (np.abs(found[7]) <= 1e-3).all()
-    rows = np.repeat(np.arange(200), np.diff(with_outliers.buffers["outlier_rows"]))
-    columns = with_outliers.buffers["outlier_cols"]
+    rows, columns = np.repeat(np.arange(200), np.diff(parts.outlier_rows)), parts.outlier_cols
     assert np.abs(found - w)[rows, columns].max() <= 1e-3 * np.abs(w).max()
 
 

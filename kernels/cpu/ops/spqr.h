@@ -114,7 +114,6 @@ template <class Codes> struct Spqr {
     static void run(const Weight& w, const Activations& a, int row, int panel, float* y, int ldy) {
         const uint8_t* data = codes(w, panel);
         F total[N];
-        PanelOutliers outliers(w, panel);
         NUTSHELL_UNROLL
         for (int n = 0; n < N; n++) total[n] = F::zero();
         for (int span = 0; span < w.in_padded; span += kSpan) {
@@ -147,10 +146,12 @@ template <class Codes> struct Spqr {
                 }
             }
         }
+        // after every 16 rows, while the lines asked for ahead still come: after 64 rows the memory would rest
+        const int32_t* steps = w.outlier_steps + 2 * panel;
+        add_steps<N>(w, steps[0], steps[1], a, row, data, total);
         NUTSHELL_UNROLL
         for (int n = 0; n < N; n++) total[n].store(y + (size_t)n * ldy);
-        // after every 16 rows, while the lines asked for ahead still come: after 64 rows the memory would rest
-        outliers.add(a, row, N, data, y, ldy);
+        if (steps[1] < steps[2]) add_left_over<N>(w, panel, a, row, data + 64 * (steps[1] - steps[0]), y, ldy);
     }
 
     static void gemv(const Weight& w, const Activations& a, const void*, int tile, float* y, int ldy) {

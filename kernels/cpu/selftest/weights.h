@@ -103,16 +103,31 @@ struct RandomWeight {
             constexpr float kSizes[4] = {0.005f, 1.0f, 4.0f, 4.0f};
             return f32_to_f16(kSizes[field++ % 4] * (0.5f + (float)dice.below(100) / 100));
         });
-        std::vector<uint16_t> columns;
-        int32_t* rows = fill<int32_t>((size_t)w.out + 1, [] { return 0; });
-        for (int row = 0; row < w.out; row++) {
-            for (int column = dice.below(40); column < w.in; column += 1 + dice.below(40)) columns.push_back((uint16_t)column);
-            rows[row + 1] = (int32_t)columns.size();
+        std::vector<std::vector<uint16_t>> lanes;  // columns, by run and lane
+        int32_t* steps = fill<int32_t>(2 * panels + 1, [] { return 0; });
+        for (size_t run = 0; run < 2 * panels; run++) {
+            size_t most = 0;
+            for (int lane = 0; lane < 16; lane++) {
+                lanes.emplace_back();
+                const int apart = run % 2 ? 200 : 40;  // the second run has less
+                for (int column = dice.below(apart); column < w.in; column += 1 + dice.below(apart))
+                    lanes.back().push_back((uint16_t)column);
+                most = std::max(most, lanes.back().size());
+            }
+            if (run % 4 == 1) most = 0;  // and every other panel has none
+            steps[run + 1] = steps[run] + (int32_t)most;
         }
-        size_t next = 0;
-        w.outlier_rows = rows;
-        w.outlier_cols = fill<uint16_t>(columns.size(), [&] { return columns[next++]; });
-        w.outlier_vals = fill<uint16_t>(columns.size(), [&] { return f32_to_f16(0.3f * dice.number()); });
+        size_t word = 0, run = 0;
+        w.outlier_steps = steps;
+        w.outlier_lanes = fill<uint8_t>(panels * 16, [&] { return (uint8_t)dice.below(16); });
+        w.outliers = fill<uint16_t>((size_t)steps[2 * panels] * 32, [&] {
+            const size_t step = word / 32, lane = word % 16, value = word++ / 16 % 2;
+            while ((int32_t)step >= steps[run + 1]) run++;
+            const std::vector<uint16_t>& columns = lanes[run * 16 + lane];
+            const size_t at = step - (size_t)steps[run];
+            if (value) return at < columns.size() ? f32_to_f16(0.3f * dice.number()) : (uint16_t)0;
+            return at < columns.size() ? columns[at] : columns.empty() ? (uint16_t)0 : columns.back();
+        });
     }
     void bound_rows(const Level& scalar, size_t rows64) {
         const LinearOps& ops = *scalar.linear[(int)w.scheme];

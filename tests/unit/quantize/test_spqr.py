@@ -115,7 +115,7 @@ def test_the_published_layout_decodes_to_the_same_weights(tmp_path: Path) -> Non
     bias = np.arange(64, dtype=np.float32)
     task = replace(task_of(64, 64), bias=bias)
     packed = quantize_spqr(task, bits=3).packed
-    assert len(packed.buffers["outlier_vals"])
+    assert len(packed.buffers["outliers"])
     write_hf_spqr(tmp_path / "m", CONFIG, [(MODULE, packed)], [("model.norm.weight", np.ones(64, np.float32))], {})
     again = open_checkpoint(tmp_path / "m").linear(MODULE)
     np.testing.assert_array_equal(spqr.dequantize(again), spqr.dequantize(packed))

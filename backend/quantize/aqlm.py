@@ -17,6 +17,7 @@ import torch
 
 from backend.api.errors import InvalidModelFileError, InvalidRequestError
 from backend.quantize.aqlm_books import ENTRIES, starting_books, trained
+from backend.quantize.aqlm_descent import descend
 from backend.quantize.aqlm_feedback import Coded, Factor, Search, encode, factor, through
 from backend.quantize.layer import LinearTask, Quantized, Stop
 from kernels.packing import aqlm
@@ -72,6 +73,8 @@ def quantize_aqlm(
     rows = (torch.nn.functional.pad(weight, (0, padded - inputs)) / scales[:, None])[:, by.stored]
     books = _books(rows, scales.square(), by, num_codebooks, warm, task.seed, search)
     coded = encode(rows, by, books, search)
+    if descent:
+        coded = descend(rows, coded, by, books, search)
     scales, wrong = _fitted(rows, coded, by, scales, stop)
     codes = torch.empty_like(coded.codes)
     codes[:, by.visits] = coded.codes

@@ -4,6 +4,9 @@ import torch
 
 from backend.api.errors import InvalidModelFileError, InvalidRequestError
 from backend.quantize.aqlm import quantize_aqlm
+from backend.quantize.aqlm_books import starting_books
+from backend.quantize.aqlm_descent import descend
+from backend.quantize.aqlm_feedback import Search, encode, factor, through
 from backend.quantize.layer import LinearTask, relative_error
 from backend.quantize.residual_kmeans import quantize
 from kernels import cpu
@@ -75,6 +78,14 @@ def test_rows_and_inputs_that_are_never_used_do_no_harm() -> None:
     assert np.square(aqlm.dequantize(made.packed) - task.weight.numpy()).sum() < 0.3 * task.weight.square().sum()
 
 
+@pytest.mark.parametrize(("count", "inputs"), [(1, 136), (2, 256), (3, 100)])
+def test_descent_lowers_the_error(count: int, inputs: int) -> None:
+    task = _task(out=130, inputs=inputs)
+    without, swept = (quantize_aqlm(task, num_codebooks=count, descent=descent) for descent in (False, True))
+    assert swept.error < 0.99 * without.error
+    assert swept.error == pytest.approx(relative_error(task.weight, swept.packed, task.hessian), rel=1e-3)
+
+
 def test_the_bias_is_kept() -> None:
     bias = np.linspace(-1, 1, 96, dtype=np.float32)
     packed = quantize_aqlm(_task(bias=bias), num_codebooks=1).packed
@@ -109,3 +120,33 @@ def test_a_hessian_that_is_no_number_is_refused() -> None:
 def test_shapes_without_a_search_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(InvalidRequestError):
         quantize_aqlm(_task(), **wrong)
+
+
+def test_a_sweep_knows_what_it_left_and_no_row_gets_worse() -> None:
+    task = _task(out=60, inputs=296)
+    by = factor(task.hessian, 0.1, 8, lambda: False)
+    rows = (task.weight / task.weight.square().mean(1, keepdim=True).sqrt())[:, by.stored]
+    search = Search(1, lambda: False)
+    books = starting_books(rows, torch.ones(60), by, 2, 0)
+    coded = encode(rows, by, books, search)
+    swept = descend(rows, coded, by, books, search)
+    for each in (coded, swept):
+        seen = torch.stack([books[k][each.codes[:, :, k].long()] for k in range(2)]).sum(0)
+        plain = torch.empty_like(rows)
+        plain[:, :] = rows - seen.reshape(60, -1, 8).flip(1, 2).reshape(60, -1)
+        torch.testing.assert_close(each.left, plain, atol=1e-5, rtol=0)
+        torch.testing.assert_close(each.rest, through(each.left, by, lambda: False), atol=1e-4, rtol=0)
+    before, after = (each.rest.square().sum(1) for each in (coded, swept))
+    assert bool((after <= before * (1 + 1e-5)).all())
+    assert float(after.sum()) < 0.99 * float(before.sum())
+
+
+def test_the_factor_is_a_root_of_the_damped_hessian() -> None:
+    task = _task(out=8, inputs=136)
+    by = factor(task.hessian, 0.3, 8, lambda: False)
+    back = torch.empty_like(task.hessian)
+    back[by.stored[:, None], by.stored] = by.lower @ by.lower.T
+    mean = task.hessian.diagonal().mean()
+    torch.testing.assert_close(back, task.hessian + 0.3 * mean * torch.eye(136), atol=1e-4, rtol=1e-4)
+    traces = task.hessian.diagonal().reshape(-1, 8).sum(1)[by.visits]
+    assert bool((traces[:-1] >= traces[1:]).all())

@@ -24,11 +24,13 @@ from app.models import default_model
 from app.terminal import say
 from backend.api.errors import InvalidRequestError, NutshellError
 from backend.config.paths import paths
+from backend.quantize.calibration import calibration_tokens
 from backend.quantize.evaluation import CONTEXT, TOKENS, UNSCORED, Evaluation, Measured
 from backend.quantize.evaluation_model import layer_types
 from backend.quantize.evaluation_peers import TYPES, Peers, same_type
-from backend.quantize.evaluation_text import EvaluationText, read_text
-from backend.quantize.evaluation_texts import TEXTS, calibration_contexts, held_out
+from backend.quantize.evaluation_text import EvaluationText, read_text, tokenizer_of
+from backend.quantize.evaluation_texts import TEXTS, held_out
+from backend.quantize.options import Options
 
 __all__ = ["run"]
 
@@ -78,7 +80,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _peers(source: Path, arguments: argparse.Namespace, threads: int) -> Peers:
-    tokens = calibration_contexts(source, tokens=arguments.calibration_tokens or _CALIBRATION, length=CONTEXT)
+    chosen = Options(("q8",), tokens=arguments.calibration_tokens or _CALIBRATION, sequence=CONTEXT)
+    tokens = calibration_tokens(tokenizer_of(source), chosen).tokens
     return Peers(source, tokens, paths().cache / "measure" / "peers", threads)
 
 

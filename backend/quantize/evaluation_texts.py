@@ -1,4 +1,4 @@
-"""Text that comes with every Python: to measure on, and to make the importance matrix of llama.cpp's types from."""
+"""Text to measure on that comes with every Python: sources of its library, and its manual."""
 
 from __future__ import annotations
 
@@ -6,28 +6,14 @@ import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from backend.api.errors import NotFoundError
-from backend.quantize.evaluation_text import EvaluationText, cut, tokenizer_of
+from backend.quantize.evaluation_text import EvaluationText
 
-__all__ = ["TEXTS", "calibration_contexts", "held_out"]
+__all__ = ["CODE_MODULES", "TEXTS", "held_out"]
 
 TEXTS = ("code", "prose")
-_CODE = ("tarfile", "argparse", "doctest", "ipaddress", "zipfile", "statistics")
-#: no file of this is in _CODE
-_CALIBRATION = (
-    "inspect",
-    "subprocess",
-    "typing",
-    "datetime",
-    "pathlib",
-    "logging",
-    "socket",
-    "shutil",
-    "unittest.mock",
-)
+#: modules whose sources are the text "code": no calibration reads them
+CODE_MODULES = ("tarfile", "argparse", "doctest", "ipaddress", "zipfile", "statistics")
 #: characters of each piece
 _MOST = 40_000
 
@@ -42,17 +28,7 @@ def held_out(name: str) -> EvaluationText:
         from pydoc_data import topics
 
         return EvaluationText("prose", "\n\n".join(text for _, text in sorted(topics.topics.items())))
-    return EvaluationText("code", _sources(_CODE))
-
-
-def calibration_contexts(model: Path, *, tokens: int, length: int) -> npt.NDArray[np.int32]:
-    """(contexts, length) int32 of sources that are not measured on, in the model's tokens.
-
-    Raises:
-        NotFoundError: this Python comes without them.
-    """
-    text = EvaluationText("calibration", _sources(_CALIBRATION))
-    return cut(text, tokenizer_of(model), tokens=tokens, length=length, unscored=0).tokens
+    return EvaluationText("code", _sources(CODE_MODULES))
 
 
 def _sources(modules: Sequence[str]) -> str:

@@ -29,7 +29,7 @@ __all__ = [
 
 Tuning = Literal["none", "block", "p", "pv"]
 Verdict = Literal["fits", "if", "no"]
-Limit = Literal["", "run_memory", "work_memory", "disk", "unknown"]
+Limit = Literal["", "run_memory", "work_memory", "budget", "disk", "unknown"]
 CompressionState = Literal["running", "paused", "interrupted", "failed", "finished"]
 
 
@@ -76,6 +76,7 @@ class Position(Struct, kw_only=True):
     bits: float = 0.0  # per weight, embedding and head included
     memory: int = 0  # to run it, with a conversation of the usual length
     work_memory: int = 0  # at most, while it is made
+    budget: int = 0  # that the work may hold; 0: not known
     disk: int = 0  # while it is made, the build included
     seconds: float = 0.0  # of work; 0: not known
     tok_s: float = 0.0  # expected: what memory can deliver over what a token reads; 0: not known

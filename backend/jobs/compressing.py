@@ -129,12 +129,16 @@ class Compressions:
         """
         source = await self._source(request)
         self._need_packages()
-        ask = Inspect(source=source.entry.path, levels=list(PLAN_LEVELS), options=request.options)
+        folder = str(self._records.folder)
+        ask = Inspect(source=source.entry.path, folder=folder, levels=list(PLAN_LEVELS), options=request.options)
         machine = await asyncio.to_thread(self._hardware)
         # first the bandwidth, then the child: the other's work would be measured as slowness
         bandwidth = await asyncio.to_thread(self._bandwidth, machine.cpu.cores)
         raw = await run_child(self._command, ask)
         positions = msgspec.json.decode(raw, type=list[Position])
+        refused = [one.error for one in positions if one.error is not None]
+        if positions and len(refused) == len(positions):
+            raise refused[0].to_error()
         return make_plan(source, positions, machine, bandwidth, request.options.tuning)
 
     # Running one
@@ -247,7 +251,8 @@ class Compressions:
     async def _work(self, handle: JobHandle, running: _Running) -> dict[str, object]:
         record = running.record
         try:
-            await self._compress(handle, running)
+            if record.result is None or not await asyncio.to_thread(Path(record.out).is_file):
+                await self._compress(handle, running)
             await self._measure(handle, running)
             record.state = "finished"
         except StoppedError:
@@ -285,6 +290,7 @@ class Compressions:
 
         raw = await run_child(self._command, ask, moved, lambda: handle.cancelled)
         record.result = msgspec.json.decode(raw, type=CompressionResult)
+        await asyncio.to_thread(self._records.save, record)  # whatever becomes of the measuring: it is made
 
     async def _measure(self, handle: JobHandle, running: _Running) -> None:
         """In a child of its own: the compressor's memory is free again. A failure leaves the build as it is."""
@@ -293,9 +299,9 @@ class Compressions:
         ask = Measure(build=record.out, reference=record.source_path, threads=record.options.threads)
 
         def moved(news: Moved) -> None:
-            handle.progress("measure", record.total, record.total, "s", _progress(news, running.errors))
+            handle.progress("measure", news.done, news.total, "", _progress(news, running.errors))
 
-        handle.progress("measure", record.total, record.total, "s", _progress(Moved(stage="measure"), running.errors))
+        handle.progress("measure", compression=_progress(Moved(stage="measure"), running.errors))
         try:
             raw = await run_child(self._command, ask, moved, lambda: handle.cancelled)
             record.result.measured = msgspec.json.decode(raw, type=Measured)

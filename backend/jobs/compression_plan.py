@@ -12,12 +12,12 @@ __all__ = ["PLAN_LEVELS", "judge", "make_plan", "source_of"]
 
 #: what the wizard offers, from the smallest; one codebook is for experiments, four are no better than SpQR
 PLAN_LEVELS = ("aqlm-2x8", "aqlm-3x8", "spqr-3", "spqr-4", "q8")
-#: Beside the weights: keys and values of 8,192 tokens (0.24 GB for Qwen2.5 1.5B, 1.07 for Llama 3.1 8B), and the program.
+#: Beside the weights: keys and values of 8,192 tokens (0.24 GB for a 1.5B model, 1.07 for one of 8B), and the program.
 _RUN_EXTRA, _RUN_PER_PARAMETER = 100 << 20, 0.12
 #: Of all memory, what one model may take at most; the rest is the system's.
 _SHARE = 0.85
-#: Of the measured bandwidth, what decoding gets. AQLM: 33 of 33 GB/s at 2x8 and 27 at 3x8, where looking codes up begins
-#: to cost more than reading them.
+#: Of the measured bandwidth, what decoding gets. AQLM: 33 of 33 GB/s at 2x8 and 27 at 3x8, where looking codes up
+#: begins to cost more than reading them.
 _EFFICIENCY = {"aqlm-2x8": 1.0, "aqlm-3x8": 0.85, "spqr-3": 0.75, "spqr-4": 0.75, "q8": 0.95}
 
 
@@ -73,6 +73,7 @@ def judge(position: Position, machine: HardwareReport) -> Position:
     hard: list[tuple[Limit, int, int]] = [
         ("run_memory", position.memory, most),
         ("work_memory", position.work_memory, most),
+        ("budget", position.work_memory, position.budget or most),
         ("disk", position.disk, machine.disk.free),
     ]
     soft: list[tuple[Limit, int, int]] = [

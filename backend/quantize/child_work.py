@@ -42,7 +42,7 @@ class RealWork:
         positions = []
         for level in request.levels:
             try:
-                found = inspect(Path(request.source), _options((level,), request.options))
+                found = inspect(Path(request.source), _options((level,), request.options), Path(request.folder))
             except NutshellError as error:
                 positions.append(Position(level=level, bytes=0, error=ErrorInfo.of(error)))
                 continue
@@ -51,6 +51,7 @@ class RealWork:
                     level=level,
                     bytes=int(found.bytes),
                     work_memory=int(found.memory),
+                    budget=int(found.budget),
                     disk=int(found.disk),
                     seconds=float(found.seconds),
                 )
@@ -73,12 +74,13 @@ class RealWork:
 
     def measure(self, request: Measure, tell: Teller) -> Measured:
         """Quality against the source from the packed file, then the speed of the build."""
-        measure = _function("backend.quantize.measure", "measure")
-        text = _function("backend.quantize.calibration", "evaluation_text")("prose")
-        _go_on(tell, Progress("measure", 0.0, 0.0))
-        found = measure(Path(request.build), Path(request.reference), text, threads=request.threads, report=tell)
-        _go_on(tell, Progress("measure", 0.0, 0.0))
-        spoken = _speak(request.build, ["Write about the sea."], request.threads, _SPEED_TOKENS, tell)
+        from backend.quantize.evaluation import Evaluation
+        from backend.quantize.evaluation_texts import held_out
+
+        threads = _threads(request.threads)
+        evaluation = Evaluation(Path(request.reference), [held_out("prose")], threads=threads)
+        found = evaluation.of(Path(request.build), tell)[0]
+        spoken = _speak(request.build, ["Write about the sea."], threads, _SPEED_TOKENS, tell)
         return Measured(
             perplexity=found.perplexity,
             perplexity_reference=found.perplexity_reference,
@@ -90,7 +92,7 @@ class RealWork:
             bits_per_weight_all=found.bits_per_weight_all,
             file_bytes=found.file_bytes,
             tokens=found.tokens,
-            text=str(found.text),
+            text=found.text,
             tok_s=spoken[0].tok_s,
         )
 
@@ -175,9 +177,13 @@ def _options(levels: tuple[str, ...], chosen: CompressionOptions) -> Options:
         own_text_only=chosen.own_text_only,
         tokens=chosen.tokens,
         seed=chosen.seed,
-        threads=chosen.threads or psutil.cpu_count(logical=False) or 1,
+        threads=_threads(chosen.threads),
         memory=chosen.memory,
     )
+
+
+def _threads(chosen: int) -> int:
+    return chosen or psutil.cpu_count(logical=False) or 1
 
 
 def _function(module: str, name: str) -> Callable[..., Any]:

@@ -34,6 +34,7 @@ class Inspect(Struct, frozen=True, kw_only=True, tag_field="do", tag="inspect"):
     """What each of the levels would take. Done: a list of `Position` in the order of `levels`."""
 
     source: str
+    folder: str  # where the build would go
     levels: list[str]
     options: CompressionOptions
 

@@ -132,7 +132,7 @@ def test_a_request_that_is_none_fails_with_words(child: Child, raw: bytes) -> No
 
 
 def test_a_refusal_comes_through_as_it_was(child: Child) -> None:
-    child.ask(Inspect(source="/models/refuse", levels=["q8"], options=OPTIONS))
+    child.ask(Inspect(source="/models/refuse", folder="builds", levels=["q8"], options=OPTIONS))
     last = child.last()
     assert isinstance(last, Failed)
     assert (last.error.code, last.error.what) == ("unsupported_model", "This model has 3 tails.")

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from PySide6.QtCore import QByteArray, QPoint, QTimer, Signal
-from PySide6.QtGui import QActionGroup, QCloseEvent, QGuiApplication
+from PySide6.QtGui import QAction, QActionGroup, QCloseEvent, QGuiApplication
 from PySide6.QtWidgets import QMainWindow, QMenu, QStackedWidget, QVBoxLayout, QWidget
 
+from backend.api.compression import Compression
 from backend.api.schemas import Conversation, ModelEntry
 from ui.actions import Actions, command_table
 from ui.bridge.engine_link import EngineLink
@@ -27,13 +28,17 @@ from ui.shell.top_bar import TopBar
 from ui.sidebar.sidebar import Sidebar
 from ui.theme import Mode, metrics
 from ui.viewmodels.chat_session import ChatSession
+from ui.viewmodels.compression_session import CompressionSession
+from ui.viewmodels.compression_words import error_words, state_words
 from ui.viewmodels.model_session import ModelSession
 from ui.viewmodels.words import model_name
 from ui.widgets import show_toast
 from ui.widgets.notice import NoticeBar
+from ui.wizard.wizard_page import WizardPage
 
 __all__ = ["MainWindow"]
 
+_COMPRESSION = "compression"  # its notice
 _SIZE, _LEAST = (1180, 780), (420, 420)
 
 
@@ -68,10 +73,12 @@ class MainWindow(QMainWindow):
         self.link = link
         self.models = ModelSession(link, self)
         self.chat = ChatSession(link, self.models, self)
+        self.compression = CompressionSession(link, self)
         self.commands = Actions(self, command_table(Commands(self)))
         self._model_menu: ModelMenu | None = None
         self._menu: QMenu | None = None
         self._hardware: HardwarePage | None = None
+        self._wizard: WizardPage | None = None
 
         self.sidebar = Sidebar(self.chat, self.commands)
         self.inspector = Inspector(self.chat, self.models, link)
@@ -117,6 +124,10 @@ class MainWindow(QMainWindow):
         self.engine_notices.back.connect(self.toast)
         self._drop.dropped.connect(self.models.load_path)
         self.chat_screen.composer.send_requested.connect(self._sent)
+        self.chat_screen.view.empty_state().compress_requested.connect(self.toggle_wizard)
+        self.compression.unfinished_found.connect(self._offer_to_go_on)
+        self.compression.ended.connect(self._compression_ended)
+        self.compression.changed.connect(self._compression_changed)
         self.chat.deleted.connect(self._offer_undo)
         self.chat.opened.connect(self._refresh)
         for changed in (self.chat.branch_changed, self.chat.details_changed, self.models.changed):
@@ -201,7 +212,7 @@ class MainWindow(QMainWindow):
         enable(can_ask and answered, "answer.regenerate", "answer.continue")
         enable(answered, "answer.copy")
         enable(can_ask and self.chat.message("", "user") is not None, "message.edit")
-        enable(link.ready, "model.open", "view.hardware")
+        enable(link.ready, "model.open", "model.compress", "view.hardware")
         enable(models.loaded is not None and not models.loading, "model.unload")
         self.chat_screen.composer.set_enabled_reason(self._why_not_send())
 
@@ -243,7 +254,7 @@ class MainWindow(QMainWindow):
             menu = self._menu = QMenu(self)
             fill(menu, "chat.new", "chat.rename", "chat.delete", "-", "answer.regenerate", "answer.continue")
             fill(menu, "answer.copy", "message.edit", "-")
-            fill(menu, "model.choose", "model.open", "model.unload", "model.serve", "-")
+            fill(menu, "model.choose", "model.open", "model.compress", "model.unload", "model.serve", "-")
             look = menu.addMenu(self.tr("Appearance"))
             fill(look, "theme.system", "theme.light", "theme.dark", "-")
             fill(look, "view.zoom_in", "view.zoom_out", "view.zoom_reset")
@@ -259,6 +270,35 @@ class MainWindow(QMainWindow):
             action=self.tr("Undo"),
             run=partial(self.chat.restore, conversation.id),
         )
+
+    def _offer_to_go_on(self, one: Compression) -> None:
+        """An earlier engine did not finish it; a wizard that is on the screen shows it by itself."""
+        if self._wizard_shown():
+            return
+        text = self.tr("Making {0}: {1}. Nothing is lost.").format(one.name, state_words(one))
+        self.notices.show(_COMPRESSION, text, action=self.tr("Go on"), run=lambda: self.show_wizard().resume(one.id))
+
+    def _compression_ended(self, one: Compression) -> None:
+        if one.state == "finished":
+            self.models.refresh()
+        if self._wizard_shown():
+            return
+        if one.state == "finished":
+            text, action = self.tr("{0} is ready.").format(one.name), self.tr("Look at the result")
+            self.notices.show(_COMPRESSION, text, action=action, run=self.show_wizard)
+        elif one.state == "failed" and one.error is not None:
+            self.notices.show(
+                _COMPRESSION, error_words(one.error), level="error", action=self.tr("Show"), run=self.show_wizard,
+                details=one.error.details,
+            )  # fmt: skip
+
+    def _compression_changed(self) -> None:
+        """An unfinished one that goes on, or is gone, is not offered any more."""
+        if self.compression.running is not None:
+            self.notices.withdraw(_COMPRESSION)
+
+    def _wizard_shown(self) -> bool:
+        return self._wizard is not None and self.pages.currentWidget() is self._wizard
 
     def toast(self, text: str, *, action: str = "", run: Callable[[], object] | None = None) -> None:
         """A passing word at the foot of the page; in the chat it leaves the composer free."""
@@ -300,10 +340,36 @@ class MainWindow(QMainWindow):
         self._show_page(self._hardware)
         self.panes.close_drawer()
 
+    def toggle_wizard(self) -> None:
+        """Show the wizard that makes a model smaller, built when it is first wanted; or the chat again."""
+        if self._wizard is not None and self.pages.currentWidget() is self._wizard:
+            self.show_chat()
+            return
+        self.show_wizard()
+
+    def show_wizard(self) -> WizardPage:
+        """The wizard, on the screen."""
+        if self._wizard is None:
+            self._wizard = WizardPage(self.compression)
+            self._wizard.use_requested.connect(self._use_build)
+            self._wizard.close_requested.connect(self.show_chat)
+            self.pages.addWidget(self._wizard)
+        self.notices.withdraw(_COMPRESSION)
+        self._show_page(self._wizard)
+        self.panes.close_drawer()
+        return self._wizard
+
+    def _use_build(self, path: str) -> None:
+        self.models.load_path(path)
+        self.show_chat()
+
+    def _menu_commands(self) -> list[tuple[QAction, str]]:
+        return [(self.commands["model.open"], "folder"), (self.commands["model.compress"], "compress")]
+
     def toggle_model_menu(self) -> None:
         """Open or close the menu of models, built when it is first wanted."""
         if self._model_menu is None:
-            self._model_menu = ModelMenu(self.models.list, [(self.commands["model.open"], "folder")], self)
+            self._model_menu = ModelMenu(self.models.list, self._menu_commands(), self)
             self._model_menu.chosen.connect(self._load)
         if self._model_menu.isVisible():
             self._model_menu.close_popover()

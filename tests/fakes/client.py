@@ -49,6 +49,7 @@ from backend.api.schemas import (
     TurnStats,
     TurnTicket,
 )
+from tests.fakes.compression_client import FakeCompressions
 
 __all__ = ["GB", "FakeClient", "fake_conversation", "fake_loaded", "fake_models"]
 
@@ -132,7 +133,7 @@ def fake_conversation(
     return ConversationDetail(conversation=conversation, messages=messages)
 
 
-class FakeClient:
+class FakeClient(FakeCompressions):
     """See the module. Structs that go out are copies, as they would be over HTTP.
 
     Attributes:
@@ -152,6 +153,7 @@ class FakeClient:
         notices: Iterable[str] = (),
         answer: str = "",
     ) -> None:
+        super().__init__()
         self.details = {detail.conversation.id: detail for detail in details}
         self.entries = fake_models() if models is None else models
         self.loaded = loaded

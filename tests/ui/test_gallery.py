@@ -360,6 +360,11 @@ def drawn(image: QImage) -> tuple[int, float]:
 @pytest.mark.parametrize("name", SCENES)
 def test_scene(name: str, mode: Mode, loop: Loop, qapp: QApplication) -> None:
     size, play = SCENES[name]
+    draw_scene(name, mode, size, play, loop, qapp)
+
+
+def draw_scene(name: str, mode: Mode, size: QSize, play: Scene, loop: Loop, qapp: QApplication) -> None:
+    """Plays a scene, and keeps and checks its picture."""
     apply_theme(qapp, mode, zoom=1.5 if name == "zoomed" else 1.0, reduced_motion=True)
     if name == "right_to_left":
         qapp.setLayoutDirection(Qt.LayoutDirection.RightToLeft)

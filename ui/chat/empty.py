@@ -17,9 +17,11 @@ class EmptyState(QWidget):
 
     Signals:
         prompt_chosen(str): the text of an example.
+        compress_requested: make a model smaller.
     """
 
     prompt_chosen = Signal(str)
+    compress_requested = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -40,6 +42,10 @@ class EmptyState(QWidget):
             button.clicked.connect(lambda _checked=False, text=prompt: self.prompt_chosen.emit(text))
             column.addWidget(button, 0, Qt.AlignmentFlag.AlignHCenter)
             self.buttons.append(button)
+        column.addSpacing(metrics.l)
+        self.compress = HoverButton(self.tr("Make a model smaller…"), icon="compress")
+        self.compress.clicked.connect(self.compress_requested)
+        column.addWidget(self.compress, 0, Qt.AlignmentFlag.AlignHCenter)
         column.addStretch(3)
 
     def _examples(self) -> list[tuple[str, str]]:

@@ -104,6 +104,10 @@ class Commands:
         dialog.fileSelected.connect(window.models.load_path)
         dialog.open()
 
+    def compress_model(self) -> None:
+        """Show the wizard that makes a model smaller, or the chat again."""
+        self._window.toggle_wizard()
+
     def unload_model(self) -> None:
         """Free the model's memory."""
         self._window.models.unload()

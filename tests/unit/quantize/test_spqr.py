@@ -13,7 +13,7 @@ from backend.api.errors import InvalidModelFileError
 from backend.formats.checkpoint import open_checkpoint
 from backend.formats.hf_spqr_writer import write_hf_spqr
 from backend.quantize.layer import LinearTask, relative_error
-from backend.quantize.spqr import feedback_of, quantize_spqr, spqr_parts
+from backend.quantize.spqr import BUDGET, damping_of, feedback_of, quantize_spqr, spqr_parts
 from kernels.packing import spqr
 from tests.formats.tiny_hf import CONFIG
 
@@ -33,7 +33,7 @@ def task_of(out: int = 96, width: int = 128, seed: int = 0) -> LinearTask:
 def test_far_better_than_rounding(bits: int, times: float) -> None:
     task = task_of()
     found = quantize_spqr(task, bits=bits)
-    rounded = spqr.quantize(task.weight.numpy(), bits, 0.006)
+    rounded = spqr.quantize(task.weight.numpy(), bits, BUDGET[bits])
     assert found.error == relative_error(task.weight, found.packed, task.hessian)
     assert times * found.error < relative_error(task.weight, rounded, task.hessian)
     assert found.packed.parameters["bits"] == bits
@@ -56,11 +56,27 @@ def test_fewer_outliers_than_the_budget_where_they_do_not_pay() -> None:
 def test_the_bias_comes_along_and_threads_do_not_matter() -> None:
     task = replace(task_of(200, 70), bias=np.arange(200, dtype=np.float32))
     one = quantize_spqr(task, bits=3)
-    two = quantize_spqr(replace(task, threads=2), bits=3, feedback=feedback_of(task.hessian))
+    feedback = feedback_of(task.hessian, damping_of(task.tokens, 70))
+    two = quantize_spqr(replace(task, threads=2), bits=3, feedback=feedback)
     np.testing.assert_array_equal(one.packed.buffers["bias"], task.bias)
     assert one.packed.buffers.keys() == two.packed.buffers.keys()
     for name, buffer in one.packed.buffers.items():
         np.testing.assert_array_equal(buffer, two.packed.buffers[name], err_msg=name)
+
+
+def test_more_damping_for_few_tokens() -> None:
+    assert damping_of(8 * 128, 128) < damping_of(8 * 128 - 1, 128)
+
+
+def test_whole_groups_are_visited_by_falling_energy() -> None:
+    task = task_of(16, 54)
+    parts = spqr_parts(task, bits=3)
+    assert parts.perm is not None
+    groups = parts.perm[:48].reshape(3, 16)
+    np.testing.assert_array_equal(groups - groups[:, :1], np.tile(np.arange(16), (3, 1)))
+    energy = task.hessian.diagonal().numpy()[groups].sum(1)
+    assert (np.diff(energy) < 0).all()
+    np.testing.assert_array_equal(parts.perm[48:], np.arange(48, 54))
 
 
 def test_inputs_that_are_always_zero() -> None:
@@ -115,6 +131,7 @@ def test_the_published_layout_decodes_to_the_same_weights(tmp_path: Path) -> Non
     bias = np.arange(64, dtype=np.float32)
     task = replace(task_of(64, 64), bias=bias)
     packed = quantize_spqr(task, bits=3).packed
+    assert "perm" in packed.buffers
     assert len(packed.buffers["outliers"])
     write_hf_spqr(tmp_path / "m", CONFIG, [(MODULE, packed)], [("model.norm.weight", np.ones(64, np.float32))], {})
     again = open_checkpoint(tmp_path / "m").linear(MODULE)

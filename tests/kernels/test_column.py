@@ -14,7 +14,7 @@ from kernels.packing.spqr_columns import Columns
 from kernels.reference.column import quantize_columns as reference
 
 Array = npt.NDArray[Any]
-SHAPES = [(1, 1), (37, 70), (64, 128), (130, 300)]
+SHAPES = [(1, 1), (37, 70), (64, 128), (70, 150)]
 
 
 def problem(out: int, width: int) -> tuple[Array, Array, Array, Array]:

@@ -6,8 +6,8 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ import numpy.typing as npt
 
 from backend.api.errors import ConflictError, ModelError, StorageError
 from backend.formats.pack_layout import check_buffers, check_numbers, check_parameters
-from backend.formats.safetensors import TensorFile
+from backend.formats.safetensors import DTYPES, TensorFile
 from backend.formats.safetensors_writer import TensorWriter, replacing
 from backend.storage.locks import FileLock
 from kernels.packed import PackedLinear
 
-__all__ = ["FORMAT", "Store", "Stored", "work_folder"]
+__all__ = ["FORMAT", "Pieces", "Store", "Stored", "peek", "work_folder"]
 
 FORMAT = "nutshell-level"
 _SUFFIX = ".level"
@@ -41,6 +41,11 @@ Run = Mapping[str, Any]
 def work_folder(out: Path) -> Path:
     """Where the work on a build is kept: beside it, so that the finished file only needs another name."""
     return out.with_name(out.name + ".work")
+
+
+def peek(folder: Path, name: str) -> Any:
+    """A note of a work folder that may be there, without opening it; None where there is none."""
+    return _read(folder / f"{name}.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +218,23 @@ class Store:
         """What was kept, or None."""
         return _read(self.folder / f"{name}.json")
 
+    def writing(self, name: str) -> AbstractContextManager[Callable[[str, npt.NDArray[Any]], None]]:
+        """Arrays one after another, none of them kept in memory; they are there when the block ends well."""
+        return _writing(self.folder / f"{name}{_SUFFIX}", {}, room=1 << 16)
+
+    def reading(self, name: str) -> Pieces | None:
+        """What was written so, if every byte is as it was; None else."""
+        path = self.folder / f"{name}{_SUFFIX}"
+        try:
+            return Pieces(path) if path.is_file() else None
+        except (ModelError, KeyError, TypeError, ValueError):
+            self._drop(path)
+            return None
+
+    def forget(self, name: str) -> None:
+        """Deletes what was written so."""
+        self._drop(self.folder / f"{name}{_SUFFIX}")
+
     @property
     def bytes(self) -> int:
         """Of all files."""
@@ -240,15 +262,9 @@ class Store:
         return self.folder / f"{module}@{level}{_SUFFIX}"
 
     def _write(self, path: Path, about: Mapping[str, Any], arrays: Arrays) -> None:
-        with replacing(path) as file:
-            writer = TensorWriter(file, room=_ROOM, alignment=64)
-            sums = {}
+        with _writing(path, about) as add:
             for name, array in arrays.items():
-                writer.add(name, array)
-                sums[name] = _sum(array)
-            text = json.dumps(about, allow_nan=False)
-            sums[""] = zlib.crc32(text.encode())
-            writer.finish({"format": FORMAT, "about": text, "sums": json.dumps(sums)})
+                add(name, array)
 
     def _read(self, path: Path) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]] | None:
         """The content if every byte is as it was written; a damaged file is removed."""
@@ -272,6 +288,54 @@ class Store:
             path.unlink(missing_ok=True)
         except OSError as error:
             raise _refused(path, error) from error
+
+
+class Pieces:
+    """Arrays that are read from the file when they are asked for: nothing stays in memory."""
+
+    def __init__(self, path: Path) -> None:
+        """Reads all of it once.
+
+        Raises:
+            ModelError, KeyError, TypeError, ValueError: it is damaged.
+        """
+        self._path = path
+        file = TensorFile.open(path, data=False)
+        self._tensors = {name: tensor for name, tensor in file.tensors.items() if not name.startswith("pad/")}
+        sums = json.loads(file.metadata["sums"])
+        if sums.pop("") != zlib.crc32(file.metadata["about"].encode()) or sums.keys() != self._tensors.keys():
+            raise ValueError("another content")
+        if any(_sum(self.get(name)) != sums[name] for name in self._tensors):
+            raise ValueError("another content")
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._tensors
+
+    def get(self, name: str) -> npt.NDArray[Any]:
+        """A copy of an array. Raises KeyError: there is none of this name."""
+        tensor = self._tensors[name]
+        with self._path.open("rb") as file:
+            file.seek(tensor.start)
+            return np.fromfile(file, DTYPES[tensor.dtype], tensor.elements).reshape(tensor.shape)
+
+
+@contextmanager
+def _writing(
+    path: Path, about: Mapping[str, Any], *, room: int = _ROOM
+) -> Iterator[Callable[[str, npt.NDArray[Any]], None]]:
+    """A file of arrays with the sums of their bytes."""
+    sums: dict[str, int] = {}
+    with replacing(path) as file:
+        writer = TensorWriter(file, room=room, alignment=64)
+
+        def add(name: str, array: npt.NDArray[Any]) -> None:
+            writer.add(name, array)
+            sums[name] = _sum(array)
+
+        yield add
+        text = json.dumps(about, allow_nan=False)
+        sums[""] = zlib.crc32(text.encode())
+        writer.finish({"format": FORMAT, "about": text, "sums": json.dumps(sums)})
 
 
 def _sum(array: npt.NDArray[Any]) -> int:

@@ -1,0 +1,305 @@
+"""Compression from one end to the other: check, read text, quantize block after block, write, measure, hand over.
+
+What can be refused is refused before the work begins. What is done is on the disk (`store.py`), so that the same call
+goes on after anything, and ends with the same bits. Nothing that is not whole and measured has a build's name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from backend.api.errors import InvalidRequestError, MemoryShortageError, NutshellError
+from backend.quantize import gate
+from backend.quantize.evaluation_text import tokenizer_of
+from backend.quantize.finish import Row, describe_build, publish, restate, rows_of, table_level, write_build
+from backend.quantize.graph import Graph, open_graph
+from backend.quantize.modules import check_out, storage_error
+from backend.quantize.options import Options, Report
+from backend.quantize.plan import Estimate, Plan
+from backend.quantize.prepare import Prepared, build_path, inspect, prepare, refuse_shortage
+from backend.quantize.recipes import encode
+from backend.quantize.run_blocks import Blocks
+from backend.quantize.source import Source
+from backend.quantize.states import Texts
+from backend.quantize.store import Store, peek, work_folder
+from backend.quantize.teller import Teller
+from kernels.packed import PackedLinear
+
+__all__ = ["Built", "Estimate", "compress", "inspect", "read_texts"]
+
+_CALIBRATION = "calibration"
+_FINISHED = "finished"
+#: documents that a build's description names
+_NAMED = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What was made.
+
+    Attributes:
+        path: the build. bytes: of it.
+        seconds: that this run took, without what an earlier one had done.
+        rows: every linear at every level.
+        block_bits: per weight of the layers at the first level. all_bits: the whole file over all weights.
+        perplexity: on validation text, from the file; a check for ruin and no measurement. perplexity_source: of the
+            source on the same.
+        seconds_7b: that a model of 7 billion weights would take on 8 cores like these, by the rates of this run.
+        memory: the most bytes that were held.
+        notes: what the person should know, in sentences.
+    """
+
+    path: Path
+    bytes: int
+    seconds: float
+    rows: tuple[Row, ...]
+    block_bits: float
+    all_bits: float
+    perplexity: float | None
+    perplexity_source: float | None
+    seconds_7b: float
+    memory: int
+    notes: tuple[str, ...]
+
+
+def compress(
+    source: Path, out: Path, options: Options, report: Report, *, restart: bool = False, force: bool = False
+) -> Built:
+    """Compresses `source` into `out`, going on from what an earlier call has done.
+
+    Args:
+        source: a Hugging Face folder or a GGUF file.
+        out: the file; `.nutshell` is added where the name has none. The work is kept in `<out>.work` beside it.
+        options: with one level, the work is deleted when the build is there; with several it stays, for the slider, and
+            the build has the first.
+        report: told of progress some times a second.
+        restart: throw away what an earlier call has done.
+        force: `out` may be replaced.
+
+    Raises:
+        InterruptedError: `report` returned False; everything that is done is kept.
+        InvalidRequestError: options that do not work, or text that there is none of.
+        ConflictError: `out` is there; or the work folder is of another run, or in use.
+        ModelError: a source that cannot be compressed.
+        MemoryShortageError, StorageError: no room.
+    """
+    if options.tuning not in ("none", "block"):
+        raise InvalidRequestError(f"The tuning {options.tuning} cannot be done yet.", remedy="Use none or block.")
+    out = build_path(out)
+    folder = work_folder(out)
+    finished = None if restart else peek(folder, _FINISHED)
+    if not finished:
+        check_out(out, force=force)
+    machine = None if restart else peek(folder, "machine")
+    prepared = prepare(source, options, machine=machine)
+    try:
+        refuse_shortage(prepared.estimate(out.parent), out.parent, stored=_used(folder))
+        store = Store(folder, prepared.run(), restart=restart)
+    except BaseException:
+        prepared.checkpoint.close()
+        raise
+    run = _Run(prepared, out, store, report)
+    try:
+        built = run.go()
+    except OSError as error:
+        if isinstance(error, InterruptedError):
+            raise
+        raise storage_error(out, error) from error
+    except NutshellError:
+        if not run.working:  # refused: nothing is left behind
+            store.remove()
+        raise
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "can't allocate memory" not in str(error):  # torch's words
+            raise
+        raise MemoryShortageError(
+            "There was not enough memory to go on.",
+            why="Other programs may have taken it meanwhile.",
+            remedy="What is done is kept. Close other programs and start again.",
+            details=repr(error),
+        ) from error
+    finally:
+        run.source.close()
+        store.close()
+    return built
+
+
+def _used(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file()) if folder.is_dir() else 0
+
+
+class _Run:
+    """One call. `working`: there is something to keep."""
+
+    def __init__(self, prepared: Prepared, out: Path, store: Store, report: Report) -> None:
+        self._began = time.monotonic()
+        self._prepared, self._out, self._store = prepared, out, store
+        self._options = prepared.options
+        self._plan = Plan.of(prepared.pieces())
+        self._plan.learn(store.note("rates"))
+        self._teller = Teller(self._plan, report, prepared.args.n_layers)
+        self.working = store.resumed
+        self.source = Source(prepared.checkpoint, next(j.source for j in prepared.tables if "embed_tokens" in j.module))
+        torch.set_num_threads(self._options.threads)
+
+    def go(self) -> Built:
+        store = self._store
+        graph = open_graph(self.source.checkpoint)
+        unnamed = store.folder / "build.unmeasured"
+        known = store.note(_FINISHED)
+        if not (known and (unnamed.is_file() or self._out.is_file())):
+            self._check()
+            texts = self._texts()
+            self._teller.finish("calibrate")
+            store.put_note("machine", self._prepared.machine)
+            self.working = True
+            tables = self._tables()
+            known = self._build(graph, texts, tables, unnamed)
+            restate(unnamed, known["more"])
+            store.put_note(_FINISHED, known)
+        publish(unnamed, self._out)
+        return self._built(graph, known)
+
+    # -- before --------------------------------------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        """Every number of the source is looked at, once."""
+        self._teller.begin("check")
+        if self._store.note("checked") is None:
+            checkpoint = self.source.checkpoint
+            for count, module in enumerate(checkpoint.linears()):
+                self._teller.tell()
+                checkpoint.linear(module)
+                if count % 32 == 31:
+                    self.source.refresh()
+                    checkpoint = self.source.checkpoint
+            for name in checkpoint.arrays():
+                checkpoint.array(name)
+            self.source.refresh()
+            self._teller.finish("check")
+            self._store.put_note("checked", True)
+        self._plan.finish("check", 0.0)
+
+    def _texts(self) -> Texts:
+        """The same tokens as an earlier call had, whatever became of the files that they are from."""
+        self._teller.begin("calibrate")
+        found = self._store.get_arrays(_CALIBRATION)
+        if found is None:
+            texts, about = read_texts(self._prepared)
+            sha = hashlib.sha256(texts.all.astype("<i4").tobytes()).hexdigest()
+            arrays = {"tokens": texts.tokens, "validation": texts.validation}
+            self._store.put_arrays(_CALIBRATION, arrays, {**about, "tokens": int(texts.tokens.size), "sha256": sha})
+            found = self._store.get_arrays(_CALIBRATION)
+            assert found is not None
+        return Texts(found[1]["tokens"].copy(), found[1]["validation"].copy())
+
+    # -- the work ------------------------------------------------------------------------------------------------------
+
+    def _tables(self) -> dict[str, PackedLinear]:
+        from kernels.cpu import nearest_codes
+
+        search, found = partial(nearest_codes, threads=self._options.threads), {}
+        for job in self._prepared.tables:
+            level, key = table_level(job.recipe.name), job.module.rpartition(".")[2]
+            if self._store.get(job.module, level) is None:
+                self._teller.begin("quantize", job.module, job.recipe.name)
+                began = time.monotonic()
+                made = encode(self.source.checkpoint.linear(job.source), job.recipe, search, job.module)
+                took = time.monotonic() - began
+                self._store.put(job.module, level, made.packed, error=made.error, seconds=took)
+                self._teller.finish(key, error=made.error)
+            self._plan.finish(key, 0.0)
+            stored = self._store.get(job.module, level)
+            assert stored is not None
+            found[key] = stored.packed
+        self.source.refresh()
+        return found
+
+    def _build(self, graph: Graph, texts: Texts, tables: Mapping[str, PackedLinear], unnamed: Path) -> dict[str, Any]:
+        """Everything up to the measured file; what is then still to be said of it."""
+        teller, options = self._teller, self._options
+        blocks = Blocks(self._prepared, self.source, graph, self._store, texts, tables["embed_tokens"], teller)
+        hidden = blocks.run()
+        teller.begin("write")
+        kept = [row.module for row in rows_of(self._prepared, graph, self._store) if row.protected]
+        found = self._store.get_arrays(_CALIBRATION)
+        about = describe_build(self._prepared, self._out, found[0] if found else {}, kept)
+        write_build(self._prepared, graph, self.source, self._store, about, unnamed)
+        teller.finish("write")
+        teller.begin("measure")
+        head = self.source.checkpoint.linear(graph.head)
+        with torch.no_grad():
+            source = gate.source_loss(graph, head, hidden, texts.validation, stop=teller.stop)
+        del head
+        loss = gate.build_loss(unnamed, texts.validation, threads=options.threads, stop=teller.stop)
+        teller.finish("measure")
+        verdict = gate.verdict(loss, source)
+        notes = [verdict] if verdict else []
+        if kept:
+            notes.append(f"{len(kept)} linears that write massive activations are kept at 8 bits.")
+        quality = {
+            "perplexity": _exp(loss),
+            "perplexity_source": _exp(source),
+            "tokens": int(texts.validation.size),
+            "text": "validation",
+        }
+        more: dict[str, Any] = {"checked": quality} | ({"warning": verdict} if verdict else {})
+        return {"more": more, "notes": notes, "seconds_7b": self._prepared.seven_b(self._plan)}
+
+    # -- after ---------------------------------------------------------------------------------------------------------
+
+    def _built(self, graph: Graph, known: Mapping[str, Any]) -> Built:
+        rows = rows_of(self._prepared, graph, self._store)
+        tables = {job.module for job in self._prepared.tables}
+        first: dict[str, Row] = {}
+        for row in rows:
+            if row.module not in tables:
+                first.setdefault(row.module, row)
+        size = self._out.stat().st_size
+        weights = sum(row.weights for row in first.values())
+        whole = weights + sum(row.weights for row in rows if row.module in tables)
+        quality = known["more"]["checked"]
+        built = Built(
+            self._out,
+            size,
+            time.monotonic() - self._began,
+            tuple(rows),
+            sum(row.bits * row.weights for row in first.values()) / weights,
+            8 * size / whole,
+            quality["perplexity"],
+            quality["perplexity_source"],
+            float(known["seconds_7b"]),
+            self._teller.peak,
+            tuple(known["notes"]),
+        )
+        if len(self._options.levels) == 1:
+            self._store.remove()
+        return built
+
+
+def read_texts(prepared: Prepared) -> tuple[Texts, dict[str, Any]]:
+    """What the model shall read, and where it is from.
+
+    Raises:
+        InvalidRequestError: there is no text, or too little.
+    """
+    calibration: Any = importlib.import_module("backend.quantize.calibration")
+    found = calibration.calibration_tokens(tokenizer_of(prepared.checkpoint.path), prepared.options)
+    sources = [str(source) for source in found.sources]
+    about = {"sources": sources[:_NAMED], "documents": len(sources), "seed": found.seed}
+    return Texts(found.tokens, found.validation), about
+
+
+def _exp(loss: float) -> float | None:
+    """Perplexity; None where it is too large to be a number."""
+    return math.exp(loss) if math.isfinite(loss) and loss < 700 else None

@@ -1,0 +1,367 @@
+"""What a compression will take: bytes by arithmetic, seconds by measured rates that the work itself corrects.
+
+A plan is a list of pieces with a first guess of their seconds. A finished piece corrects the guesses of its kin: those
+of the same kind exactly (every block has the same shapes), else those of the same family, else all. So after the first
+block nearly everything has been measured once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from backend.architectures import CommonArgs
+from backend.quantize.levels import level_for, level_recipe
+from backend.quantize.options import Options
+from backend.quantize.recipes import expected_bytes, recipe_named
+
+__all__ = [
+    "SEVEN_B",
+    "Estimate",
+    "LevelEstimate",
+    "Piece",
+    "Plan",
+    "Sizes",
+    "flops_per_second",
+    "level_bytes",
+    "memory_of",
+    "pieces_of",
+    "sizes_of",
+    "table_bytes",
+]
+
+#: Seconds for a million weights on one core of 100 GFLOP/s, the share of a pass over the columns that grows with the
+#: inputs apart, and how much longer the first linear of a width takes (AQLM's codebooks start cold).
+#: Guesses until the first linear is done; from tests on 896- to 8960-wide layers.
+_RATES = {
+    "aqlm-1x8": (0.15, 2.5),
+    "aqlm-2x8": (0.35, 2.5),
+    "aqlm-3x8": (0.70, 2.5),
+    "aqlm-4x8": (1.10, 2.5),
+    "spqr-3": (0.20, 1.0),
+    "spqr-4": (0.20, 1.0),
+    "q8": (0.03, 1.0),
+    "q4": (0.10, 1.0),
+    "f16": (0.01, 1.0),
+    "bf16": (0.01, 1.0),
+    "f32": (0.01, 1.0),
+}
+_CORE = 100e9
+#: of the matrix product's speed that a whole forward reaches
+_FORWARD = 0.6
+#: bytes a second that reading, checking and writing weights make, once each
+_COPY = 4e8
+#: Chunks of original outputs that are carried along for the last check, as a share of the calibration's.
+_VALIDATION = 0.125
+#: torch and the program themselves
+_BASE = 450 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """A model's shape.
+
+    Attributes:
+        groups: of each block: inputs, and the outputs of the linears that read them, in order.
+        n_layers: blocks.
+        hidden: width between them. vocab: rows of the tables. heads, head_dim: of attention.
+        tied: one table for both ends.
+    """
+
+    groups: tuple[tuple[int, tuple[int, ...]], ...]
+    n_layers: int
+    hidden: int
+    vocab: int
+    attention: int
+    tied: bool
+
+    @property
+    def block_weights(self) -> int:
+        """Of the linears of one block."""
+        return sum(inputs * sum(outs) for inputs, outs in self.groups)
+
+
+#: Qwen2.5-7B, for the projection
+SEVEN_B = Sizes(
+    ((3584, (3584, 512, 512)), (3584, (3584,)), (3584, (18944, 18944)), (18944, (3584,))), 28, 3584, 152064, 3584, False
+)
+
+
+def sizes_of(args: CommonArgs, *, tied: bool) -> Sizes:
+    """The shape that a config says.
+
+    Args:
+        args: the config.
+        tied: whether one table is stored for both ends, whatever the config says.
+    """
+    hidden, inner = args.hidden_size, args.intermediate_size
+    groups = (
+        (hidden, (args.q_width, args.kv_width, args.kv_width)),
+        (args.q_width, (hidden,)),
+        (hidden, (inner, inner)),
+        (inner, (hidden,)),
+    )
+    return Sizes(groups, args.n_layers, hidden, args.vocab_size, args.q_width, tied)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A piece of work.
+
+    Attributes:
+        key: one of a kind.
+        kind: pieces of one kind take equally long for equal `seconds`. family: what kinds have in common.
+        seconds: a first guess.
+        weights: that it works on, 0 where a rate makes no sense.
+    """
+
+    key: str
+    kind: str
+    family: str
+    seconds: float
+    weights: int = 0
+
+
+def pieces_of(
+    sizes: Sizes, options: Options, *, head: str, embedding: str, flops: float, weight_bits: float = 16
+) -> list[Piece]:
+    """Everything that `compress` does, in its order.
+
+    Args:
+        sizes: the model.
+        options: of the run.
+        head: how the output layer is stored.
+        embedding: how the table of tokens is.
+        flops: a second, of all threads together, in float32.
+        weight_bits: of the source.
+    """
+    tokens = options.tokens
+    sequential = len(options.levels) == 1
+    weights = sizes.block_weights * sizes.n_layers + sizes.vocab * sizes.hidden * (1 if sizes.tied else 2)
+    found = [
+        Piece("check", "check", "copy", weights * weight_bits / 8 / _COPY + 1),
+        Piece("calibrate", "calibrate", "text", 5.0),
+    ]
+    speed = flops / _CORE
+    for name, level in (("embed_tokens", embedding), ("lm_head", head)):
+        if name == "embed_tokens" or not sizes.tied or head != embedding:
+            count = sizes.vocab * sizes.hidden
+            found.append(Piece(name, f"{level}/table", "table", count / 1e6 * _RATES[level][0] / speed, count))
+    forward = 2 * sizes.block_weights + 2 * sizes.attention * options.sequence
+    passes = (1 + _VALIDATION) + (1 if sequential else 0)
+    squares = sum(2 * inputs * inputs for inputs, _ in sizes.groups)
+    collect = tokens * (forward * passes + squares) / (flops * _FORWARD) + sizes.block_weights * 4 / _COPY
+    seen: set[tuple[int, str]] = set()
+    for layer in range(sizes.n_layers):
+        found.append(Piece(f"{layer}/forward", "forward", "forward", collect))
+        number = 0
+        for inputs, outs in sizes.groups:
+            for out in outs:
+                levels = dict.fromkeys(level_for(level, inputs) for level in options.levels)
+                found += [_linear(layer, number, level, out, inputs, seen, flops) for level in levels]
+                number += 1
+        if options.tuning != "none":
+            # up to four epochs, each a forward and, twice as dear, a backward of every text
+            tune = 4 * 3 * tokens * forward / (flops * _FORWARD)
+            found.append(Piece(f"{layer}/tune", "tune", "forward", tune))
+    stored = sum(level_bytes(sizes, level) for level in options.levels)
+    found.append(Piece("write", "write", "write", 2 * stored / _COPY + 0.5))
+    few = min(_VALIDATION * tokens, 2048)
+    found.append(Piece("measure", "measure", "measure", few * 2 * weights / (flops * _FORWARD) * 2 + 1))
+    return found
+
+
+def _linear(
+    layer: int, number: int, level: str, out: int, inputs: int, seen: set[tuple[int, str]], flops: float
+) -> Piece:
+    rate, cold = _RATES[level]
+    first = (inputs, level) not in seen
+    seen.add((inputs, level))
+    million = out * inputs / 1e6
+    seconds = million * rate * _CORE / flops + out * inputs * inputs / flops + 2 * inputs**3 / 3 / flops
+    if first and cold > 1:
+        return Piece(f"{layer}/{number}/{level}", f"{level} cold", f"{level} cold", seconds * cold, out * inputs)
+    return Piece(f"{layer}/{number}/{level}", f"{level} {out}x{inputs}", level, seconds, out * inputs)
+
+
+def level_bytes(sizes: Sizes, level: str) -> int:
+    """Of all linears of the blocks at a level, rather too much than too little."""
+    return sizes.n_layers * sum(
+        expected_bytes(level_recipe(level_for(level, inputs)), out, inputs)
+        for inputs, outs in sizes.groups
+        for out in outs
+    )
+
+
+def table_bytes(sizes: Sizes, head: str, embedding: str) -> int:
+    """Of the embedding and, where it is another, the head."""
+    schemes = [embedding] if sizes.tied and head == embedding else [embedding, head]
+    return sum(expected_bytes(recipe_named(scheme, tuple(_RATES)), sizes.vocab, sizes.hidden) for scheme in schemes)
+
+
+@dataclass
+class _Seen:
+    """Predicted and measured seconds of finished pieces."""
+
+    predicted: float = 0.0
+    measured: float = 0.0
+
+
+@dataclass
+class Plan:
+    """The pieces that are left, and what the finished ones taught.
+
+    Attributes:
+        pieces: by key, in order.
+    """
+
+    pieces: Mapping[str, Piece]
+    _left: dict[str, Piece] = field(init=False)
+    _kinds: dict[str, _Seen] = field(default_factory=dict)
+    _families: dict[str, _Seen] = field(default_factory=dict)
+    _all: _Seen = field(default_factory=_Seen)
+    spent: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._left = dict(self.pieces)
+
+    @classmethod
+    def of(cls, pieces: Sequence[Piece]) -> Plan:
+        """A plan of these pieces."""
+        return cls({piece.key: piece for piece in pieces})
+
+    def finish(self, key: str, seconds: float) -> None:
+        """A piece is done.
+
+        Args:
+            key: of it; one that is unknown or done already changes nothing.
+            seconds: it took; 0: it was done in an earlier run or another way, and nothing is learned.
+        """
+        piece = self._left.pop(key, None)
+        if piece is None:
+            return
+        self.spent += seconds
+        if seconds > 0 and piece.seconds > 0:
+            seen = self._kinds.setdefault(piece.kind, _Seen()), self._families.setdefault(piece.family, _Seen())
+            for one in (*seen, self._all):
+                one.predicted += piece.seconds
+                one.measured += seconds
+
+    def predicted(self, piece: Piece) -> float:
+        """Seconds for a piece by what is known now."""
+        return piece.seconds * self._ratio(piece)
+
+    def _ratio(self, piece: Piece) -> float:
+        for seen in (self._kinds.get(piece.kind), self._families.get(piece.family)):
+            if seen is not None:
+                return seen.measured / seen.predicted
+        # the whole machine may be slower than the guesses, by how much the big pieces say
+        return min(max(self._all.measured / self._all.predicted, 0.2), 5.0) if self._all.predicted > 1 else 1.0
+
+    def rates(self) -> dict[str, dict[str, list[float]]]:
+        """What was learned, for a run that goes on; in JSON's types."""
+        parts = {"kinds": self._kinds, "families": self._families, "all": {"": self._all}}
+        return {part: {key: [one.predicted, one.measured] for key, one in seen.items()} for part, seen in parts.items()}
+
+    def learn(self, rates: Any) -> None:
+        """Takes what `rates` gave. Guesses must be those of a plan with the same flops."""
+        try:
+            self._kinds |= {key: _Seen(*map(float, pair)) for key, pair in rates["kinds"].items()}
+            self._families |= {key: _Seen(*map(float, pair)) for key, pair in rates["families"].items()}
+            self._all = _Seen(*map(float, rates["all"][""]))
+        except (AttributeError, KeyError, TypeError, ValueError):  # of an older program: guesses will do
+            return
+
+    @property
+    def left(self) -> float:
+        """Seconds of all that is not done."""
+        return sum(self.predicted(piece) for piece in self._left.values())
+
+    @property
+    def total(self) -> float:
+        """Seconds of this run: what was spent, and what is left."""
+        return self.spent + self.left
+
+    def on_another_machine(self, pieces: Sequence[Piece], speed: float) -> float:
+        """Seconds for other pieces, by what was learned here.
+
+        Args:
+            pieces: of another model, made for the same threads and flops as this plan's.
+            speed: how many times as fast the other machine is.
+        """
+        return sum(self.predicted(piece) for piece in pieces) / speed
+
+    def __iter__(self) -> Iterator[Piece]:
+        """What is left."""
+        return iter(self._left.values())
+
+
+@dataclass(frozen=True, slots=True)
+class LevelEstimate:
+    """A build of one level: bytes of the file, bits per weight of its layers."""
+
+    level: str
+    bytes: int
+    bits: float
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a compression will take, before it begins.
+
+    Attributes:
+        levels: builds of each level.
+        bytes: of the build that is written.
+        memory: bytes held at the peak. budget: that may be.
+        disk: bytes that must be free, the build itself included. disk_free: that are.
+        seconds: about; within a quarter only after the first block.
+        seconds_7b: of a model of 7 billion weights at these levels, on 8 cores like these.
+        threads: that compute.
+    """
+
+    levels: tuple[LevelEstimate, ...]
+    bytes: int
+    memory: int
+    budget: int
+    disk: int
+    disk_free: int
+    seconds: float
+    seconds_7b: float
+    threads: int
+
+
+def memory_of(sizes: Sizes, options: Options, *, table: int, batch: int) -> int:
+    """Bytes at the peak: a block, its Hessians, and the largest of what is done with them.
+
+    Args:
+        sizes: the model.
+        options: of the run.
+        table: bytes of the largest table as its source gives it.
+        batch: tokens of one piece of a forward.
+    """
+    widest = max(inputs for inputs, _ in sizes.groups)
+    largest = max(inputs * out for inputs, outs in sizes.groups for out in outs)
+    inner = max(max(outs) for _, outs in sizes.groups)
+    block = sizes.block_weights * 4 * (2 if len(options.levels) == 1 else 1)  # as they are, and as they are stored
+    hessians = sum(4 * inputs * inputs for inputs, _ in sizes.groups)
+    quantizer = 4 * (4 * widest * widest + 6 * largest)
+    forward = 4 * batch * (6 * sizes.hidden + 3 * inner + 4 * sizes.attention)
+    layers = block + hessians + max(quantizer, forward)
+    tables = table + 6 * 4 * (1 << 22) + 4 * 256 * sizes.vocab
+    return _BASE + max(layers, tables)
+
+
+def flops_per_second(seconds: float = 0.2) -> float:
+    """What a matrix product makes now in float32, with the threads that NumPy has."""
+    size, best = 1024, 0.0
+    a, b = np.ones((size, size), np.float32), np.ones((size, size), np.float32)
+    end = time.perf_counter() + seconds
+    while best == 0 or time.perf_counter() < end:
+        began = time.perf_counter()
+        a @ b
+        best = max(best, 2 * size**3 / (time.perf_counter() - began))
+    return best

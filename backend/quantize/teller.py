@@ -1,0 +1,95 @@
+"""Words on the progress of a compression, and its one way to be stopped."""
+
+from __future__ import annotations
+
+import time
+
+import psutil
+
+from backend.quantize.options import Progress, Report
+from backend.quantize.plan import Plan
+
+__all__ = ["Teller"]
+
+#: seconds between two questions to who watches, where nothing new is to be said
+_BEAT = 0.2
+
+
+class Teller:
+    """Says where the work is, measures its pieces, and raises InterruptedError when it should stop.
+
+    Attributes:
+        plan: of the work.
+        layer, layers: blocks done and in all.
+        stage: see Progress.
+        peak: the most bytes that were seen.
+    """
+
+    def __init__(self, plan: Plan, report: Report, layers: int) -> None:
+        self.plan = plan
+        self.layer, self.layers = 0, layers
+        self.stage = "check"
+        self.peak = 0
+        self._report = report
+        self._process = psutil.Process()
+        self._module = self._level = ""
+        self._rate = 0.0
+        self._began = self._told = time.monotonic()
+        self._working = False
+
+    def begin(self, stage: str, module: str = "", level: str = "") -> None:
+        """Another piece of work."""
+        self.stage, self._module, self._level = stage, module, level
+        self._began = time.monotonic()
+        self._working = True
+        self.tell()
+
+    def finish(self, key: str, *, error: float | None = None, seconds: float | None = None) -> None:
+        """The piece that was begun is done.
+
+        Args:
+            key: in the plan.
+            error: of a linear.
+            seconds: it took; None: since `begin`.
+        """
+        took = time.monotonic() - self._began if seconds is None else seconds
+        piece = self.plan.pieces.get(key)
+        self._rate = piece.weights / 1e6 / max(took, 1e-6) if piece is not None else 0.0
+        self.plan.finish(key, took)
+        self._working = False
+        self.tell(error)
+
+    def tell(self, error: float | None = None) -> None:
+        """Says it.
+
+        Raises:
+            InterruptedError: the work should stop.
+        """
+        if not self._say(error):
+            raise InterruptedError
+
+    def stop(self) -> bool:
+        """For quantizers: asks now and then whether to give up."""
+        return time.monotonic() - self._told >= _BEAT and not self._say(None)
+
+    def _say(self, error: float | None) -> bool:
+        self._told = time.monotonic()
+        memory = int(self._process.memory_info().rss)
+        self.peak = max(self.peak, memory)
+        running = self._told - self._began if self._working else 0.0
+        done, left = self.plan.spent + running, max(self.plan.left - running, 0.0)
+        return self._report(
+            Progress(
+                self.stage,
+                done,
+                done + left,
+                self.layer,
+                self.layers,
+                self._module,
+                error,
+                self._rate,
+                left,
+                memory,
+                self._level,
+            )
+        )

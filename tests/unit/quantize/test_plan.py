@@ -1,0 +1,143 @@
+"""Plans: bytes by arithmetic, seconds that the work corrects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from backend.quantize.levels import level_for, level_recipe
+from backend.quantize.options import LEVELS
+from backend.quantize.plan import SEVEN_B, Piece, Plan, Sizes, level_bytes, memory_of, pieces_of, table_bytes
+from backend.quantize.prepare import inspect
+from backend.quantize.protect import protected
+from tests.unit.quantize.compressing import CONFIG, QWEN, options, run, write_model
+
+HALF_B = Sizes(((896, (896, 128, 128)), (896, (896,)), (896, (4864, 4864)), (4864, (896,))), 24, 896, 151936, 896, True)
+FLOPS = 2e11
+
+
+def _plan(*levels: str, sizes: Sizes = HALF_B) -> Plan:
+    return Plan.of(
+        pieces_of(sizes, options(*levels, tokens=16384, sequence=1024), head="q4", embedding="q4", flops=FLOPS)
+    )
+
+
+def _work(plan: Plan, number: int, slow: dict[str, float]) -> float:
+    """Does a block in `slow[family]` times the guess; returns the seconds."""
+    total = 0.0
+    for piece in [piece for piece in plan if piece.key.startswith(f"{number}/")]:
+        seconds = piece.seconds * slow[piece.family]
+        plan.finish(piece.key, seconds)
+        total += seconds
+    return total
+
+
+def _blocks(plan: Plan) -> float:
+    return sum(plan.predicted(piece) for piece in plan if "/" in piece.key)
+
+
+@pytest.mark.parametrize("level", ["aqlm-2x8", "spqr-3"])
+def test_after_the_first_block_the_rest_is_known(level: str) -> None:
+    plan = _plan(level)
+    slow = {"forward": 2.5, level: 0.4, f"{level} cold": 3.0}
+    before = _blocks(plan)
+    _work(plan, 0, slow)
+    said = _blocks(plan)
+    real = sum(_work(plan, number, slow) for number in range(1, 24))
+    assert said == pytest.approx(real, rel=0.1)
+    assert before != pytest.approx(real, rel=0.25)  # the guess was another one
+
+
+def test_seconds_that_were_spent_are_spent() -> None:
+    plan = _plan("q8")
+    plan.finish("check", 3.0)
+    plan.finish("check", 100.0)  # done already
+    plan.finish("no such piece", 100.0)
+    assert plan.spent == 3.0
+    assert plan.total == plan.spent + plan.left
+    for piece in list(plan):
+        plan.finish(piece.key, 0.0)
+    assert (plan.spent, plan.left) == (3.0, 0.0)
+
+
+def test_rates_survive_an_interruption() -> None:
+    first, second = _plan("aqlm-2x8"), _plan("aqlm-2x8")
+    slow = {"forward": 2.5, "aqlm-2x8": 0.4, "aqlm-2x8 cold": 3.0}
+    _work(first, 0, slow)
+    second.learn(first.rates())
+    for piece in [piece for piece in second if piece.key.startswith("0/")]:
+        second.finish(piece.key, 0.0)
+    assert second.left == pytest.approx(first.left)
+    fresh = _plan("aqlm-2x8")
+    for strange in (None, {}, {"kinds": 3}, {"kinds": {"a": "b"}, "families": {}, "all": {}}):
+        _plan("aqlm-2x8").learn(strange)
+    assert fresh.left == pytest.approx(_plan("aqlm-2x8").left)
+
+
+def test_a_machine_of_twice_the_speed_halves_the_time() -> None:
+    plan = _plan("aqlm-2x8")
+    pieces = list(_plan("aqlm-2x8", sizes=SEVEN_B))
+    assert plan.on_another_machine(pieces, 2) == pytest.approx(plan.on_another_machine(pieces, 1) / 2)
+    assert plan.on_another_machine(pieces, 1) > 5 * plan.total
+
+
+def test_every_level_has_a_rate_and_a_size() -> None:
+    sizes = [level_bytes(HALF_B, level) for level in LEVELS]
+    assert sizes == sorted(sizes)  # LEVELS goes from the smallest to the largest
+    for level in LEVELS:
+        assert all(isinstance(piece, Piece) and piece.seconds > 0 for piece in _plan(level))
+
+
+def test_more_of_everything_takes_more_memory() -> None:
+    def memory(sizes: Sizes, **changes: int) -> int:
+        return memory_of(sizes, options("q8"), table=1 << 28, batch=changes.get("batch", 2048))
+
+    assert memory(HALF_B) < 4 << 30  # what a machine of 8 GB can give
+    assert memory(HALF_B) < memory(HALF_B, batch=16384)
+    assert memory(SEVEN_B) > 2 * memory(HALF_B)
+
+
+@pytest.mark.parametrize("level", [*LEVELS])
+def test_builds_are_as_large_as_was_said(level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch", reason="torch is not installed: nothing can be compressed")
+    from backend.quantize import compress
+    from tests.unit.quantize.compressing import random_texts
+
+    monkeypatch.setattr(compress, "read_texts", random_texts)
+    source = write_model(tmp_path / "source", CONFIG)
+    estimate = inspect(source, options(level))
+    built = run(source, tmp_path / "out", options(level))
+    linears = sum(row.bits * row.weights / 8 for row in built.rows)
+    assert linears <= estimate.bytes
+    assert estimate.bytes < 1.6 * linears + (64 << 10) * 16  # tiny matrices are mostly codebooks
+    assert estimate.levels[0].level == level
+    assert estimate.threads == 1
+    assert estimate.disk > 2 * estimate.bytes
+    assert estimate.seconds > 0
+    assert estimate.seconds_7b > 0
+
+
+def test_a_tied_table_is_counted_once(tmp_path: Path) -> None:
+    estimate = inspect(write_model(tmp_path / "source", QWEN), options("q8"))
+    twice = inspect(write_model(tmp_path / "two", {**QWEN, "tie_word_embeddings": False}), options("q8"))
+    assert twice.bytes - estimate.bytes == table_bytes(_tiny(False), "q8", "q8") - table_bytes(_tiny(True), "q8", "q8")
+
+
+def _tiny(tied: bool) -> Sizes:
+    return Sizes(((64, (64,)),), 1, 64, 96, 64, tied)
+
+
+def test_levels() -> None:
+    assert level_recipe("aqlm-1x8").bits == 1
+    assert level_recipe("aqlm-3x8").number == 3
+    assert level_for("aqlm-2x8", 64) == "aqlm-2x8"
+    assert level_for("aqlm-2x8", 60) == "q8"
+    assert level_for("spqr-3", 72) == "q8"
+
+
+def test_what_is_protected() -> None:
+    groups = (("q", "k", "v"), ("o",), ("gate", "up"), ("down",))
+    assert protected(groups, ("down",), 24.6)
+    assert not protected(groups, ("down",), 5.0)
+    assert not protected(groups, ("o",), 24.6)

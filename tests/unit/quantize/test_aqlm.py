@@ -35,7 +35,7 @@ def test_the_error_is_that_of_what_is_packed(count: int, group: int, inputs: int
     task = _task(inputs=inputs)
     made = quantize_aqlm(task, num_codebooks=count, group=group)
     assert (made.packed.out_features, made.packed.in_features) == tuple(task.weight.shape)
-    assert made.error == pytest.approx(relative_error(task.weight, made.packed, task.hessian), rel=1e-3)
+    assert made.error == pytest.approx(relative_error(task.weight, made.packed, task.hessian), rel=1e-3, abs=1e-7)
     assert made.seconds > 0
 
 

@@ -10,20 +10,25 @@ from __future__ import annotations
 
 import torch
 
+from backend.quantize.products import product
+
 __all__ = ["HessianSum"]
 
 Tensor = torch.Tensor
 
 #: times the median norm; ordinary tokens stay below 4
 MASSIVE = 10.0
-#: Tokens longer than this times the median of their piece wait until the median of all is known.
+#: Tokens longer than this times the median of the first piece wait until the median of all is known.
 _ASIDE = 4.0
-#: Columns in one product: only blocks on and above the diagonal are computed, 5/8 of the work with four of them.
-_LEAST_BLOCK = 512
+#: tokens of one product; sums in float32 stay precise, and fewer are slower
+_PIECE = 2048
+#: Columns of one product. Only what lies on or below the diagonal is computed; narrower ones are slower each.
+_COLUMNS = 512
 
 
 class HessianSum:
-    """The running sum for one input.
+    """The running sum for one input: 4 * width * (width + 2048) bytes. How tokens are divided among calls of `add`
+    changes no bit of it.
 
     Args:
         width: of the input.
@@ -31,10 +36,11 @@ class HessianSum:
 
     def __init__(self, width: int) -> None:
         self._sum = torch.zeros(width, width)
+        self._piece = torch.empty(width, _PIECE)  # tokens are columns: what is multiplied lies side by side
+        self._filled = 0
         self._norms: list[Tensor] = []
+        self._limit: float | None = None
         self._aside: list[Tensor] = []
-        parts = max(1, min(4, width // _LEAST_BLOCK))
-        self._edges = [width * i // parts for i in range(parts + 1)]
 
     @property
     def tokens(self) -> int:
@@ -42,14 +48,15 @@ class HessianSum:
         return sum(len(one) for one in self._norms)
 
     def add(self, x: Tensor) -> None:
-        """Adds inputs, (tokens, width) float32: a thousand or two at a time."""
-        norms = x.norm(dim=-1)
-        self._norms.append(norms)
-        long = norms > _ASIDE * norms.median()
-        if long.any():
-            self._aside.append(x[long].clone())
-            x = x[~long]
-        self._accumulate(x)
+        """Adds inputs, (tokens, width) float32."""
+        x = x.detach()
+        self._norms.append(torch.linalg.vector_norm(x, dim=-1))
+        while len(x):
+            part, x = x[: _PIECE - self._filled], x[_PIECE - self._filled :]
+            self._piece[:, self._filled : self._filled + len(part)] = part.T
+            self._filled += len(part)
+            if self._filled == _PIECE:
+                self._flush()
 
     def ratio(self) -> float:
         """The largest norm over the median's: 25 where a massive activation is read, 2 to 5 elsewhere."""
@@ -67,28 +74,49 @@ class HessianSum:
         Raises:
             ValueError: nothing was added, or it is not finite.
         """
-        if not self._norms:
+        if not self.tokens:
             raise ValueError("no tokens")
+        self._flush()
+        self._piece = torch.empty(0)
         norms = torch.cat(self._norms)
         if self._aside:
             limit = MASSIVE * norms.median()
-            aside = torch.cat(self._aside)
-            lengths = aside.norm(dim=-1)
+            aside = torch.cat(self._aside, 1)
+            lengths = torch.linalg.vector_norm(aside, dim=0)
             massive = lengths > limit
-            self._accumulate(aside[~massive])
             if massive.any():
                 ordinary = norms[norms <= limit].square().sum(dtype=torch.float64)
                 energy = lengths[massive].square().sum(dtype=torch.float64)
-                factor = float((ordinary / energy).clamp_max(1.0).sqrt())
-                self._accumulate(aside[massive] * factor)
-        for i, first in enumerate(self._edges[:-1]):  # what is below the diagonal
-            last = self._edges[i + 1]
-            self._sum[last:, first:last] = self._sum[first:last, last:].T
+                aside[:, massive] *= float((ordinary / energy).clamp_max(1.0).sqrt())
+            for part in aside.split(_PIECE, 1):  # type: ignore[no-untyped-call]
+                self._accumulate(part.contiguous())
+        width = len(self._sum)
+        for first in range(0, width, _COLUMNS):  # what is above the diagonal; of its blocks, to the last bit
+            last = min(first + _COLUMNS, width)
+            block = self._sum[first:last, first:last]
+            block.copy_(torch.tril(block) + torch.tril(block, -1).T)
+            self._sum[first:last, last:] = self._sum[last:, first:last].T
         result = self._sum.div_(len(norms))
         if not bool(torch.isfinite(result).all()):
             raise ValueError("activations that are not finite")
         return result
 
-    def _accumulate(self, x: Tensor) -> None:
-        for first, last in zip(self._edges, self._edges[1:], strict=False):
-            self._sum[first:last, first:].addmm_(x[:, first:last].T, x[:, first:])
+    def _flush(self) -> None:
+        if not self._filled:
+            return
+        piece = self._piece[:, : self._filled]
+        norms = torch.linalg.vector_norm(piece, dim=0)
+        if self._limit is None:
+            self._limit = _ASIDE * float(norms.median())
+        long = norms > self._limit
+        if long.any():
+            self._aside.append(piece[:, long])
+            piece.masked_fill_(long, 0.0)
+        self._accumulate(piece)
+        self._filled = 0
+
+    def _accumulate(self, piece: Tensor) -> None:
+        """Adds piece @ piece.T, piece (width, tokens)."""
+        for first in range(0, len(piece), _COLUMNS):
+            last = min(first + _COLUMNS, len(piece))
+            self._sum[first:, first:last] += product(piece[first:], piece[first:last])

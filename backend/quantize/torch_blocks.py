@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from backend.formats.checkpoint import Checkpoint
 from backend.quantize.graph import Block, Graph
+from backend.quantize.products import linear
 from kernels.packed import PackedLinear
 from kernels.program import Add, Attention, LinearAdd, Linears, RmsNorm, Rope, Step, SwiGlu
 from kernels.reference import dequantize
@@ -143,7 +144,7 @@ def _linears(
     if watch is not None:
         watch(modules, read.reshape(-1, read.shape[-1]))
     for module, out in zip(modules, outs, strict=True):
-        values[out] = functional.linear(read, weights.linears[module], weights.biases.get(module))
+        values[out] = linear(read, weights.linears[module], weights.biases.get(module))
 
 
 def _rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:

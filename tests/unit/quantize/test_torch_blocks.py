@@ -126,6 +126,22 @@ def test_massive_tokens_weigh_as_much_as_all_others() -> None:
     assert torch.allclose(pieces.mean(), expected, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("sizes", [[1], [700], [2048], [1999, 2049, 3]])
+def test_how_tokens_are_divided_changes_no_bit(sizes: list[int]) -> None:
+    x = torch.randn(4800, 48, generator=torch.Generator().manual_seed(2))
+    x[::1024] *= 200
+    x[5::777] *= 6  # long, not massive
+    whole, pieces = HessianSum(48), HessianSum(48)
+    whole.add(x)
+    at = 0
+    while at < len(x):
+        for size in sizes:
+            pieces.add(x[at : at + size])
+            at += size
+    assert pieces.tokens == 4800
+    assert torch.equal(whole.mean(), pieces.mean())
+
+
 def test_a_hessian_of_nothing_or_of_no_numbers_is_refused() -> None:
     with pytest.raises(ValueError, match="no tokens"):
         HessianSum(8).mean()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.architectures.args import CommonArgs, read_common, read_windows
+from backend.architectures.common import gated_mlp, stacked
 from backend.architectures.config import ConfigReader
 from backend.architectures.weights import Tensors, Weights, find_weights
 from kernels.program import Program, Value
@@ -54,27 +55,12 @@ def block(program: Program, args: Args, weights: Weights, layer: int, hidden: Va
         program.rope(heads, args.head_dim, args.rope.inverse, args.rope.attention_factor)
     seen = program.attention(layer, q, k, v, args.head_dim, args.head_dim**-0.5, args.windows[layer])
     program.linear_add(seen, weights.linear(f"{name}.self_attn.o_proj", width, args.q_width, bias=bias), hidden)
-
-    x = program.rms_norm(hidden, weights.norm(f"{name}.post_attention_layernorm.weight", width), args.rms_norm_eps)
-    gate, up = program.linears(
-        x,
-        weights.linear(f"{name}.mlp.gate_proj", args.intermediate_size, width),
-        weights.linear(f"{name}.mlp.up_proj", args.intermediate_size, width),
-    )
-    down = weights.linear(f"{name}.mlp.down_proj", width, args.intermediate_size)
-    program.linear_add(program.swiglu(gate, up), down, hidden)
+    gated_mlp(program, args, weights, layer, hidden)
 
 
 def model(args: Args, weights: Weights) -> Program:
     """The whole forward pass."""
-    program = Program()
-    embedding = weights.embedding(args)
-    hidden = program.embed(embedding)
-    for layer in range(args.n_layers):
-        block(program, args, weights, layer, hidden)
-    final = program.rms_norm(hidden, weights.norm("norm.weight", args.hidden_size), args.rms_norm_eps)
-    program.output(final, weights.head(args, embedding))
-    return program
+    return stacked(block, args, weights)
 
 
 def sanitize(tensors: Tensors) -> Weights:

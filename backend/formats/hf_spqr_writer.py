@@ -10,12 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from backend.api.errors import UnsupportedModelError
-from backend.formats import packing
 from backend.formats.checkpoint import Floats
-from backend.formats.hf_aqlm_writer import as_half, plain_config
 from backend.formats.hf_spqr import TILE
+from backend.formats.hf_writer import write_folder
 from backend.formats.packing import packer
-from backend.formats.safetensors_writer import FolderWriter
 from kernels.packed import PackedLinear
 
 __all__ = ["dense_words", "write_hf_spqr"]
@@ -85,39 +83,39 @@ def write_hf_spqr(
     *,
     shard_bytes: int = 4 << 30,
 ) -> None:
-    """Writes SpQR linears of 3 bits as they are and any other scheme as f16. Arguments as `write_hf_aqlm`.
+    """Writes SpQR linears of 3 bits as they are and any other scheme as f16. Arguments as `hf_writer.write_folder`.
 
     Raises:
         UnsupportedModelError: a linear of 4 bits, or of a shape that the published layout cannot hold.
         ModelError: the folder cannot be written.
     """
     shapes: dict[str, int] = {}
-    plain: list[str] = []
-    seen: list[str] = []
-    with FolderWriter(folder, shard_bytes=shard_bytes) as writer:
-        for module, packed in modules:
-            seen.append(module)
-            bias = packed.buffers.get("bias")
-            if bias is not None:
-                writer.add(f"{module}.bias", as_half(np.asarray(bias)[: packed.out_features]))
-            if packed.scheme != "spqr":
-                plain += [module, f"{module}.weight"]
-                writer.add(f"{module}.weight", as_half(packing.dequantize(packed)))
-                continue
-            for part, numbers in _tensors(module, packer("spqr").unpack(packed)).items():
-                writer.add(f"{module}.{part}", numbers)
-                shapes[f"{module}.{part}.shape"] = numbers.size
-        for name, values in arrays:
-            plain.append(name)
-            writer.add(name, as_half(values))
-        found = plain_config(config, seen)
-        if shapes:
-            found["quantization_config"] = {
-                "quant_method": "spqr",
-                "bits": 3,
-                "beta1": TILE,
-                "beta2": TILE,
-                "modules_to_not_convert": plain,
-                "shapes": shapes,
-            }
-        writer.finish(found, tokenizer)
+
+    def tensors_of(module: str, packed: PackedLinear) -> dict[str, npt.NDArray[Any]]:
+        tensors = _tensors(module, packer("spqr").unpack(packed))
+        shapes.update({f"{module}.{part}.shape": tensor.size for part, tensor in tensors.items()})
+        return tensors
+
+    def quantization(plain: list[str]) -> dict[str, Any] | None:
+        if not shapes:
+            return None
+        return {
+            "quant_method": "spqr",
+            "bits": 3,
+            "beta1": TILE,
+            "beta2": TILE,
+            "modules_to_not_convert": plain,
+            "shapes": shapes,
+        }
+
+    write_folder(
+        folder,
+        config,
+        modules,
+        arrays,
+        tokenizer,
+        scheme="spqr",
+        tensors_of=tensors_of,
+        quantization=quantization,
+        shard_bytes=shard_bytes,
+    )

@@ -1,4 +1,4 @@
-"""Rounding with one scale per row and group of inputs, for q4 and q8."""
+"""One scale per row and group of inputs: what q4 and q8 share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kernels.packing.rows import Floats, padded, pieces, rows_of
+from kernels.packed import PackedLinear
+from kernels.packing.rows import Floats, padded, pieces, rows_of, unpermuted
 
 GROUP_SIZES = (32, 64, 128)
 
@@ -44,6 +45,31 @@ def quantized(
         codes[rows] = rounded.astype(dtype).T.reshape(-1, groups * group_size)[:count, :width]
         scales[rows] = found.reshape(-1, groups)[:count]
     return codes, scales
+
+
+def unpacked(
+    packed: PackedLinear, dtype: npt.DTypeLike, rows_from: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.float16]]:
+    """Codes (out, in) and scales (out, groups); `rows_from` takes some panels of `data` to rows of in_padded codes."""
+    out, width, inputs = packed.out_features, packed.in_features, packed.in_padded
+    codes = np.empty((out, width), dtype)
+    for piece in pieces(out, inputs):
+        rows = rows_of(piece, out)
+        codes[rows] = rows_from(packed.buffers["data"][piece])[: rows.stop - rows.start, :width]
+    groups = inputs // packed.parameters["group_size"]
+    return codes, packed.buffers["scales"].transpose(0, 2, 1).reshape(-1, groups)[:out]
+
+
+def dequantized(
+    packed: PackedLinear, codes: npt.NDArray[Any], scales: npt.NDArray[np.float16], zero: int = 0
+) -> Floats:
+    """The weights (out, in), scale * (code - zero), columns in the order of the inputs."""
+    weights = np.empty(codes.shape, np.float32)
+    for piece in pieces(*codes.shape):
+        rows = rows_of(piece, codes.shape[0])
+        spread = np.repeat(scales[rows].astype(np.float32), packed.parameters["group_size"], 1)[:, : codes.shape[1]]
+        weights[rows] = (codes[rows].astype(np.float32) - zero) * spread
+    return unpermuted(packed, weights)
 
 
 def best_scales(columns: Floats, candidates: Sequence[Floats], low: int, high: int) -> Floats:

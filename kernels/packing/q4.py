@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernels.packed import PackedLinear
-from kernels.packing.grouped import best_scales, group_count, quantized
+from kernels.packing.grouped import best_scales, dequantized, group_count, quantized, unpacked
 from kernels.packing.rows import (
     LANES,
     Floats,
@@ -19,8 +19,6 @@ from kernels.packing.rows import (
     padded,
     panels,
     pieces,
-    rows_of,
-    unpermuted,
 )
 
 _MIDDLE = 8
@@ -58,27 +56,18 @@ def pack(
 
 def unpack(packed: PackedLinear) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float16]]:
     """Codes (out, in) and scales (out, groups)."""
-    out, width, inputs = packed.out_features, packed.in_features, packed.in_padded
-    codes = np.empty((out, width), np.uint8)
-    data = packed.buffers["data"]
-    for piece in pieces(out, inputs):
-        words = np.ascontiguousarray(data[piece]).view("<u4")[..., 0].transpose(0, 2, 1)
-        quads = np.stack([words & 0x0F0F0F0F, words >> 4 & 0x0F0F0F0F], axis=-1)
-        rows = rows_of(piece, out)
-        codes[rows] = quads.view(np.uint8).reshape(-1, inputs)[: rows.stop - rows.start, :width]
-    groups = inputs // packed.parameters["group_size"]
-    return codes, packed.buffers["scales"].transpose(0, 2, 1).reshape(-1, groups)[:out]
+    return unpacked(packed, np.uint8, _rows)
+
+
+def _rows(data: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    words = np.ascontiguousarray(data).view("<u4")[..., 0].transpose(0, 2, 1)
+    quads = np.stack([words & 0x0F0F0F0F, words >> 4 & 0x0F0F0F0F], axis=-1)
+    return quads.view(np.uint8).reshape(-1, words.shape[-1] * 8)
 
 
 def dequantize(packed: PackedLinear) -> Floats:
     """The weights (out, in)."""
-    codes, scales = unpack(packed)
-    weights = np.empty(codes.shape, np.float32)
-    for piece in pieces(*codes.shape):
-        rows = rows_of(piece, codes.shape[0])
-        spread = np.repeat(scales[rows].astype(np.float32), packed.parameters["group_size"], 1)[:, : codes.shape[1]]
-        weights[rows] = (codes[rows].astype(np.float32) - _MIDDLE) * spread
-    return unpermuted(packed, weights)
+    return dequantized(packed, *unpack(packed), zero=_MIDDLE)
 
 
 def quantize(weight: npt.NDArray[Any], group_size: int, *, bias: npt.ArrayLike | None = None) -> PackedLinear:

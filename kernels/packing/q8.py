@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernels.packed import PackedLinear
-from kernels.packing.grouped import group_count, quantized
+from kernels.packing.grouped import dequantized, group_count, quantized, unpacked
 from kernels.packing.rows import (
     LANES,
     Floats,
@@ -19,8 +19,6 @@ from kernels.packing.rows import (
     padded,
     panels,
     pieces,
-    rows_of,
-    unpermuted,
 )
 
 _ORDER = [0, 2, 1, 3]  # of the inputs of a quad; it is its own inverse
@@ -57,26 +55,17 @@ def pack(
 
 def unpack(packed: PackedLinear) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float16]]:
     """Numbers (out, in) and scales (out, groups)."""
-    out, width, inputs = packed.out_features, packed.in_features, packed.in_padded
-    numbers = np.empty((out, width), np.int8)
-    data = packed.buffers["data"]
-    for piece in pieces(out, inputs):
-        rows = rows_of(piece, out)
-        quads = data[piece].transpose(0, 2, 1, 3)[..., _ORDER].reshape(-1, inputs)
-        numbers[rows] = quads[: rows.stop - rows.start, :width]
-    groups = inputs // packed.parameters["group_size"]
-    return numbers, packed.buffers["scales"].transpose(0, 2, 1).reshape(-1, groups)[:out]
+    return unpacked(packed, np.int8, _rows)
+
+
+def _rows(data: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    quads = data.transpose(0, 2, 1, 3)[..., _ORDER]
+    return quads.reshape(-1, quads.shape[2] * 4)
 
 
 def dequantize(packed: PackedLinear) -> Floats:
     """The weights (out, in)."""
-    numbers, scales = unpack(packed)
-    weights = np.empty(numbers.shape, np.float32)
-    for piece in pieces(*numbers.shape):
-        rows = rows_of(piece, numbers.shape[0])
-        spread = np.repeat(scales[rows].astype(np.float32), packed.parameters["group_size"], 1)[:, : numbers.shape[1]]
-        weights[rows] = numbers[rows].astype(np.float32) * spread
-    return unpermuted(packed, weights)
+    return dequantized(packed, *unpack(packed))
 
 
 def quantize(weight: npt.NDArray[Any], group_size: int, *, bias: npt.ArrayLike | None = None) -> PackedLinear:

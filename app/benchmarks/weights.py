@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from kernels.packed import PackedLinear
 from kernels.packing import aqlm, dense, q4, q8, spqr
@@ -14,6 +16,8 @@ from kernels.packing import aqlm, dense, q4, q8, spqr
 __all__ = ["SCHEMES", "copies", "random_linear", "streamed_bytes"]
 
 _GROUP = 64
+#: bytes of a cache line
+_LINE = 64
 _OUTLIERS = 0.005
 #: what a decoded token reads of a weight; row_max serves the many-rows regime, codebooks fit in the cache
 _STREAMED = ("data", "scales", "levels", "outlier_steps", "outlier_lanes", "outliers")
@@ -87,10 +91,22 @@ def random_linear(scheme: str, out_features: int, in_features: int) -> PackedLin
 
 
 def copies(packed: PackedLinear, count: int) -> list[PackedLinear]:
-    """As many linears with buffers of their own."""
+    """As many linears with buffers of their own, each from a cache line on, as in a pack.
+
+    NumPy begins large arrays 16 to 48 bytes behind one: every load of 64 bytes then reads two lines.
+    """
     return [
-        replace(packed, buffers={name: buffer.copy() for name, buffer in packed.buffers.items()}) for _ in range(count)
+        replace(packed, buffers={name: _aligned(buffer) for name, buffer in packed.buffers.items()})
+        for _ in range(count)
     ]
+
+
+def _aligned(buffer: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    room = np.empty(buffer.nbytes + _LINE, np.uint8)
+    start = -room.ctypes.data % _LINE
+    copy = room[start : start + buffer.nbytes].view(buffer.dtype).reshape(buffer.shape)
+    copy[...] = buffer
+    return copy
 
 
 def streamed_bytes(packed: PackedLinear) -> int:

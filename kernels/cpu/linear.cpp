@@ -10,6 +10,7 @@ constexpr int kPanelInputs = 512;        // inputs decoded at once: 64 rows x 51
 constexpr int kFewPanels = 24;           // with fewer, two threads finish up to 10 % apart: rows are then halved
 constexpr double kUnitBytes = 32 << 10;  // codes that a thread takes at once: about 1.5 us of reading
 constexpr size_t kMaxGroup = 8;
+constexpr int kJoinedRows = 512;         // rows whose slices one thread adds
 constexpr int kUnitsWanted = 16;         // unless a group has too few of them to share out evenly
 
 // Up to this many threads each one builds look-up tables of its own, in its own caches: two cores that share no cache took
@@ -80,6 +81,12 @@ LinearGroup::LinearGroup(const Level& level, std::vector<const Weight*> weights)
     for (int i = 0; i < (int)weights_.size(); i++) {
         const Weight& w = *weights_[(size_t)i];
         for (int row = 0; row < w.out; row += kPanelRows) panels_.push_back({i, row, row + kPanelRows});
+        if (const int units = slices(w)) {
+            const int end = round_up(w.out, kPanelRows);
+            for (int unit = 0; unit < units; unit++) tiles_.push_back({i, unit, unit + 1});
+            for (int row = 0; row < end; row += kJoinedRows) joins_.push_back({i, row, std::min(row + kJoinedRows, end)});
+            continue;
+        }
         double taken = 0;
         for (int tile = 0, from = 0, tiles = ops(w).tile_count(w); tile < tiles; tile++) {
             int first, rows;
@@ -102,6 +109,7 @@ void LinearGroup::begin(Workspace& workspace, int threads, int n, Regime regime,
     if (workspace.threads.size() < (size_t)threads) workspace.threads.resize((size_t)threads);
     if (workspace.prepared.size() < inputs_.size()) workspace.prepared.resize(inputs_.size());
     if (workspace.tables.size() < weights_.size()) workspace.tables.resize(weights_.size());
+    if (workspace.sums.size() < weights_.size()) workspace.sums.resize(weights_.size());
     size_t row = 0;
     for (size_t i = 0; i < inputs_.size(); i++) {
         Workspace::Prepared& p = workspace.prepared[i];
@@ -177,6 +185,11 @@ void LinearGroup::decode(Workspace& workspace, Pool& pool, const LinearTarget* t
         rows[i] = {n, a.in, a.stride, a.f32 + skip, a.q + skip, a.hi + skip, a.lo + skip, a.scale + skip / kBlock,
                    a.sum16 + skip / 16, a.f32_sum16 + skip / 16};
         const Weight& w = *weights_[i];
+        parts[i] = 0;
+        if (const int units = slices(w)) {
+            workspace.sums[i].as<float>((size_t)units * ops(w).slice_floats(w, n));
+            continue;
+        }
         const size_t bytes = ops(w).table_bytes ? ops(w).table_bytes(w, n) : 0;
         parts[i] = bytes ? ops(w).table_parts(w, n) : 0;
         total += parts[i];
@@ -196,6 +209,11 @@ void LinearGroup::decode(Workspace& workspace, Pool& pool, const LinearTarget* t
         const size_t i = (size_t)unit.weight;
         const Weight& w = *weights_[i];
         Workspace::Thread& mine = workspace.threads[(size_t)thread];
+        if (slices(w)) {
+            float* sums = (float*)workspace.sums[i].data();
+            ops(w).slice_sums(w, rows[i], unit.first, sums + (size_t)unit.first * ops(w).slice_floats(w, n));
+            return;
+        }
         float* y = (float*)mine.y.data();
         void* tables = !parts[i] ? nullptr : own ? mine.tables[i].data() : workspace.tables[i].data();
         if (own && parts[i] && !mine.made[i]) {
@@ -208,6 +226,14 @@ void LinearGroup::decode(Workspace& workspace, Pool& pool, const LinearTarget* t
             ops(w).gemv(w, rows[i], tables, tile, y, kMaxTileRows);
             deliver(w, targets[unit.weight], first, tile_rows, row0, n, y, kMaxTileRows);
         }
+    });
+    pool.run((int)joins_.size(), [&](int chunk, int thread) {
+        const Unit& unit = joins_[(size_t)chunk];
+        const Weight& w = *weights_[(size_t)unit.weight];
+        const float* sums = (const float*)workspace.sums[(size_t)unit.weight].data();
+        float* y = (float*)workspace.threads[(size_t)thread].y.data();
+        ops(w).join_slices(w, n, sums, unit.first, unit.last - unit.first, y, kMaxTileRows);
+        deliver(w, targets[unit.weight], unit.first, unit.last - unit.first, row0, n, y, kMaxTileRows);
     });
 }
 

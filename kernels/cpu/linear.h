@@ -29,7 +29,7 @@ struct Workspace {
         std::vector<char> made;      // which of them are of this call
     };
     std::vector<Prepared> prepared;
-    std::vector<Memory> tables;
+    std::vector<Memory> tables, sums;  // by weight of the group
     std::vector<Thread> threads;
 };
 
@@ -57,19 +57,20 @@ class LinearGroup {
         const uint32_t* perm;
         int stride;
     };
-    struct Unit {  // of work: tiles first .. last of a weight (decode), or a panel (many)
+    struct Unit {  // of work: tiles or slices first .. last of a weight (decode), rows (join, many)
         int weight, first, last;
     };
     void decode(Workspace& workspace, Pool& pool, const LinearTarget* targets, int row0, int n) const;
     void many(Workspace& workspace, Pool& pool, const LinearTarget* targets) const;
     const LinearOps& ops(const Weight& weight) const { return *level_.linear[(int)weight.scheme]; }
+    int slices(const Weight& weight) const { return ops(weight).slice_units ? ops(weight).slice_units(weight) : 0; }
     bool exact(const Weight& weight) const { return precise_ || weight.scheme == Scheme::f32; }
 
     const Level& level_;
     std::vector<const Weight*> weights_;
     std::vector<Input> inputs_;
     std::vector<int> input_of_;  // by weight
-    std::vector<Unit> tiles_, panels_;
+    std::vector<Unit> tiles_, joins_, panels_;
     bool splittable_ = true;
     int n_ = 0;
     bool many_ = false, precise_ = false, keep_all_ = false, keep_f32_ = false;

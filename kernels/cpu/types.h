@@ -72,6 +72,12 @@ struct LinearOps {
     // integers made once at load (null: nothing to make)
     size_t (*derived_bytes)(const Weight&);
     void (*derive)(const Weight&, void* derived);
+    // decode regime by slices of the inputs, instead of tiles and shared tables (null, or 0 units: by tiles)
+    int (*slice_units)(const Weight&) = nullptr;
+    size_t (*slice_floats)(const Weight&, int n) = nullptr;  // that a unit leaves
+    void (*slice_sums)(const Weight&, const Activations&, int unit, float* sums) = nullptr;
+    // y[r * ldy + i] of rows first + i, i < rows (multiples of kPanelRows), from the sums [units, slice_floats] of all units
+    void (*join_slices)(const Weight&, int n, const float* sums, int first, int rows, float* y, int ldy) = nullptr;
 };
 
 struct RopeArgs {

@@ -27,25 +27,73 @@ inline void fetch(const void* p) {
 #endif
 }
 
-// What is fetched meanwhile, so that memory and the L2 are busy all the time.
+// Which codes are fetched meanwhile.
 struct Ahead {
-    ptrdiff_t codes;  // codes: this far behind those of the same step,
-    ptrdiff_t late;   // or this far from step `split` on;
+    ptrdiff_t codes;  // this far behind those of the same step,
+    ptrdiff_t late;   // or this far from step `split` on
     int split;
-    const uint8_t* tables;  // from here on, 64 V bytes per step
 };
 
+#if defined(__GNUC__) && !defined(__clang__)
+// One plane of 64 rows for two units: as instructions, because GCC 12 copies and spills the sums of the intrinsics (4.2
+// cycles per line of codes from the L1, 3.9 like this). The masks of the codes' top bits are kept for the second plane
+// where there are registers for them.
+#define NUTSHELL_CODES "vmovdqu64 %[c], %[a]\n\tvmovdqu64 %[d], %[b]\n\t"
+#define NUTSHELL_TOP(x, m) "vpmovb2m %[" x "], %[" m "]\n\t"
+#define NUTSHELL_LOOK(x, y, m, t)                                                           \
+    "vmovdqa64 %[" x "], %[" y "]\n\tvpermi2b %[" t "3], %[" t "2], %[" y "]\n\tvpermi2b %[" t "1], %[" t "0], %[" x "]\n\t" \
+    "vmovdqu8 %[" y "], %[" x "]%{%[" m "]%}\n\t"
+#define NUTSHELL_SUM(op) op " %[b], %[a], %[a]\n\tvpaddw %[a], %[sum], %[sum]\n\tvpsrlw $8, %[a], %[a]\n\tvpaddw %[a], %[odd], %[odd]"
+#define NUTSHELL_TABLES                                                                                         \
+    [t0] "v"(t[0]), [t1] "v"(t[1]), [t2] "v"(t[2]), [t3] "v"(t[3]), [u0] "v"(t[4]), [u1] "v"(t[5]), [u2] "v"(t[6]), [u3] "v"(t[7]), \
+        [c] "m"(*(const __m512i*)c), [d] "m"(*(const __m512i*)d)
+#define NUTSHELL_PLANE(op)                                                                                                   \
+    __m512i a, b, x;                                                                                                         \
+    asm volatile(NUTSHELL_CODES NUTSHELL_TOP("a", "ma") NUTSHELL_TOP("b", "mb") NUTSHELL_LOOK("a", "x", "ma", "t")           \
+                 NUTSHELL_LOOK("b", "x", "mb", "u") NUTSHELL_SUM(op)                                                         \
+                 : [sum] "+v"(sum), [odd] "+v"(odd), [a] "=&v"(a), [b] "=&v"(b), [x] "=&v"(x), [ma] "=&Yk"(ma), [mb] "=&Yk"(mb) \
+                 : NUTSHELL_TABLES)
+inline void high_plane(const __m512i* t, const uint8_t* c, const uint8_t* d, __m512i& sum, __m512i& odd, __mmask64& ma, __mmask64& mb) {
+    NUTSHELL_PLANE("vpaddb");
+}
+inline void low_plane(const __m512i* t, const uint8_t* c, const uint8_t* d, __m512i& sum, __m512i& odd, bool keep, __mmask64& ma, __mmask64& mb) {
+    if (!keep) {
+        NUTSHELL_PLANE("vpavgb");
+        return;
+    }
+    __m512i a, b, x;
+    asm volatile(NUTSHELL_CODES NUTSHELL_LOOK("a", "x", "ma", "t") NUTSHELL_LOOK("b", "x", "mb", "u") NUTSHELL_SUM("vpavgb")
+                 : [sum] "+v"(sum), [odd] "+v"(odd), [a] "=&v"(a), [b] "=&v"(b), [x] "=&v"(x)
+                 : NUTSHELL_TABLES, [ma] "Yk"(ma), [mb] "Yk"(mb));
+}
+#else
+inline void high_plane(const __m512i* t, const uint8_t* c, const uint8_t* d, __m512i& sum, __m512i& odd, __mmask64& ma, __mmask64& mb) {
+    const __m512i a = _mm512_loadu_si512(c), b = _mm512_loadu_si512(d);
+    ma = _mm512_movepi8_mask(a);
+    mb = _mm512_movepi8_mask(b);
+    const __m512i h = _mm512_add_epi8(look_up(t, a, ma), look_up(t + 4, b, mb));
+    sum = _mm512_add_epi16(sum, h);
+    odd = _mm512_add_epi16(odd, _mm512_srli_epi16(h, 8));
+}
+inline void low_plane(const __m512i* t, const uint8_t* c, const uint8_t* d, __m512i& sum, __m512i& odd, bool, __mmask64& ma, __mmask64& mb) {
+    const __m512i l = _mm512_avg_epu8(look_up(t, _mm512_loadu_si512(c), ma), look_up(t + 4, _mm512_loadu_si512(d), mb));
+    sum = _mm512_add_epi16(sum, l);
+    odd = _mm512_add_epi16(odd, _mm512_srli_epi16(l, 8));
+}
+#endif
+constexpr int kMasksKept = 3;  // pairs, of the 7 mask registers
+
 // 64 * V rows times the units of one block, added to acc [64 V] in the order that `unshuffle` undoes.
-template <int V, bool Codes, bool Tables>
+template <int V, bool Codes>
 inline void strip(const uint8_t* codes, int rows, const uint8_t* tables, int units, float scale, float* acc, const Ahead& ahead) {
     __m512i high[V], high_odd[V], low[V], low_odd[V];
 #pragma GCC unroll 4
     for (int v = 0; v < V; v++) high[v] = high_odd[v] = low[v] = low_odd[v] = _mm512_setzero_si512();
     const uint8_t* c = codes;
-    const uint8_t* next_tables = ahead.tables;
     for (int u = 0; u < units; u += 2, c += 2 * (size_t)rows) {
         const __m512i* t = (const __m512i*)(tables + (size_t)u * 512);
         const uint8_t* next = c + (u < ahead.split ? ahead.codes : ahead.late);
+        if (V == 4) fetch(acc + 8 * u);  // the sums are needed at the end
         // One plane after the other: 8 registers of tables and 16 of sums stay in place, and the codes are read twice from
         // the L1. All 16 tables at once would be read again for every 64 rows: 9 loads for 64 codes, now 4.
         __mmask64 ma[V], mb[V];
@@ -54,27 +102,15 @@ inline void strip(const uint8_t* codes, int rows, const uint8_t* tables, int uni
 #pragma GCC unroll 4
         for (int v = 0; v < V; v++) {
             if (Codes) fetch(next + 128 * v);
-            __m512i a = _mm512_loadu_si512(c + 64 * v), b = _mm512_loadu_si512(c + rows + 64 * v);
-            asm("" : "+v"(a), "+v"(b));
-            ma[v] = _mm512_movepi8_mask(a);
-            mb[v] = _mm512_movepi8_mask(b);
-            const __m512i h = _mm512_add_epi8(look_up(p, a, ma[v]), look_up(p + 4, b, mb[v]));
-            high[v] = _mm512_add_epi16(high[v], h);
-            high_odd[v] = _mm512_add_epi16(high_odd[v], _mm512_srli_epi16(h, 8));
+            high_plane(p, c + 64 * v, c + rows + 64 * v, high[v], high_odd[v], ma[v], mb[v]);
         }
         __m512i q[8] = {t[4], t[5], t[6], t[7], t[12], t[13], t[14], t[15]};
         for (int i = 0; i < 8; i++) asm("" : "+v"(q[i]));
 #pragma GCC unroll 4
         for (int v = 0; v < V; v++) {
             if (Codes) fetch(next + 128 * v + 64);
-            if (Tables) fetch(next_tables + 64 * v);
-            __m512i a = _mm512_loadu_si512(c + 64 * v), b = _mm512_loadu_si512(c + rows + 64 * v);
-            asm("" : "+v"(a), "+v"(b));
-            const __m512i l = _mm512_avg_epu8(look_up(q, a, ma[v]), look_up(q + 4, b, mb[v]));
-            low[v] = _mm512_add_epi16(low[v], l);
-            low_odd[v] = _mm512_add_epi16(low_odd[v], _mm512_srli_epi16(l, 8));
+            low_plane(q, c + 64 * v, c + rows + 64 * v, low[v], low_odd[v], v < kMasksKept, ma[v], mb[v]);
         }
-        next_tables += 64 * V;
     }
     const __m512i weights = _mm512_set1_epi32(256 << 16 | 2), offset = _mm512_set1_epi32(units << 14);
     const __m512 s = _mm512_set1_ps(scale);
@@ -131,17 +167,15 @@ inline void gemv_tables(const Weight& w, const Activations& a, const void* table
             const uint8_t* c = codes + first_code(s, i);
             // what comes after this tile's block: the next tile's, or the first tile's next, or the next call's
             const ptrdiff_t next = i + width < rows ? stride : b + 1 < blocks ? block - back : block;
-            // the next block's tables, a quarter of them while each of up to four tiles is computed
-            const uint8_t* next_t = t + (size_t)units * 512 + (size_t)(i / 256) * (size_t)units * 128;
-            Ahead ahead{next - block + kAhead, next - block + kAhead, 0, next_t};
+            Ahead ahead{next - block + kAhead, next - block + kAhead, 0};
             if (kAhead < block) {
                 ahead.codes = kAhead;
                 ahead.split = (int)((block - kAhead) / width);
             }
-            if (width == 64) strip<1, true, false>(c, 64, t, units, scale, y16, ahead);
-            else if (width == 128) strip<2, true, false>(c, 128, t, units, scale, y16, ahead);
-            else if (r) strip<4, false, true>(c, 256, t, units, scale, y16, ahead);
-            else strip<4, true, true>(c, 256, t, units, scale, y16, ahead);
+            if (width == 64) strip<1, true>(c, 64, t, units, scale, y16, ahead);
+            else if (width == 128) strip<2, true>(c, 128, t, units, scale, y16, ahead);
+            else if (r) strip<4, false>(c, 256, t, units, scale, y16, ahead);
+            else strip<4, true>(c, 256, t, units, scale, y16, ahead);
         };
         for (int r = 0; r < a.n; r++)
             for (int i = 0; i < rows; i += width) one(r, i);
@@ -153,8 +187,9 @@ inline void gemv_tables(const Weight& w, const Activations& a, const void* table
 }
 
 // 256 entries of one codebook for each of `groups` groups of inputs; tables of successive groups are `step` bytes apart.
-template <int G>
-inline void build_book(const int16_t* dot, const int16_t* q, int groups, const int32_t* start, uint8_t* out, size_t step) {
+template <int G, bool Fetch>
+inline void build_book(const int16_t* dot, const int16_t* q, int groups, const int32_t* start, uint8_t* out, size_t step,
+                       const uint8_t* next) {
     alignas(64) static const uint8_t pick[64] = {
         3,  7,  11, 15, 19, 23, 27, 31, 35, 39, 43, 47, 51, 55, 59, 63, 67, 71, 75, 79, 83, 87, 91, 95, 99, 103, 107, 111, 115, 119, 123, 127,
         2,  6,  10, 14, 18, 22, 26, 30, 34, 38, 42, 46, 50, 54, 58, 62, 66, 70, 74, 78, 82, 86, 90, 94, 98, 102, 106, 110, 114, 118, 122, 126};
@@ -165,6 +200,11 @@ inline void build_book(const int16_t* dot, const int16_t* q, int groups, const i
         __m512i c[R * P];
         for (int i = 0; i < R * P; i++) c[i] = _mm512_loadu_si512(dot + (size_t)e * G + 32 * i);
         for (int g = 0; g < groups; g++) {
+            // 64 lines of codes for a codebook's 16 groups of 8
+            if (Fetch) {
+                fetch(next);
+                next += 64;
+            }
             __m512i t[R];
             for (int i = 0; i < R; i++) t[i] = _mm512_set1_epi32(start[g]);
             for (int p = 0; p < P; p++) {
@@ -183,24 +223,33 @@ inline void build_book(const int16_t* dot, const int16_t* q, int groups, const i
     }
 }
 
+// Tables of one block and row; returns their scale. Fetches the codes at `now` and `next` meanwhile (null: none).
+inline float build_block(const Weight& w, const Derived& d, const Activations& a, int row, int block, uint8_t* out,
+                         const uint8_t* next) {
+    const Shape s(w);
+    alignas(64) int16_t q[kBlock];
+    const float scale = quantize_block(d, a, row, block, s.group, q);
+    const int groups = units_in(s, block) / s.books;
+    for (int k = 0; k < s.books; k++) {
+        int32_t start[kBlock / 8];
+        for (int g = 0; g < groups; g++) start[g] = (g * s.books + k) % 2 ? kOdd : kEven;
+        const int16_t* dot = d.dot() + (size_t)k * 256 * (size_t)s.group;
+        uint8_t* o = out + (size_t)k * 512;
+        const size_t step = (size_t)s.books * 512;
+        if (s.group == 8 && next) build_book<8, true>(dot, q, groups, start, o, step, next);
+        else if (s.group == 8) build_book<8, false>(dot, q, groups, start, o, step, next);
+        else build_book<16, false>(dot, q, groups, start, o, step, next);
+        if (next) next += groups * 256;
+    }
+    return scale;
+}
+
 inline void build_tables(const Weight& w, const Activations& a, int part, void* tables) {
     const Shape s(w);
-    const Derived& d = *(const Derived*)w.derived;
     const int blocks = blocks_of(w), parts = (blocks + kPartBlocks - 1) / kPartBlocks, row = part / parts;
-    for (int b = part % parts * kPartBlocks; b < blocks && b < (part % parts + 1) * kPartBlocks; b++) {
-        alignas(64) int16_t q[kBlock];
-        Tables::scales(w, tables, row)[b] = quantize_block(d, a, row, b, s.group, q);
-        uint8_t* out = (uint8_t*)tables + Tables::offset(w, s, a.n, b, row);
-        const int groups = units_in(s, b) / s.books;
-        for (int k = 0; k < s.books; k++) {
-            int32_t start[kBlock / 8];
-            for (int g = 0; g < groups; g++) start[g] = (g * s.books + k) % 2 ? kOdd : kEven;
-            const int16_t* dot = d.dot() + (size_t)k * 256 * (size_t)s.group;
-            uint8_t* o = out + (size_t)k * 512;
-            if (s.group == 8) build_book<8>(dot, q, groups, start, o, (size_t)s.books * 512);
-            else build_book<16>(dot, q, groups, start, o, (size_t)s.books * 512);
-        }
-    }
+    for (int b = part % parts * kPartBlocks; b < blocks && b < (part % parts + 1) * kPartBlocks; b++)
+        Tables::scales(w, tables, row)[b] = build_block(w, *(const Derived*)w.derived, a, row, b,
+                                                        (uint8_t*)tables + Tables::offset(w, s, a.n, b, row), nullptr);
 }
 
 // 64 rows from first_row: the planes of two inputs are looked up, joined to int16 and summed over the codebooks.
@@ -243,3 +292,5 @@ inline void panel_tables(const Weight& w, int first_row, int k0, int k, int16_t*
 
 }  // namespace aqlm
 }  // namespace nutshell::NUTSHELL_LEVEL
+
+#include "aqlm_slices.h"

@@ -114,9 +114,18 @@ inline void gemv(const Weight& w, const Activations& a, const void* tables, int 
 }  // namespace aqlm
 
 inline const LinearOps* aqlm_ops() {
-    static const LinearOps ops = {aqlm::tile_count,  aqlm::tile_rows, aqlm::table_bytes, aqlm::table_parts,
-                                  aqlm::build_tables, aqlm::gemv,      aqlm::panel_i16,   aqlm::row_scales,
-                                  aqlm::panel_f32,    aqlm::derived_bytes, aqlm::derive};
+    static const LinearOps ops = [] {
+        LinearOps o = {aqlm::tile_count,   aqlm::tile_rows, aqlm::table_bytes, aqlm::table_parts,
+                       aqlm::build_tables, aqlm::gemv,      aqlm::panel_i16,   aqlm::row_scales,
+                       aqlm::panel_f32,    aqlm::derived_bytes, aqlm::derive};
+#if defined(NUTSHELL_AVX512)
+        o.slice_units = aqlm::slice_units;
+        o.slice_floats = aqlm::slice_floats;
+        o.slice_sums = aqlm::slice_sums;
+        o.join_slices = aqlm::join_slices;
+#endif
+        return o;
+    }();
     return &ops;
 }
 

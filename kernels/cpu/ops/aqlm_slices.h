@@ -10,8 +10,8 @@ constexpr int kPartRows = 9216;            // most rows of a unit: 36 KB of sums
 constexpr double kSliceBytes = 256 << 10;  // codes of a unit, about 8 us of reading
 constexpr int kUnitsWanted = 6;            // for a few threads, even if units are then smaller
 
-// Codes are fetched this far ahead of their use, in the order of their use, into the L1. 7 KB: 7 % slower; a multiple of 8 KB
-// falls on the lines of the L1 that are read now: 10 % slower.
+// Codes are fetched this far ahead of their use, in the order of their use, into the L1. 7 KB: 7 % slower; 8 KB falls
+// on the lines of the L1 that are read now: 15 % slower.
 constexpr ptrdiff_t kLead = 11 << 10;
 
 // How a weight is cut; the same for any number of threads. A unit is a slice (some blocks of inputs) of a part (rows).

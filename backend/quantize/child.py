@@ -102,7 +102,6 @@ def main(work: Work) -> int:
     if not first:
         return 0
     threading.Thread(target=_watch, args=(stdin, line.stop), name="stdin watch", daemon=True).start()
-    _step_back()
     line.say(_answer(work, first, line))
     return 0
 
@@ -115,6 +114,7 @@ def _answer(work: Work, raw: bytes, line: _Line) -> Reply:
             case Inspect():
                 value = work.inspect(request, line.tell)
             case Compress():
+                _step_back()
                 value = work.compress(request, line.tell)
             case Measure():
                 value = work.measure(request, line.tell)
@@ -174,7 +174,10 @@ def _take_stdout() -> IO[bytes]:
 
 
 def _step_back() -> None:
-    """Behind what a person waits for: at 10, Linux gives a thread a ninth of what the engine's get (110 to 1024)."""
+    """Behind what a person waits for: at 10, Linux gives a thread a ninth of what the engine's get (110 to 1024).
+
+    Not for measuring and comparing: the speed that they find would be too low, and it takes a minute.
+    """
     try:
         if sys.platform == "win32":
             psutil.Process().nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)

@@ -16,6 +16,7 @@ import torch
 from backend.quantize.graph import Block
 from backend.quantize.layer import Stop
 from backend.quantize.torch_blocks import BlockWeights, run_block
+from backend.quantize.tuning.adam import RelativeAdam, cosine
 from backend.quantize.tuning.weights import TunableWeight, tunable
 from kernels.packed import PackedLinear
 
@@ -100,7 +101,7 @@ def tune_block(
     norm = _Weighting(inputs, targets)
     before = best = student.error(inputs, targets, checked, norm)
     kept = student.state()
-    optimiser = _Adam(student.parameters(), settings.rate)
+    optimiser = RelativeAdam(student.parameters(), settings.rate)
     generator = torch.Generator().manual_seed(settings.seed)
     steps = settings.epochs * math.ceil(train / settings.texts)
     step = waited = epochs = 0
@@ -108,10 +109,9 @@ def tune_block(
         for batch in _batches(torch.randperm(train, generator=generator).tolist(), settings.texts):
             if stop():
                 raise InterruptedError
-            optimiser.rate = settings.rate * (0.1 + 0.45 * (1 + math.cos(math.pi * step / steps)))
             output = student(_stack(inputs, batch))
             norm(output, _stack(targets, batch)).backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
+            optimiser.step(cosine(step, steps))
             step += 1
         epochs += 1
         now = student.error(inputs, targets, checked, norm)
@@ -191,22 +191,3 @@ def _stack(texts: Sequence[Tensor], batch: Sequence[int]) -> Tensor:
 
 def _batches(order: list[int], size: int) -> Iterator[list[int]]:
     return (order[i : i + size] for i in range(0, len(order), size))
-
-
-class _Adam:
-    """Adam (0.9, 0.95) whose step is `rate` times the root mean square that each tensor began with."""
-
-    def __init__(self, parameters: Sequence[Tensor], rate: float) -> None:
-        self.rate = rate
-        self._units = [float(p.detach().square().mean().sqrt()) or 1.0 for p in parameters]
-        self._parameters = list(parameters)
-        self._optimiser = torch.optim.Adam(
-            [{"params": [p], "lr": rate * unit} for p, unit in zip(parameters, self._units, strict=True)],
-            betas=(0.9, 0.95),
-        )
-
-    def step(self) -> None:
-        for group, unit in zip(self._optimiser.param_groups, self._units, strict=True):
-            group["lr"] = self.rate * unit
-        self._optimiser.step()
-        self._optimiser.zero_grad(set_to_none=True)

@@ -95,9 +95,17 @@ class AqlmWeight:
 
     def dense(self) -> Tensor:
         """See TunableWeight."""
-        rows: Tensor = _Decode.apply(self.codebooks, self.codes)  # type: ignore[no-untyped-call]
-        weight = rows.view(self.out, -1) * self.scales[:, None]
+        weight = self.sums(self.codes).view(self.out, -1) * self.scales[:, None]
         return weight[:, : self._source.in_features]
+
+    def sums(self, codes: Tensor) -> Tensor:
+        """(n, g): what codes (K, n) decode to, before the scale."""
+        total: Tensor = _Decode.apply(self.codebooks, codes)  # type: ignore[no-untyped-call]
+        return total
+
+    def decoded(self, groups: Tensor) -> Tensor:
+        """(n, g): groups by their number, before the scale."""
+        return self.sums(self.codes[:, groups])
 
     def packed(self) -> PackedLinear:
         """See TunableWeight."""

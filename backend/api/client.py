@@ -61,6 +61,8 @@ __all__ = ["Client"]
 T = TypeVar("T")
 
 _encoder = msgspec.json.Encoder()
+#: Seconds for a plan: torch is loaded for it, which took 50 on a machine whose cores were all busy.
+_PLAN_S = 300.0
 
 
 class Client:
@@ -152,7 +154,7 @@ class Client:
 
     async def plan_compression(self, request: PlanCompression) -> CompressionPlan:
         """What this machine can hold of a model; takes some seconds."""
-        return await self._ask("POST", "/api/compression/plan", CompressionPlan, request)
+        return await self._ask("POST", "/api/compression/plan", CompressionPlan, request, read_s=_PLAN_S)
 
     async def start_compression(self, request: NewCompression) -> Job:
         """Begins one; the job's events say how it goes."""
@@ -309,16 +311,19 @@ class Client:
             )
         return self._http
 
-    async def _ask(self, method: str, path: str, kind: type[T], body: msgspec.Struct | None = None) -> T:
-        return msgspec.json.decode(await self._send(method, path, body), type=kind)
+    async def _ask(
+        self, method: str, path: str, kind: type[T], body: msgspec.Struct | None = None, *, read_s: float = READ_S
+    ) -> T:
+        return msgspec.json.decode(await self._send(method, path, body, read_s), type=kind)
 
-    async def _send(self, method: str, path: str, body: msgspec.Struct | None = None) -> bytes:
+    async def _send(self, method: str, path: str, body: msgspec.Struct | None = None, read_s: float = READ_S) -> bytes:
         import httpx
 
         content = None if body is None else _encoder.encode(body)
         headers = {"content-type": "application/json"} if content is not None else None
+        timeout = httpx.Timeout(read_s, connect=CONNECT_S)
         try:
-            response = await self._client().request(method, path, content=content, headers=headers)
+            response = await self._client().request(method, path, content=content, headers=headers, timeout=timeout)
         except httpx.TransportError as error:
             raise unavailable(error) from error
         if response.status_code >= 400:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import importlib.util
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,8 @@ __all__ = ["RealWork"]
 #: tokens of one answer, and of the measurement of speed: three seconds at 20 tok/s
 _ANSWER_TOKENS = 96
 _SPEED_TOKENS = 48
+#: of an answer, for its speed to be told: of two or three it says nothing
+_LEAST_TOKENS = 8
 _CONTEXT = 1024
 _PROMPTS = (
     "Explain in two sentences why the sky is blue.",
@@ -38,38 +39,46 @@ class RealWork:
 
     def inspect(self, request: Inspect, tell: Teller) -> list[Position]:
         """What each level takes; one that cannot be made of this model carries its reason."""
-        inspect = _function("backend.quantize.compress", "inspect")
+        _need_packages()
+        from backend.quantize.prepare import prepare
+
         positions = []
+        machine: Mapping[str, Any] | None = None
         for level in request.levels:
             try:
-                found = inspect(Path(request.source), _options((level,), request.options), Path(request.folder))
+                prepared = prepare(Path(request.source), _options((level,), request.options), machine=machine)
             except NutshellError as error:
                 positions.append(Position(level=level, bytes=0, error=ErrorInfo.of(error)))
                 continue
+            prepared.checkpoint.close()
+            machine = prepared.machine  # measured once, so that the levels can be compared
+            found = prepared.estimate(_there(Path(request.folder)))
             positions.append(
                 Position(
                     level=level,
-                    bytes=int(found.bytes),
-                    work_memory=int(found.memory),
-                    budget=int(found.budget),
-                    disk=int(found.disk),
-                    seconds=float(found.seconds),
+                    bytes=found.bytes,
+                    work_memory=found.memory,
+                    budget=found.budget,
+                    disk=found.disk,
+                    seconds=found.seconds,
                 )
             )
         return positions
 
     def compress(self, request: Compress, tell: Teller) -> CompressionResult:
         """Makes the build, going on from what is there."""
-        compress = _function("backend.quantize.compress", "compress")
+        _need_packages()
+        from backend.quantize.compress import compress
+
         options = _options(tuple(request.levels), request.options)
         built = compress(Path(request.source), Path(request.out), options, tell)
         return CompressionResult(
             path=str(built.path),
-            bytes=int(built.bytes),
-            seconds=float(built.seconds),
-            block_bits=float(built.block_bits),
-            all_bits=float(built.all_bits),
-            notes=[str(note) for note in built.notes],
+            bytes=built.bytes,
+            seconds=built.seconds,
+            block_bits=built.block_bits,
+            all_bits=built.all_bits,
+            notes=list(built.notes),
         )
 
     def measure(self, request: Measure, tell: Teller) -> Measured:
@@ -158,7 +167,7 @@ def _speak(path: str, prompts: list[str], threads: int, most: int, tell: Teller)
                     pieces.append(item.text)
             spent = time.perf_counter() - first
             _go_on(tell, Progress("compare", 0.0, 0.0))
-            spoken.append(_Spoken("".join(pieces).strip(), (count - 1) / spent if count > 1 and spent > 0 else 0.0))
+            spoken.append(_Spoken("".join(pieces).strip(), (count - 1) / spent if count >= _LEAST_TOKENS else 0.0))
         return spoken
     finally:
         model.close()
@@ -186,16 +195,15 @@ def _threads(chosen: int) -> int:
     return chosen or psutil.cpu_count(logical=False) or 1
 
 
-def _function(module: str, name: str) -> Callable[..., Any]:
-    """A part of the compressor, which needs packages that chatting does not.
+def _there(folder: Path) -> Path:
+    """The folder, or the nearest one above it: that of the builds is made with the first of them."""
+    return next((place for place in (folder, *folder.absolute().parents) if place.is_dir()), folder)
 
-    Raises:
-        PackagesMissingError: they are not installed.
-    """
+
+def _need_packages() -> None:
+    """Raises PackagesMissingError where what chatting does not need is not installed."""
     if importlib.util.find_spec("torch") is None:
         raise PackagesMissingError(
             "The packages that making models smaller needs are not installed.",
             remedy="Add them with: python3 -m installer add compression",
         )
-    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    return function

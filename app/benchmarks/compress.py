@@ -12,7 +12,8 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from app.benchmarks.report import hardware_name, print_table
 from app.commands.measure import Line
 from app.models import default_model
 from app.terminal import say
-from backend.api.errors import InvalidRequestError, NutshellError
+from backend.api.errors import InvalidRequestError, ModelError
 from backend.config.paths import paths
 from backend.quantize.calibration import calibration_tokens
 from backend.quantize.evaluation import CONTEXT, TOKENS, UNSCORED, Evaluation, Measured
@@ -42,25 +43,27 @@ _CALIBRATION = 16 * 1024
 def run(arguments: argparse.Namespace) -> int:
     """Measures, prints a table, and with --json one object as the last line."""
     source = Path(default_model(arguments.model).path)
-    builds = [Path(default_model(wanted).path) for wanted in arguments.build]
+    left_out: list[dict[str, str]] = []
+    builds: list[Path] = []
+    for wanted in arguments.build:
+        with _one_of_many(Path(wanted).name, left_out):
+            builds.append(Path(default_model(wanted).path))
     types = _types(arguments.types)
     texts = [_text(name) for name in (arguments.text or "code,prose").split(",")]
     threads = arguments.threads or psutil.cpu_count(logical=False) or 1
     evaluation = Evaluation(source, texts, tokens=arguments.tokens or TOKENS, threads=threads)
     line = Line()
     rows: list[dict[str, Any]] = []
-    left_out: list[dict[str, str]] = []
     try:
+        evaluation.prepare(line.show)  # what is wrong with the source is the end of it
         for build in builds:
-            rows += _rows(build.name, evaluation.of(build, line.show))
+            with _one_of_many(build.name, left_out):
+                rows += _rows(build.name, evaluation.of(build, line.show))
         if types:
             peers = _peers(source, arguments, threads)
             for name in types:
-                try:
+                with _one_of_many(name, left_out):
                     rows += _peer(name, source, peers, evaluation, line, left_out)
-                except NutshellError as error:
-                    left_out.append({"build": name, "why": str(error)})
-                    say(f"{name}: {error}")
     finally:
         line.end()
     rows.sort(key=lambda row: (row["text"], row["bits"]))
@@ -77,6 +80,16 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(figures))
     return 0
+
+
+@contextmanager
+def _one_of_many(name: str, left_out: list[dict[str, str]]) -> Iterator[None]:
+    """A build that cannot be measured does not cost the figures of the others."""
+    try:
+        yield
+    except ModelError as error:
+        left_out.append({"build": name, "why": str(error)})
+        say(f"{name}: {error}")
 
 
 def _peers(source: Path, arguments: argparse.Namespace, threads: int) -> Peers:

@@ -69,3 +69,15 @@ def test_without_peers(command: list[str], capsys: pytest.CaptureFixture[str]) -
 def test_unknown_types(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run_command([*command, "--types", "Q9_Z"]) == 1
     assert "Q9_Z is not one of" in capsys.readouterr().err
+
+
+def test_a_build_that_cannot_be_opened_does_not_cost_the_others(
+    command: list[str], tiny_pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    half = tmp_path / "half.nutshell"
+    half.write_bytes(tiny_pack.read_bytes()[:-64])
+    command[command.index("--build") : command.index("--build")] = ["--build", str(half)]
+    assert cli.run_command([*command, "--types", "none", "--text", "code"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [row["build"] for row in found["rows"]] == [tiny_pack.name]
+    assert [one["build"] for one in found["left_out"]] == ["half.nutshell"]

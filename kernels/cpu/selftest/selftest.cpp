@@ -192,6 +192,37 @@ void check_models(const Level& level, const Level& scalar) {
     }
 }
 
+// Ties of rounding may go either way, and what is fed then differs: the errors are compared, not the codes.
+std::vector<float> searched(const Level& level, SearchArgs args, const std::vector<float>& fed, int rows, int threads) {
+    std::vector<float> rest = fed, left(fed.size(), NAN), error(1, 0.0f);
+    std::vector<uint8_t> codes((size_t)rows * args.groups * args.num_codebooks);
+    Memory scratch(level.search_bytes(args));
+    args.fed = rest.data(), args.left = left.data(), args.codes = codes.data(), args.scratch = scratch.as<char>(1);
+    Pool pool(threads);
+    pool.run(args.groups, [&](int group, int) { level.search_prepare(args, group); });
+    pool.run(rows, [&](int row, int) { level.search_rows(args, row, 1); });
+    for (float v : rest) error[0] += v * v;
+    rest.insert(rest.end(), left.begin(), left.end());
+    for (uint8_t code : codes) rest.push_back(code);
+    rest.push_back(error[0]);
+    return rest;
+}
+
+void check_search(const Level& level, const Level& scalar) {
+    const int shapes[][5] = {{8, 3, 256, 1, 8}, {8, 5, 256, 2, 8}, {8, 2, 48, 4, 3}, {16, 3, 256, 2, 8}};
+    for (const auto& [group, groups, entries, count, beam] : shapes) {
+        const int rows = 41, width = group * groups;
+        const std::vector<float> wanted = numbers((size_t)rows * width), fed = numbers((size_t)rows * width);
+        const std::vector<float> forward = numbers((size_t)width * group), later = numbers((size_t)width * width);
+        const std::vector<float> books = numbers((size_t)count * group * entries);
+        SearchArgs args{group, groups, entries, count, beam, wanted.data(), forward.data(), nullptr, later.data(), books.data(),
+                        nullptr, nullptr, nullptr, nullptr, nullptr};
+        const std::vector<float> found = searched(level, args, fed, rows, 1);
+        same("search", level.name, group, count, searched(level, args, fed, rows, 3), found);
+        near("search", level.name, group, count, {found.back()}, {searched(scalar, args, fed, rows, 1).back()}, 0.2f);
+    }
+}
+
 // Every chunk exactly once, for counts below and above the threads, with workers awake and asleep.
 void check_pool() {
     for (int threads : {1, 2, 5}) {
@@ -218,6 +249,7 @@ int main() {
         check_linears(*level, scalar);
         check_rows(*level, scalar);
         check_models(*level, scalar);
+        check_search(*level, scalar);
         std::printf("%s: %d checks, %d failures so far\n", level->name, checks, failures);
     }
     return failures ? 1 : 0;

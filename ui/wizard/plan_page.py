@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QEvent, QObject, Qt, Signal
-from PySide6.QtGui import QKeyEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtGui import QKeyEvent, QResizeEvent
+from PySide6.QtWidgets import QBoxLayout, QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from backend.api.compression import CompressionOptions
 from ui.theme import bind_icon, metrics
@@ -12,10 +12,14 @@ from ui.viewmodels.compression_session import CompressionSession
 from ui.viewmodels.compression_words import error_words, loss_words, source_note
 from ui.viewmodels.words import model_name, size
 from ui.widgets import ElidedLabel, HoverButton, NoticeBar, text_label
+from ui.wizard.curve_plot import CurvePlot
 from ui.wizard.options_form import OptionsForm
 from ui.wizard.position_list import PositionList
 
 __all__ = ["PlanPage"]
+
+#: from this width on the words stand beside the curve, below it under it
+_ACROSS = 480
 
 
 class PlanPage(QWidget):
@@ -37,6 +41,8 @@ class PlanPage(QWidget):
         self.error.action_triggered.connect(self._again)
         self.list = PositionList()
         self.list.installEventFilter(self)
+        self.curve = CurvePlot()
+        self.curve.chosen.connect(self._choose)
         self.expected = text_label("", "secondary", wrap=True)
         self.fold = HoverButton(self.tr("Options"), icon="chevron-down")
         self.fold.setCheckable(True)
@@ -58,14 +64,19 @@ class PlanPage(QWidget):
         row = QHBoxLayout()
         row.setSpacing(metrics.s)
         row.addWidget(self.back)
+        row.addWidget(self.fold)
         row.addStretch(1)
         row.addWidget(self.start)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(metrics.m)
-        for widget in (self.title, self.facts, self.note, self.waiting, self.error, self.list, self.expected):
+        for widget in (self.title, self.facts, self.note, self.waiting, self.error, self.list):
             column.addWidget(widget)
-        column.addWidget(self.fold, 0, Qt.AlignmentFlag.AlignLeading)
+        beside = self._beside = QBoxLayout(QBoxLayout.Direction.LeftToRight)
+        beside.setSpacing(metrics.m)
+        beside.addWidget(self.curve, 3)
+        beside.addWidget(self.expected, 2)
+        column.addLayout(beside)
         column.addWidget(card)
         column.addStretch(1)
         column.addLayout(row)
@@ -91,8 +102,9 @@ class PlanPage(QWidget):
         if plan is not self._shown:
             self._shown = plan
             self.list.set_plan(plan)
+            self.curve.set_plan(plan)
             came = plan is not None
-        for widget in (self.list, self.facts, self.fold):
+        for widget in (self.list, self.curve, self.facts, self.fold):
             widget.setVisible(plan is not None)
         if came and self.isVisible():
             self.list.setFocus(Qt.FocusReason.OtherFocusReason)
@@ -116,8 +128,15 @@ class PlanPage(QWidget):
             return True
         return super().eventFilter(watched, event)
 
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        across = self.width() >= metrics.px(_ACROSS)
+        way = QBoxLayout.Direction.LeftToRight if across else QBoxLayout.Direction.TopToBottom
+        self._beside.setDirection(way)
+
     def _choice_changed(self) -> None:
         position = self.list.position() if self._session.plan is not None else None
+        self.curve.set_current(self.list.currentIndex().row())
         self.start.setEnabled(position is not None and position.verdict != "no")
         words = ""
         if position is not None and position.error is None:
@@ -126,6 +145,9 @@ class PlanPage(QWidget):
             )
         self.expected.setText(words)
         self.expected.setVisible(bool(words))
+
+    def _choose(self, number: int) -> None:
+        self.list.setCurrentIndex(self.list.positions.index(number))
 
     def _options(self) -> CompressionOptions:
         return self.form.options()

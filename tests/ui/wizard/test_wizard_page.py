@@ -131,6 +131,18 @@ def test_a_position_that_does_not_fit_says_why_and_cannot_be_started(
     assert "Close other programs" in str(positions.currentIndex().data(Qt.ItemDataRole.AccessibleTextRole))
 
 
+def test_a_click_on_the_curve_chooses(loop: Loop, wizard: WizardPage) -> None:
+    planned(loop, wizard)
+    curve, left = wizard.plan.curve, Qt.MouseButton.LeftButton
+    for number in (0, 4, 1):
+        QTest.mouseClick(curve, left, pos=curve.place_of(number).toPoint())
+        assert wizard.plan.list.currentIndex().row() == number
+    QTest.mouseClick(curve, left, pos=QPoint(curve.width() // 2, curve.height() - 2))
+    assert wizard.plan.list.currentIndex().row() == 1
+    heights = [curve.place_of(number).y() for number in range(5)]
+    assert heights == sorted(heights, reverse=True)  # larger is better
+
+
 def test_options_are_folded_and_go_along(loop: Loop, fake: FakeClient, wizard: WizardPage) -> None:
     planned(loop, wizard)
     form = wizard.plan.form

@@ -25,8 +25,8 @@ __all__ = ["Feedback", "damping_of", "feedback_of", "quantize_spqr", "spqr_parts
 
 #: Price of an outlier by bits, as a part of the mean of squared weight times importance.
 TAU = {3: 0.3, 4: 0.4}
-#: Most outliers, as a part of the weights; at 32 bits each, 0.6 % are 0.19 bits a weight.
-BUDGET = {3: 0.006, 4: 0.0005}
+#: Most bits a weight for outliers, as they are packed (32 bits each, and lanes that are filled up).
+BUDGET = {3: 0.22, 4: 0.02}
 #: Tiles of 16 rows on which the price is found.
 _SAMPLE = 8
 
@@ -136,7 +136,7 @@ def spqr_parts(
         bits: 3 or 4.
         tau: price of an outlier, as a part of the mean of squared weight times importance; None: TAU. The real one is
             higher where more outliers than the budget would be worth it.
-        budget: most outliers, as a part of the weights; None: BUDGET.
+        budget: most bits a weight for outliers; None: BUDGET.
         feedback: `feedback_of` the task's Hessian, where it is known from another linear with the same input.
         stop: asked between the stages.
     """
@@ -165,24 +165,25 @@ def _columns(weight: npt.NDArray[Any], feedback: Feedback, bits: int, price: flo
 def _affordable(
     weight: npt.NDArray[np.float32], feedback: Feedback, bits: int, price: float, budget: float, task: LinearTask
 ) -> float:
-    """The price, or the higher one at which rows of the sample have no more outliers than the budget."""
+    """The price, or the higher one at which the outliers of the sample take no more than the budget."""
     if budget <= 0 or price <= 0:
         return float("inf")
     random = np.random.default_rng(task.seed)
     tiles = np.sort(random.permutation(-(-len(weight) // TILE))[:_SAMPLE])
     sample = np.concatenate([weight[TILE * tile : TILE * (tile + 1)] for tile in tiles])
 
-    def fraction(price: float) -> float:
-        return _columns(sample, feedback, bits, price, task.threads).outliers / sample.size
+    def spent(price: float) -> float:
+        packed = spqr.pack(_columns(sample, feedback, bits, price, task.threads).parts(None))
+        return packed.buffers["outliers"].nbytes * 8 / sample.size
 
-    if fraction(price) <= budget:
+    if spent(price) <= budget:
         return price
     low, high = price, 2 * price
-    while fraction(high) > budget:
+    while spent(high) > budget:
         low, high = high, 2 * high
     for _ in range(4):
         middle = (low * high) ** 0.5
-        low, high = (middle, high) if fraction(middle) > budget else (low, middle)
+        low, high = (middle, high) if spent(middle) > budget else (low, middle)
     return high
 
 

@@ -9,7 +9,7 @@ from PySide6.QtCore import QEvent, QSize, Qt
 from PySide6.QtGui import QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QFrame, QLabel, QSizePolicy, QStyle, QWidget
 
-__all__ = ["ElidedLabel", "Tone", "rule", "set_tone", "text_label"]
+__all__ = ["ElidedLabel", "Tone", "rule", "set_tone", "text_direction", "text_label"]
 
 Tone = Literal["", "muted", "secondary", "title", "heading", "ok", "warn", "danger"]
 
@@ -41,7 +41,8 @@ def rule(direction: Literal["h", "v"] = "h", parent: QWidget | None = None) -> Q
     return line
 
 
-def _direction(text: str) -> Qt.LayoutDirection:
+def text_direction(text: str) -> Qt.LayoutDirection:
+    """As the first letter says; numbers and marks say nothing."""
     strong = next((kind for kind in map(unicodedata.bidirectional, text) if kind in ("L", "R", "AL")), "L")
     return Qt.LayoutDirection.LeftToRight if strong == "L" else Qt.LayoutDirection.RightToLeft
 
@@ -99,7 +100,7 @@ class ElidedLabel(QLabel):
         shown = self.fontMetrics().elidedText(self.text(), self._mode, self.contentsRect().width())
         # The text runs as its own first letter says, at the side where the window's direction puts it.
         side = QStyle.visualAlignment(self.layoutDirection(), self.alignment())
-        painter.setLayoutDirection(_direction(shown))
+        painter.setLayoutDirection(text_direction(shown))
         flags = side | Qt.AlignmentFlag.AlignAbsolute | Qt.AlignmentFlag.AlignVCenter
         painter.drawText(self.contentsRect(), int(flags), shown)
 

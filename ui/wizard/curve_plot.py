@@ -76,6 +76,7 @@ class CurvePlot(QWidget):
     def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setLayoutDirection(Qt.LayoutDirection.LeftToRight)  # as plots run everywhere
         painter.setFont(metrics.font("secondary"))
         area = self._area()
         self._frame(painter, area)

@@ -73,6 +73,7 @@ class ErrorPlot(QWidget):
     def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setLayoutDirection(Qt.LayoutDirection.LeftToRight)  # as plots run everywhere
         painter.setFont(metrics.font("secondary"))
         fm = QFontMetrics(painter.font())
         low, high = decades([one.error for one in self._points])

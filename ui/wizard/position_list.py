@@ -19,8 +19,9 @@ from ui.viewmodels.compression_words import (
     verdict_words,
 )
 from ui.viewmodels.words import size
+from ui.widgets.labels import text_direction
 
-__all__ = ["PositionList", "PositionListModel", "recommended"]
+__all__ = ["PositionList", "PositionListModel", "draw_line", "recommended"]
 
 Index = QModelIndex | QPersistentModelIndex
 POSITION = Qt.ItemDataRole.UserRole + 1
@@ -134,7 +135,7 @@ class _Delegate(QStyledItemDelegate):
         mark = _side(place, metrics.icon, option)
         icon(name, role).paint(painter, mark)
         painter.setPen(color(role))
-        _text(painter, _side(place, place.width() - metrics.icon - metrics.xs, option, end=True), word, end=False)
+        draw_line(painter, _side(place, place.width() - metrics.icon - metrics.xs, option, end=True), word, end=False)
         rest = _side(row, row.width() - width - metrics.m, option)
         bold = QFont(metrics.font("control"))
         bold.setWeight(QFont.Weight.DemiBold)
@@ -142,7 +143,7 @@ class _Delegate(QStyledItemDelegate):
         painter.setPen(color("text" if position.verdict != "no" else "muted"))
         title = level_name(position.level)
         used = painter.fontMetrics().horizontalAdvance(title) + metrics.s
-        _text(painter, rest, title)
+        draw_line(painter, rest, title)
         rest = _side(rest, max(rest.width() - used, 0), option, end=True)
         painter.setFont(metrics.font("secondary"))
         painter.setPen(color("muted"))
@@ -150,17 +151,17 @@ class _Delegate(QStyledItemDelegate):
         if position.bits:
             code = self.tr("{0}, {1} bits").format(code, f"{position.bits:.1f}")
         used = painter.fontMetrics().horizontalAdvance(code) + metrics.s
-        _text(painter, rest, code)
+        draw_line(painter, rest, code)
         if best and rest.width() > used:
             painter.setPen(color("accent"))
-            _text(painter, _side(rest, rest.width() - used, option, end=True), "· " + self.tr("Recommended"))
+            draw_line(painter, _side(rest, rest.width() - used, option, end=True), "· " + self.tr("Recommended"))
 
     def _facts(self, painter: QPainter, row: QRect, position: Position, option: QStyleOptionViewItem) -> None:
         painter.setFont(metrics.font("secondary"))
         reason = limit_words(position)
         if reason:
             painter.setPen(color("text"))
-            _text(painter, row, reason)
+            draw_line(painter, row, reason)
             return
         facts = (
             size(position.bytes),
@@ -177,9 +178,9 @@ class _Delegate(QStyledItemDelegate):
         right = " · ".join(shown)
         width = min(fm.horizontalAdvance(right) + 2, row.width())
         painter.setPen(color("muted"))
-        _text(painter, _side(row, width, option, end=True), right)
+        draw_line(painter, _side(row, width, option, end=True), right)
         painter.setPen(color("text"))
-        _text(painter, _side(row, max(row.width() - width - metrics.m, 0), option), expected)
+        draw_line(painter, _side(row, max(row.width() - width - metrics.m, 0), option), expected)
 
     def _bar(
         self, painter: QPainter, row: QRect, position: Position, plan: CompressionPlan, option: QStyleOptionViewItem
@@ -189,7 +190,7 @@ class _Delegate(QStyledItemDelegate):
         words = self.tr("{0} of memory").format(size(position.memory)) if position.memory else ""
         widest = painter.fontMetrics().horizontalAdvance(self.tr("{0} of memory").format("88.8 GB")) + metrics.s
         painter.setPen(color("muted"))
-        _text(painter, _side(row, widest, option, end=True), words, end=True)
+        draw_line(painter, _side(row, widest, option, end=True), words, end=True)
         track = _side(row, max(row.width() - widest - metrics.s, 10), option)
         thick = metrics.px(8)
         area = QRectF(track.left(), track.center().y() - thick / 2, track.width(), thick)
@@ -220,10 +221,15 @@ def _side(row: QRect, width: int, option: QStyleOptionViewItem, *, end: bool = F
     return QRect(left, row.top(), width, row.height())
 
 
-def _text(painter: QPainter, area: QRect, text: str, *, end: bool = False) -> None:
-    side = Qt.AlignmentFlag.AlignTrailing if end else Qt.AlignmentFlag.AlignLeading
+def draw_line(painter: QPainter, area: QRect, text: str, *, end: bool = False) -> None:
+    """One line at the beginning of an area, or at its end; it runs as its own first letter says."""
+    window = painter.layoutDirection()
+    right = end != (window == Qt.LayoutDirection.RightToLeft)
+    side = Qt.AlignmentFlag.AlignRight if right else Qt.AlignmentFlag.AlignLeft
     shown = painter.fontMetrics().elidedText(text, Qt.TextElideMode.ElideRight, area.width())
-    painter.drawText(area, int(side | Qt.AlignmentFlag.AlignVCenter), shown)
+    painter.setLayoutDirection(text_direction(shown))
+    painter.drawText(area, int(side | Qt.AlignmentFlag.AlignAbsolute | Qt.AlignmentFlag.AlignVCenter), shown)
+    painter.setLayoutDirection(window)
 
 
 class PositionList(QListView):

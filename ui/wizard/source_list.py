@@ -13,6 +13,7 @@ from ui.theme import color, icon, metrics
 from ui.viewmodels.compression_words import source_note
 from ui.viewmodels.model_list import model_details
 from ui.viewmodels.words import model_name
+from ui.wizard.position_list import draw_line
 
 __all__ = ["SOURCE", "SourceDelegate", "SourceListModel"]
 
@@ -86,7 +87,6 @@ class SourceDelegate(QStyledItemDelegate):
             painter.setPen(Qt.PenStyle.NoPen)
             painter.setBrush(color("accent_soft" if chosen else "raised"))
             painter.drawRoundedRect(card, metrics.radius_control, metrics.radius_control)
-        leading = Qt.AlignmentFlag.AlignLeading | Qt.AlignmentFlag.AlignVCenter
         painter.setLayoutDirection(option.direction)
         text = card.adjusted(metrics.m, metrics.px(5), -metrics.m, -metrics.px(5))
         if chosen:
@@ -94,7 +94,9 @@ class SourceDelegate(QStyledItemDelegate):
             place = QRect(text.left() if right else text.right() - metrics.icon, 0, metrics.icon, metrics.icon)
             place.moveTop(card.center().y() - metrics.icon // 2)
             icon("check", "accent").paint(painter, place)
-        text.adjust(0, 0, -metrics.icon - metrics.s, 0)
+        room = metrics.icon + metrics.s
+        text.adjust(room if option.direction == Qt.LayoutDirection.RightToLeft else 0, 0, 0, 0)
+        text.setWidth(text.width() - (0 if option.direction == Qt.LayoutDirection.RightToLeft else room))
         half = text.height() // 2
         upper, lower = QRect(text), QRect(text)
         upper.setHeight(half)
@@ -102,10 +104,9 @@ class SourceDelegate(QStyledItemDelegate):
         painter.setFont(metrics.font("control"))
         painter.setPen(color("text" if enabled else "muted"))
         name = painter.fontMetrics().elidedText(str(index.data()), Qt.TextElideMode.ElideMiddle, text.width())
-        painter.drawText(upper, int(leading), name)
+        draw_line(painter, upper, name)
         painter.setFont(metrics.font("secondary"))
         painter.setPen(color("muted"))
         line = " · ".join(part for part in (str(index.data(DETAILS)), str(index.data(NOTE))) if part)
-        line = painter.fontMetrics().elidedText(line, Qt.TextElideMode.ElideRight, text.width())
-        painter.drawText(lower, int(leading), line)
+        draw_line(painter, lower, line)
         painter.restore()

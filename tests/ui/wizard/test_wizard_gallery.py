@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from PySide6.QtCore import QSize, QTranslator
+from PySide6.QtCore import QSize, Qt, QTranslator
 from PySide6.QtWidgets import QApplication
 
 from backend.api.compression import Answer
@@ -260,6 +260,20 @@ def working_in_longer_words(stage: Stage) -> None:
 @scene(TALL)
 def result_in_longer_words(stage: Stage) -> None:
     finished(stage)
+
+
+@scene()
+def sizes_right_to_left(stage: Stage) -> None:
+    stage.fake.plan_scale = 8.0
+    QApplication.setLayoutDirection(Qt.LayoutDirection.RightToLeft)  # `draw_scene` takes it back
+    planned(stage)
+
+
+@scene()
+def models_right_to_left(stage: Stage) -> None:
+    QApplication.setLayoutDirection(Qt.LayoutDirection.RightToLeft)
+    stage.fake.compressions = [fake_compression(state="paused", done=700.0)]
+    opened(stage)
 
 
 @pytest.fixture

@@ -28,9 +28,14 @@ _ONEDNN = _find()
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
-    """Rows of a (n, k) times rows of b (m, k): a @ b.T, (n, m), without a gradient. Any strides; no copy is needed."""
+    """Rows of a (n, k) times rows of b (m, k): a @ b.T, (n, m), without a gradient; any strides.
+
+    A copy is made of rows of b that lie apart: oneDNN takes them, and computes a thousand times as long.
+    """
     if _ONEDNN is None or a.dtype != torch.float32 or b.dtype != torch.float32 or not a.numel() or not b.numel():
         return torch.mm(a, b.T)
+    if not b.is_contiguous() and not b.T.is_contiguous():
+        b = b.contiguous()
     result: Tensor = _ONEDNN(a, b, None, "none", [], "")
     return result
 

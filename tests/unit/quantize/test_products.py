@@ -36,6 +36,21 @@ def test_product(n: int, m: int, k: int, strides: str) -> None:
     assert torch.allclose(found, a @ b.T, rtol=1e-5, atol=1e-4)
 
 
+def test_rows_that_lie_apart_are_not_given_to_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It computes them a thousand times as long."""
+    given = []
+
+    def operator(a: torch.Tensor, b: torch.Tensor, *_: object) -> torch.Tensor:
+        given.append(b)
+        return a @ b.T
+
+    monkeypatch.setattr(products, "_ONEDNN", operator)
+    a, wide = dice(3, 8), dice(5, 16)
+    for b in (wide[:, :8], wide[:, ::2], dice(20, 10).T[:5, :8]):
+        assert torch.allclose(products.product(a, b), a @ b.T)
+    assert all(b.is_contiguous() for b in given)
+
+
 @pytest.mark.usefixtures("_operator")
 @pytest.mark.parametrize("biased", [False, True])
 def test_linear_and_its_gradients(biased: bool) -> None:

@@ -123,7 +123,11 @@ def _run(step: Step, block: Block, weights: BlockWeights, values: dict[int, Tens
     elif isinstance(step, Attention):
         values[step.out.index] = _attention(values, step)
     elif isinstance(step, SwiGlu):
-        values[step.out.index] = functional.silu(values[step.gate.index]) * values[step.up.index]
+        gate, up = values.pop(step.gate.index), values.pop(step.up.index)  # the widest: not kept longer than needed
+        if gate.requires_grad or up.requires_grad:
+            values[step.out.index] = functional.silu(gate) * up
+        else:
+            values[step.out.index] = functional.silu(gate, inplace=True).mul_(up)
     elif isinstance(step, Add):
         values[step.x.index] = values[step.x.index] + values[step.y.index]
     else:

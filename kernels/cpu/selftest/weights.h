@@ -109,9 +109,13 @@ struct RandomWeight {
             size_t most = 0;
             for (int lane = 0; lane < 16; lane++) {
                 lanes.emplace_back();
-                const int apart = run % 2 ? 200 : 40;  // the second run has less
-                for (int column = dice.below(apart); column < w.in; column += 1 + dice.below(apart))
-                    lanes.back().push_back((uint16_t)column);
+                // no weight has two: even columns in the first run, in the second odd ones, other ones in every lane
+                if (run % 2 == 0)
+                    for (int column = 2 * dice.below(20); column < w.in; column += 2 + 2 * dice.below(20))
+                        lanes.back().push_back((uint16_t)column);
+                else
+                    for (int column = 2 * lane + 1; column < w.in; column += 32)
+                        if (dice.below(3)) lanes.back().push_back((uint16_t)column);
                 most = std::max(most, lanes.back().size());
             }
             if (run % 4 == 1) most = 0;  // and every other panel has none

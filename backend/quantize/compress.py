@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from backend.api.errors import InvalidRequestError, MemoryShortageError, NutshellError
+from backend.api.errors import MemoryShortageError, NutshellError
 from backend.quantize import gate
 from backend.quantize.evaluation_text import tokenizer_of
 from backend.quantize.finish import Row, describe_build, publish, restate, rows_of, table_level, write_build
@@ -29,6 +29,7 @@ from backend.quantize.plan import Estimate, Plan
 from backend.quantize.prepare import Prepared, build_path, inspect, prepare, refuse_shortage
 from backend.quantize.recipes import encode
 from backend.quantize.run_blocks import Blocks
+from backend.quantize.run_tuning import tune_whole
 from backend.quantize.source import Source
 from backend.quantize.states import Texts
 from backend.quantize.store import Store, peek, work_folder
@@ -93,8 +94,6 @@ def compress(
         ModelError: a source that cannot be compressed.
         MemoryShortageError, StorageError: no room.
     """
-    if options.tuning not in ("none", "block"):
-        raise InvalidRequestError(f"The tuning {options.tuning} cannot be done yet.", remedy="Use none or block.")
     out = build_path(out)
     folder = work_folder(out)
     finished = None if restart else peek(folder, _FINISHED)
@@ -230,6 +229,8 @@ class _Run:
         teller, options = self._teller, self._options
         blocks = Blocks(self._prepared, self.source, graph, self._store, texts, tables["embed_tokens"], teller)
         hidden = blocks.run()
+        if options.tuning in ("p", "pv"):
+            tune_whole(options, graph, self.source, self._store, texts, blocks.last, tables, teller)
         teller.begin("write")
         kept = [row.module for row in rows_of(self._prepared, graph, self._store) if row.protected]
         found = self._store.get_arrays(_CALIBRATION)

@@ -19,6 +19,7 @@ from backend.quantize.graph import Graph
 from backend.quantize.levels import level_for
 from backend.quantize.prepare import Prepared
 from backend.quantize.run_blocks import TUNED, level_of, norms_name
+from backend.quantize.run_tuning import FINAL_NORMS, WHOLE
 from backend.quantize.source import Source
 from backend.quantize.store import Store, Stored
 from kernels.packed import PackedLinear
@@ -103,10 +104,11 @@ def write_build(
     """
     options, checkpoint = prepared.options, source.checkpoint
     tables = {job.module: table_level(job.recipe.name) for job in prepared.tables}
-    tuned = options.tuning != "none"
+    made = {"none": "", "block": TUNED}.get(options.tuning, WHOLE)
     norms: dict[str, Floats] = {}
-    for number in range(len(graph.blocks) if tuned else 0):
-        found = store.get_arrays(norms_name(number))
+    tuned = {"": (), TUNED: tuple(map(norms_name, range(len(graph.blocks)))), WHOLE: (FINAL_NORMS,)}
+    for name in tuned[made]:
+        found = store.get_arrays(name)
         norms |= found[1] if found else {}
 
     def modules() -> Iterator[tuple[str, PackedLinear]]:
@@ -115,7 +117,7 @@ def write_build(
                 stored = store.get(job.module, tables[job.module])
             else:
                 level = level_for(options.levels[0], job.in_features)
-                stored = level_of(store, job.module, TUNED if tuned else level)
+                stored = store.get(job.module, made) if made else level_of(store, job.module, level)
             assert stored is not None, job.module
             yield job.module, stored.packed
 

@@ -168,6 +168,11 @@ def pieces_of(
             # up to four epochs, each a forward and, twice as dear, a backward of every text
             tune = 4 * 3 * tokens * forward / (flops * _FORWARD)
             found.append(Piece(f"{layer}/tune", "tune", "forward", tune))
+    if options.tuning in ("p", "pv"):
+        # forward twice and backward, and the head of source and build; codes are a tenth on top
+        head_flops = 3 * 2 * sizes.vocab * sizes.hidden
+        whole = tokens * (4 * forward * sizes.n_layers + head_flops) / (flops * _FORWARD)
+        found.append(Piece("whole", "whole", "forward", whole * (1.1 if options.tuning == "pv" else 1.0)))
     stored = sum(level_bytes(sizes, level) for level in options.levels)
     found.append(Piece("write", "write", "write", 2 * stored / _COPY + 0.5))
     few = min(_VALIDATION * tokens, 2048)

@@ -97,6 +97,10 @@ class Blocks:
         self._teller.layer = len(blocks)
         return self._states("original" if self._sequential else "input", len(blocks), self._checked)
 
+    def last(self, texts: Sequence[int]) -> States:
+        """After `run` of a tuned build: the source's last hidden states of some texts."""
+        return self._states("original", len(self._graph.blocks), texts)
+
     # -- where to begin ------------------------------------------------------------------------------------------------
 
     def _first_open(self) -> int:

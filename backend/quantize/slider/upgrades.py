@@ -2,9 +2,10 @@
 
 Every linear has levels with a size and an error. Its cost is `sensitivity * error`: the KL that it adds when everything
 else is as in the source (additive to first order: arXiv 2411.17525, theorem 1; a search would give positions that are
-neither nested nor instant). Of each linear only the levels on the lower convex hull of (bytes, cost) are used, so that each upgrade saves less per byte than
-the one before; then all upgrades of all linears are sorted by what they save per byte. So positions are nested (to the
-right, linears only get better) and monotone, and moving the slider costs a look-up.
+neither nested nor instant). Of each linear only the levels on the lower convex hull of (bytes, cost) are used, so that
+each upgrade saves less per byte than the one before; then all upgrades of all linears are sorted by what they save per
+byte. So positions are nested (to the right, linears only get better) and monotone, and moving the slider costs a
+look-up.
 """
 
 from __future__ import annotations

@@ -172,6 +172,31 @@ def test_tuned_blocks_are_better_and_resumed(llama: Path, tmp_path: Path) -> Non
     assert PackCheckpoint(tuned.path).metadata["tuning"] == "block"
 
 
+@pytest.mark.parametrize("tuning", ["p", "pv"])
+def test_tuning_of_the_whole_is_resumed_and_in_the_file(llama: Path, tmp_path: Path, tuning: str) -> None:
+    places = [tmp_path / name / "out.nutshell" for name in ("whole", "stopped", "block")]
+    for place in places:
+        place.parent.mkdir()
+    chosen = options("aqlm-1x8", tuning=tuning)
+    steps = Stopper()
+    run(llama, places[0], chosen, steps)
+    for stage, layer in (("tune", 1), ("tune", 2), ("write", 2)):
+        with pytest.raises(InterruptedError):
+            run(llama, places[1], chosen, lambda now, at=(stage, layer): at != (now.stage, now.layer))
+    run(llama, places[1], chosen)
+    assert places[0].read_bytes() == places[1].read_bytes()
+    run(llama, places[2], options("aqlm-1x8", tuning="block"))
+    whole, block = (PackCheckpoint(place) for place in (places[0], places[2]))
+    assert whole.metadata["tuning"] == tuning
+    names = [name for name in whole.linears() if name.startswith("model.layers")]
+    same = [
+        np.array_equal(whole.linear(name).buffers["codebooks"], block.linear(name).buffers["codebooks"])
+        for name in names
+    ]
+    # numbers that do not help on validation are not kept: then all of them are as they were
+    assert len(set(same)) == 1
+
+
 def test_progress(llama: Path, tmp_path: Path) -> None:
     steps = Stopper()
     run(llama, tmp_path / "out", options("spqr-3"), steps)
@@ -523,7 +548,10 @@ def test_loss_of_logits() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 def test_memory_does_not_grow_with_the_text(tmp_path: Path) -> None:
-    """128k tokens are 134 MB of hidden states in each generation, 268 with the next one; none of them is held."""
+    """256k tokens are 268 MB of hidden states in each generation, 537 with the next one; none of them is held.
+
+    What the allocator keeps varies by 120 MB from run to run.
+    """
     source = write_model(tmp_path / "source", {**CONFIG, **WIDE})
     code = """
 import sys
@@ -536,7 +564,7 @@ lines = Path("/proc/self/status").read_text().splitlines()
 print(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
 """
     peaks = []
-    for tokens in (4 << 10, 128 << 10):
+    for tokens in (4 << 10, 256 << 10):
         command = [sys.executable, "-c", code, str(source), str(tmp_path / f"{tokens}"), str(tokens)]
         peaks.append(int(subprocess.run(command, capture_output=True, check=True, text=True).stdout) / 1024)
-    assert peaks[1] - peaks[0] < 100, peaks
+    assert peaks[1] - peaks[0] < 200, peaks

@@ -20,6 +20,7 @@ import torch
 
 from backend.api.errors import MemoryShortageError, NutshellError
 from backend.quantize import gate
+from backend.quantize.allocator import return_large_blocks
 from backend.quantize.evaluation_text import tokenizer_of
 from backend.quantize.finish import Row, describe_build, publish, restate, rows_of, table_level, write_build
 from backend.quantize.graph import Graph, open_graph
@@ -94,6 +95,7 @@ def compress(
         ModelError: a source that cannot be compressed.
         MemoryShortageError, StorageError: no room.
     """
+    return_large_blocks()
     out = build_path(out)
     folder = work_folder(out)
     finished = None if restart else peek(folder, _FINISHED)

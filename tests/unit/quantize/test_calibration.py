@@ -72,6 +72,19 @@ def test_it_is_never_what_quality_is_measured_on() -> None:
         assert len(lines & measured) < len(lines) / 30
 
 
+def test_our_own_texts_are_of_many_kinds_and_each_is_there_once() -> None:
+    texts = [document.load() for document in shipped("prose")]
+    whole = "".join(texts)
+    assert 50_000 < len(whole) < 200_000
+    assert all(100 < len(text) < 8000 for text in texts)
+    lines = [line for text in texts for line in text.splitlines() if len(line) > 80]
+    assert len(set(lines)) == len(lines)
+    for script in "ßéñãłжア中한عहğ":
+        assert whole.count(script) > 2, script
+    for kind in ("User: ", "Dear ", "```rust", "| ---", '{"name"', "^2", "Traceback"):
+        assert kind in whole, kind
+
+
 def test_validation_is_of_other_files() -> None:
     names = {document.name for kind in ("code", "prose") for document in shipped(kind)}
     kept = {name for name in names if is_validation(name)}

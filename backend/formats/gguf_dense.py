@@ -89,6 +89,13 @@ class GgufCheckpoint:
         """See Checkpoint."""
         return tuple(name for name in self._tensors if not self._is_linear(f"{name.rpartition('.')[0]}.weight"))
 
+    def shape(self, module: str) -> tuple[str, int, int]:
+        """(type, out, in) of a linear, from the header."""
+        tensor = self._find(f"{module}.weight")[1]
+        if len(tensor.shape) != 2:
+            raise damaged("A block of weights has an impossible shape.", f"{tensor.name}: {tensor.shape}")
+        return TENSOR_TYPES[tensor.type].name.lower(), tensor.shape[1], tensor.shape[0]
+
     def _find(self, name: str) -> tuple[npt.NDArray[np.uint8], TensorInfo]:
         if name not in self._tensors:
             raise InvalidModelFileError(
@@ -109,9 +116,8 @@ class GgufCheckpoint:
     def linear(self, module: str) -> PackedLinear:
         """See Checkpoint."""
         name = f"{module}.weight"
+        self.shape(module)
         raw, tensor = self._find(name)
-        if len(tensor.shape) != 2:
-            raise damaged("A block of weights has an impossible shape.", f"{tensor.name}: {tensor.shape}")
         weight = self._reorder(name, _dequantise(raw, tensor))
         bias = self.array(f"{module}.bias") if f"{module}.bias" in self._tensors else None
         if bias is not None and bias.shape != weight.shape[:1]:

@@ -172,6 +172,8 @@ class HfFolder:
         if module in self._packed:
             return self.packed_shape(module)
         info = self._shards.info(self._names[f"{module}.weight"])
+        if len(info.shape) != 2:
+            raise damaged("A block of weights has an impossible shape.", f"{module}: {info.shape}")
         return _DTYPE_SCHEMES.get(info.dtype, info.dtype.lower()), info.shape[0], info.shape[1]
 
     @property

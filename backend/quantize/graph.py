@@ -16,6 +16,8 @@ import numpy.typing as npt
 
 from backend.architectures import CommonArgs, build, read_args
 from backend.formats.checkpoint import Checkpoint
+from backend.formats.gguf_dense import GgufCheckpoint
+from backend.formats.hf_folder import HfFolder
 from backend.quantize.modules import linear_shapes
 from kernels.packed import PackedLinear
 from kernels.program import Attention, Embed, LinearAdd, Linears, Output, Program, RmsNorm, Step
@@ -171,9 +173,15 @@ class _Placeholders:
 
     def linear(self, module: str) -> PackedLinear:
         if module not in self._held:
-            shape = self._shapes[module.rpartition(".")[2]]
+            shape = self._shape(module)
             bias = f"{module}.bias"
             buffers = {"bias": self._checkpoint.array(bias)} if self._checkpoint.has(bias) else {}
             self._held[module] = PackedLinear("f32", *shape, {_NUMBER: len(self.shapes)}, buffers)
             self.shapes[module] = shape
         return self._held[module]
+
+    def _shape(self, module: str) -> tuple[int, int]:
+        """(out, in) as the file says, where it says so unread; the architecture compares it with its config."""
+        if isinstance(self._checkpoint, GgufCheckpoint | HfFolder):
+            return self._checkpoint.shape(module)[1:]
+        return self._shapes[module.rpartition(".")[2]]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
 
+from backend.api.errors import InvalidModelFileError
+from backend.formats.checkpoint import open_checkpoint
 from backend.quantize.graph import Graph, open_graph
 from backend.quantize.hessian import HessianSum
 from backend.quantize.torch_blocks import BlockWeights, embed, load_block, run_block, tail_hidden
@@ -49,6 +54,25 @@ def test_a_graph_names_all_it_uses(model_type: str) -> None:
     for module, shape in graph.shapes.items():
         packed = checkpoint.linear(module)
         assert (packed.out_features, packed.in_features) == shape
+
+
+def test_a_shape_that_the_config_does_not_say_is_refused_before_weights_are_read(
+    tiny_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = random_tensors("qwen2")
+    random.state["model.layers.2.mlp.up_proj.weight"] = np.ones((74, 40), np.float32)
+    (tmp_path / "config.json").write_text(json.dumps(random.config))
+    save_file(random.state, tmp_path / "model.safetensors")
+    for source in (tmp_path, tiny_gguf):
+        checkpoint = open_checkpoint(source)
+        monkeypatch.setattr(type(checkpoint), "linear", None)
+        if source == tiny_gguf:
+            assert len(open_graph(checkpoint).blocks) == checkpoint.config["num_hidden_layers"]
+            checkpoint.config = {**checkpoint.config, "intermediate_size": checkpoint.config["hidden_size"] + 32}
+        with pytest.raises(InvalidModelFileError) as error:
+            open_graph(checkpoint)
+        assert "_proj.weight has the shape" in error.value.why
+        checkpoint.close()
 
 
 def test_a_bias_of_zeros_that_the_config_does_not_announce_is_left_out() -> None:

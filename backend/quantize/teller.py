@@ -54,7 +54,7 @@ class Teller:
         """
         took = time.monotonic() - self._began if seconds is None else seconds
         piece = self.plan.pieces.get(key)
-        self._rate = piece.weights / 1e6 / max(took, 1e-6) if piece is not None else 0.0
+        self._rate = piece.weights / 1e6 / took if piece is not None and took > 0 else 0.0
         self.plan.finish(key, took)
         self._working = False
         self.tell(error)

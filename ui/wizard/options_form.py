@@ -40,6 +40,8 @@ class OptionsForm(QWidget):
         for value, words in (
             ("none", self.tr("None: fastest")),
             ("block", self.tr("Layer by layer: better at the small sizes, about three times as long")),
+            ("p", self.tr("Then all layers together: better still, longer again")),
+            ("pv", self.tr("All layers together, codes as well: the best of 2 bits, the longest")),
         ):
             self.tuning.addItem(words, value)
         self.memory = QComboBox()

@@ -12,12 +12,11 @@ import torch
 
 from backend.quantize.graph import Graph
 from backend.quantize.store import Pieces, Store
-from backend.quantize.torch_blocks import embed
+from backend.quantize.torch_blocks import embed, table_rows
 from kernels.packed import PackedLinear
 from kernels.packing import dense
-from kernels.reference import dequantize
 
-__all__ = ["States", "Texts", "embedded", "newest", "table_rows"]
+__all__ = ["States", "Texts", "embedded", "newest"]
 
 Tensor = torch.Tensor
 Tokens = npt.NDArray[np.int32]
@@ -101,24 +100,3 @@ def embedded(
         for text, place in zip(some, places, strict=True):
             tell()
             add(str(text), embed(graph, rows, torch.from_numpy(place[None].astype(np.int64)))[0].numpy())
-
-
-def table_rows(table: PackedLinear, rows: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float32]:
-    """(len(rows), in) float32: some rows of a table, of which only 64 at a time are unpacked."""
-    out = np.empty((len(rows), table.in_features), np.float32)
-    for first in np.unique(rows // 64 * 64):
-        inside = (rows >= first) & (rows < first + 64)
-        out[inside] = dequantize(_slab(table, int(first)))[rows[inside] - first]
-    return out
-
-
-def _slab(table: PackedLinear, first: int) -> PackedLinear:
-    """64 rows: every buffer of a dense, q8 or q4 linear has panels of 16 rows, or rows, in a line."""
-    count = min(64, table.out_features - first)
-    buffers = {}
-    for name, buffer in table.buffers.items():
-        if name == "row_max":
-            buffers[name] = buffer[first : first + 64]
-        elif name != "bias":
-            buffers[name] = buffer[first // 16 : -(-(first + count) // 16)]
-    return PackedLinear(table.scheme, count, table.in_features, table.parameters, buffers)

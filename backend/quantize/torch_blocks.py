@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.nn import functional
 
@@ -20,7 +22,7 @@ from kernels.packed import PackedLinear
 from kernels.program import Add, Attention, LinearAdd, Linears, RmsNorm, Rope, Step, SwiGlu
 from kernels.reference import dequantize
 
-__all__ = ["BlockWeights", "Watch", "embed", "load_block", "run_block", "tail_hidden"]
+__all__ = ["BlockWeights", "Watch", "embed", "load_block", "run_block", "table_rows", "tail_hidden"]
 
 Tensor = torch.Tensor
 #: Told the linears that read an input, and the input: (tokens, in) float32.
@@ -84,7 +86,7 @@ def run_block(block: Block, weights: BlockWeights, x: Tensor, *, watch: Watch | 
 def embed(graph: Graph, table: PackedLinear, tokens: Tensor) -> Tensor:
     """(texts, tokens) integers -> (texts, tokens, hidden) float32, by rows of the dequantized table."""
     used, places = torch.unique(tokens, return_inverse=True)
-    rows = torch.from_numpy(_rows(table, used.numpy()))
+    rows = torch.from_numpy(table_rows(table, used.numpy()))
     return rows[places] * graph.embed.scale
 
 
@@ -95,17 +97,25 @@ def tail_hidden(graph: Graph, x: Tensor, norm: Tensor | None = None) -> Tensor:
     return _rms_norm(x, weight, step.eps)
 
 
-def _rows(
-    table: PackedLinear, rows: np.ndarray[tuple[int, ...], np.dtype[np.int64]]
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    """Some rows of a table, without the others as float32: those of 64 at a time that hold one."""
-    from backend.quantize.recipes import dense_rows
-
+def table_rows(table: PackedLinear, rows: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float32]:
+    """(len(rows), in) float32: some rows of a table, of which only 64 at a time are unpacked."""
     out = np.empty((len(rows), table.in_features), np.float32)
     for first in np.unique(rows // 64 * 64):
         inside = (rows >= first) & (rows < first + 64)
-        out[inside] = dequantize(dense_rows(table, int(first), 64))[rows[inside] - first]
+        out[inside] = dequantize(_slab(table, int(first)))[rows[inside] - first]
     return out
+
+
+def _slab(table: PackedLinear, first: int) -> PackedLinear:
+    """64 rows: every buffer of a dense, q8 or q4 linear has panels of 16 rows, or rows, in a line."""
+    count = min(64, table.out_features - first)
+    buffers = {}
+    for name, buffer in table.buffers.items():
+        if name == "row_max":
+            buffers[name] = buffer[first : first + 64]
+        elif name != "bias":
+            buffers[name] = buffer[first // 16 : -(-(first + count) // 16)]
+    return PackedLinear(table.scheme, count, table.in_features, table.parameters, buffers)
 
 
 def _run(step: Step, block: Block, weights: BlockWeights, values: dict[int, Tensor], watch: Watch | None) -> None:

@@ -32,9 +32,9 @@ from backend.quantize import gate, prepare, run_blocks
 from backend.quantize.graph import open_graph
 from backend.quantize.layer import relative_error
 from backend.quantize.options import Progress
-from backend.quantize.states import States, Texts, table_rows
+from backend.quantize.states import States, Texts
 from backend.quantize.store import Pieces, Store
-from backend.quantize.torch_blocks import BlockWeights, load_block, run_block
+from backend.quantize.torch_blocks import BlockWeights, load_block, run_block, table_rows
 from kernels import reference
 from tests.formats.tiny_hf import CONFIG, write_folder
 from tests.unit.quantize import compressing

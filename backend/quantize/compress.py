@@ -249,7 +249,7 @@ class _Run:
         verdict = gate.verdict(loss, source)
         notes = [verdict] if verdict else []
         if kept:
-            notes.append(f"{len(kept)} linears that write massive activations are kept at 8 bits.")
+            notes.append(f"{len(kept)} linears that write massive activations are kept at 4 bits.")
         quality = {
             "perplexity": _exp(loss),
             "perplexity_source": _exp(source),

@@ -13,7 +13,7 @@ from backend.api.version import version
 from backend.engine.tokenizing.gguf_source import gguf_tokenizer_files
 from backend.formats.checkpoint import Floats
 from backend.formats.pack import SUFFIX
-from backend.formats.pack_writer import write_pack
+from backend.formats.pack_writer import scheme_name, write_pack
 from backend.formats.safetensors_writer import sync
 from backend.quantize.graph import Graph
 from backend.quantize.levels import level_for
@@ -73,19 +73,19 @@ def rows_of(prepared: Prepared, graph: Graph, store: Store) -> list[Row]:
             for asked in prepared.options.levels:
                 level = level_for(asked, graph.shapes[module][1])
                 stored = level_of(store, module, level)
-                name = "q8" if stored is not None and stored.notes.get("protected") else level
+                kept = level.startswith("aqlm") and stored is not None and bool(stored.notes.get("protected"))
+                name = scheme_name(stored.packed) if kept and stored is not None else level
                 if name not in seen:
-                    found.append(_row(module, name, stored))
+                    found.append(_row(module, name, stored, kept=kept))
                 seen.add(name)
     return found
 
 
-def _row(module: str, level: str, stored: Stored | None) -> Row:
+def _row(module: str, level: str, stored: Stored | None, *, kept: bool = False) -> Row:
     assert stored is not None, module
     packed, error = stored.packed, stored.error
     out, inputs = packed.out_features, packed.in_features
     bits = 8 * packed.nbytes / (out * inputs)
-    kept = bool(stored.notes.get("protected"))
     return Row(module, out, inputs, level, bits, None if error != error else error, kept, stored.seconds)
 
 

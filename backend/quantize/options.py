@@ -29,7 +29,7 @@ class Options:
         sequence: tokens of one calibration text.
         head: how the output layer is stored (q4, q8, f16); None: q4 below 3 bits, else q8.
         embedding: how the table of tokens is stored; None: as the head.
-        protect: keep the linears that write massive activations at 8 bits.
+        protect: keep the linears that write massive activations at 4 bits where AQLM would give them fewer.
         descent: AQLM's optional coordinate descent over the codes: a tenth better, twice the time.
         seed: of everything random.
         threads: 0: one for each core.

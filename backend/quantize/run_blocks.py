@@ -24,7 +24,7 @@ from backend.quantize.hessian import HessianSum
 from backend.quantize.layer import LinearTask
 from backend.quantize.levels import level_for
 from backend.quantize.prepare import BATCH, Prepared
-from backend.quantize.protect import LEVEL, protected
+from backend.quantize.protect import SAFE, protected, safe_level
 from backend.quantize.source import Source
 from backend.quantize.states import States, Texts, embedded, newest
 from backend.quantize.store import Store, Stored
@@ -241,7 +241,8 @@ class Blocks:
             )
             for asked in options.levels:
                 nominal = self._level(module, asked)
-                self._one(number, f"{number}/{place}/{nominal}", task, LEVEL if kept else nominal, ratio, kept=kept)
+                level = safe_level(nominal, task.weight.shape[1]) if kept else nominal
+                self._one(number, f"{number}/{place}/{nominal}", task, level, ratio, kept=kept)
 
     def _one(self, number: int, key: str, task: LinearTask, level: str, ratio: float, *, kept: bool) -> None:
         if self._store.get(task.module, level) is not None:
@@ -320,8 +321,12 @@ class Blocks:
 
 def level_of(store: Store, module: str, level: str) -> Stored | None:
     """What stands for a linear at a level: that level, or the higher one that it is kept at."""
-    kept = store.get(module, LEVEL) if level not in (LEVEL, TUNED) else None
-    return kept if kept is not None and kept.notes.get("protected") else store.get(module, level)
+    if level.startswith("aqlm"):
+        for safe in SAFE:
+            kept = store.get(module, safe)
+            if kept is not None and kept.notes.get("protected"):
+                return kept
+    return store.get(module, level)
 
 
 def norms_name(number: int) -> str:

@@ -142,10 +142,14 @@ def test_linears_that_write_massive_activations_are_kept(
     monkeypatch.setattr(run_blocks, "protected", lambda groups, group, ratio: "layers.1.mlp.down_proj" in group[0])
     built = run(llama, tmp_path / "out", options("aqlm-2x8"))
     kept = [row for row in built.rows if row.protected]
-    assert [(row.module, row.level) for row in kept] == [("model.layers.1.mlp.down_proj", "q8")]
-    assert open_checkpoint(built.path).linear(kept[0].module).scheme == "q8"
+    assert [(row.module, row.level) for row in kept] == [("model.layers.1.mlp.down_proj", "spqr-4")]
+    assert open_checkpoint(built.path).linear(kept[0].module).scheme == "spqr"
     assert PackCheckpoint(built.path).metadata["protected"] == [kept[0].module]
-    assert any("8 bits" in note for note in built.notes)
+    assert any("4 bits" in note for note in built.notes)
+    # levels that do no harm stay, and one that is asked for too stands for both
+    store = run(llama, tmp_path / "store", options("spqr-4", "aqlm-2x8", "spqr-3"))
+    found = [(row.level, row.protected) for row in store.rows if row.module == kept[0].module]
+    assert found == [("spqr-4", False), ("spqr-3", False)]
     free = run(llama, tmp_path / "free", options("aqlm-2x8", protect=False))
     assert not any(row.protected for row in free.rows)
 

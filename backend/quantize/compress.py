@@ -7,7 +7,6 @@ goes on after anything, and ends with the same bits. Nothing that is not whole a
 from __future__ import annotations
 
 import hashlib
-import importlib
 import math
 import time
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ import torch
 from backend.api.errors import MemoryShortageError, NutshellError
 from backend.quantize import gate
 from backend.quantize.allocator import return_large_blocks
+from backend.quantize.calibration import calibration_tokens
 from backend.quantize.evaluation_text import tokenizer_of
 from backend.quantize.finish import Row, describe_build, publish, restate, rows_of, table_level, write_build
 from backend.quantize.graph import Graph, open_graph
@@ -296,8 +296,7 @@ def read_texts(prepared: Prepared) -> tuple[Texts, dict[str, Any]]:
     Raises:
         InvalidRequestError: there is no text, or too little.
     """
-    calibration: Any = importlib.import_module("backend.quantize.calibration")
-    found = calibration.calibration_tokens(tokenizer_of(prepared.checkpoint.path), prepared.options)
+    found = calibration_tokens(tokenizer_of(prepared.checkpoint.path), prepared.options)
     sources = [str(source) for source in found.sources]
     about = {"sources": sources[:_NAMED], "documents": len(sources), "seed": found.seed}
     return Texts(found.tokens, found.validation), about

@@ -197,7 +197,7 @@ class _Line:
     def _print(self, now: Progress) -> None:
         parts = [f"{100 * now.done / now.total:3.0f} %" if now.total else "", now.stage]
         parts.append(f"{min(now.layer + 1, now.layers)}/{now.layers}" if now.layers and now.module else "")
-        parts += [f"{now.rate:.1f} M weights/s" if now.rate else ""]
+        parts.append(f"{now.rate:.{1 if now.rate >= 1 else 2}f} M weights/s" if now.rate else "")
         parts.append(f"{_duration(now.seconds_left)} left" if now.seconds_left is not None else "")
         parts += [size(now.memory) if now.memory else "", self._error if now.module else ""]
         parts.append(f"{now.module.removeprefix('model.')} {now.level}".strip())

@@ -28,7 +28,7 @@ from backend.quantize.modules import check_out, storage_error
 from backend.quantize.options import Options, Report
 from backend.quantize.plan import Estimate, Plan
 from backend.quantize.prepare import Prepared, build_path, inspect, prepare, refuse_shortage
-from backend.quantize.recipes import encode
+from backend.quantize.recipes import HEAD_SCHEMES, encode, recipe_named
 from backend.quantize.run_blocks import Blocks
 from backend.quantize.run_tuning import tune_whole
 from backend.quantize.source import Source
@@ -41,6 +41,8 @@ __all__ = ["Built", "Estimate", "compress", "inspect", "read_texts"]
 
 _CALIBRATION = "calibration"
 _FINISHED = "finished"
+#: what the slider chooses from for embedding and head
+_SLIDER_TABLES = ("q4", "q8")
 #: documents that a build's description names
 _NAMED = 64
 
@@ -211,22 +213,25 @@ class _Run:
 
         search, found = partial(nearest_codes, threads=self._options.threads), {}
         for job in self._prepared.tables:
-            level, key = table_level(job.recipe.name), job.module.rpartition(".")[2]
-            if self._store.get(job.module, level) is None:
-                self._teller.begin("quantize", job.module, job.recipe.name)
-                began = time.monotonic()
-                made = encode(self.source.checkpoint.linear(job.source), job.recipe, search, job.module)
-                took = time.monotonic() - began
-                self._store.put(job.module, level, made.packed, error=made.error, seconds=took)
-                self._teller.finish(key, error=made.error)
+            key = job.module.rpartition(".")[2]
+            more = _SLIDER_TABLES if len(self._options.levels) > 1 else ()
+            for scheme in dict.fromkeys((job.recipe.name, *more)):
+                recipe, level = recipe_named(scheme, HEAD_SCHEMES), table_level(scheme)
+                if self._store.get(job.module, level) is None:
+                    self._teller.begin("quantize", job.module, scheme)
+                    began = time.monotonic()
+                    made = encode(self.source.checkpoint.linear(job.source), recipe, search, job.module)
+                    took = time.monotonic() - began
+                    self._store.put(job.module, level, made.packed, error=made.error, seconds=took)
+                    self._teller.finish(key if scheme == job.recipe.name else "", error=made.error)
             self._plan.finish(key, 0.0)
-            stored = self._store.get(job.module, level)
+            stored = self._store.get(job.module, table_level(job.recipe.name))
             assert stored is not None
             found[key] = stored.packed
         self.source.refresh()
         return found
 
-    def _build(self, graph: Graph, texts: Texts, tables: Mapping[str, PackedLinear], unnamed: Path) -> dict[str, Any]:
+    def _build(self, graph: Graph, texts: Texts, tables: dict[str, PackedLinear], unnamed: Path) -> dict[str, Any]:
         """Everything up to the measured file; what is then still to be said of it."""
         teller, options = self._teller, self._options
         blocks = Blocks(self._prepared, self.source, graph, self._store, texts, tables["embed_tokens"], teller)

@@ -357,6 +357,9 @@ def memory_of(sizes: Sizes, options: Options, *, table: int, batch: int) -> int:
     forward = 4 * batch * (6 * sizes.hidden + 3 * inner + 4 * sizes.attention)
     layers = block + hessians + max(quantizer, forward)
     tables = table + 6 * 4 * (1 << 22) + 4 * 256 * sizes.vocab
+    if options.tuning in ("p", "pv"):  # both heads, the build with two moments of what moves, and every block's inputs
+        tables += 2 * 4 * sizes.vocab * sizes.hidden + 3 * level_bytes(sizes, options.levels[0])
+        tables += 4 * 4 * options.sequence * sizes.hidden * sizes.n_layers + 2 * block
     return _BASE + max(layers, tables)
 
 

@@ -173,7 +173,10 @@ def _estimated(prepared: Prepared, folder: Path) -> Estimate:
     plan = Plan.of(prepared.pieces())
     tables = table_bytes(sizes, str(options.head), str(options.embedding))
     builds = tuple(_level(sizes, level, tables) for level in options.levels)
-    stored = tables + sum(level_bytes(sizes, level) for level in options.levels)
+    # a store has its tables at 4 and at 8 bits too
+    stored = tables * (1 if len(options.levels) == 1 else 4) + sum(
+        level_bytes(sizes, level) for level in options.levels
+    )
     kinds = 2 if options.tuning != "none" else 1.2  # hidden states in the build, and of some texts in the source
     states = int(2 * kinds * 4 * options.tokens * sizes.hidden)
     table = 2 * sizes.vocab * sizes.hidden

@@ -40,7 +40,6 @@ from tests.formats.tiny_hf import CONFIG, write_folder
 from tests.unit.quantize import compressing
 from tests.unit.quantize.compressing import QWEN, options, run, write_model
 
-READ_TEXTS = module.read_texts
 WIDE = {"hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": 1, "head_dim": 64}
 LEVELS = ("aqlm-1x8", "aqlm-2x8", "aqlm-3x8", "spqr-3", "aqlm-4x8", "spqr-4", "q8")
 
@@ -476,27 +475,6 @@ def test_a_shard_that_is_half_there(tmp_path: Path) -> None:
     _refused(source, tmp_path, InvalidModelFileError, "incomplete|ends|whole|unfinished|cut")
     shard.unlink()
     _refused(source, tmp_path, InvalidModelFileError, "missing")
-
-
-def test_a_folder_without_text(tiny_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "read_texts", READ_TEXTS)
-    (tmp_path / "texts").mkdir()
-    (tmp_path / "texts" / "picture.png").write_bytes(b"\x89PNG\0\0")
-    chosen = options("q8", texts=(tmp_path / "texts",), own_text_only=True)
-    _refused(tiny_gguf, tmp_path, InvalidRequestError, "text", chosen)
-
-
-def test_texts_of_the_person_are_read_and_named(
-    tiny_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "read_texts", READ_TEXTS)
-    for name in ("one.txt", "two.txt"):
-        (tmp_path / name).write_text("\n".join(f"{name} says {number} and {number**2}." for number in range(900)))
-    chosen = options("q8", texts=(tmp_path / "one.txt", tmp_path / "two.txt"), own_text_only=True)
-    built = run(tiny_gguf, tmp_path / "out", chosen)
-    calibration = PackCheckpoint(built.path).metadata["calibration"]
-    assert calibration["tokens"] == 768
-    assert all(".txt" in source for source in calibration["sources"])
 
 
 def test_a_disk_that_is_too_small(llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,6 @@ import torch
 
 from backend.api.errors import MemoryShortageError, NutshellError
 from backend.quantize import gate
-from backend.quantize.allocator import return_large_blocks
 from backend.quantize.calibration import calibration_tokens
 from backend.quantize.evaluation_text import tokenizer_of
 from backend.quantize.finish import Row, describe_build, publish, restate, rows_of, table_level, write_build
@@ -97,7 +96,6 @@ def compress(
         ModelError: a source that cannot be compressed.
         MemoryShortageError, StorageError: no room.
     """
-    return_large_blocks()
     out = build_path(out)
     folder = work_folder(out)
     finished = None if restart else peek(folder, _FINISHED)

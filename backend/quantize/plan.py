@@ -364,8 +364,10 @@ def memory_of(sizes: Sizes, options: Options, *, table: int, batch: int) -> int:
 
 
 def flops_per_second(seconds: float = 0.2) -> float:
-    """What a matrix product makes now in float32, with the threads that NumPy has."""
-    size, best = 1024, 0.0
+    """What a matrix product makes in float32, with the threads that NumPy has: the best of many short ones, so that
+    other programs' turns on the cores count little.
+    """
+    size, best = 512, 0.0
     a, b = np.ones((size, size), np.float32), np.ones((size, size), np.float32)
     end = time.perf_counter() + seconds
     while best == 0 or time.perf_counter() < end:

@@ -30,11 +30,14 @@ from backend.quantize.states import States, Texts, embedded, newest
 from backend.quantize.store import Store, Stored
 from backend.quantize.teller import Teller
 from backend.quantize.torch_blocks import BlockWeights, load_block, run_block
+from backend.quantize.trim import trim
 from kernels.packed import PackedLinear
 
 __all__ = ["TUNED", "Blocks", "level_of", "norms_name"]
 
 Tensor = torch.Tensor
+#: batches from one tidying of the memory to the next: one batch is a second of work for 0.5B, and tidying 10 ms
+_TRIM = 8
 #: the name of a tuned linear's level in the store
 TUNED = "tuned"
 
@@ -94,6 +97,7 @@ class Blocks:
                 for kind in self._kinds:
                     self._store.forget(f"{kind}-{number}")
                 self._source.refresh()
+                trim()
         self._teller.layer = len(blocks)
         return self._states("original" if self._sequential else "input", len(blocks), self._checked)
 
@@ -209,6 +213,8 @@ class Blocks:
             self._teller.tell()
             some = range(first, min(first + step, len(states)))
             y = run_block(block, weights, torch.stack([states[at] for at in some]), watch=watch)
+            if first // step % _TRIM == _TRIM - 1:
+                trim()
             if not bool(torch.isfinite(y).all()):
                 raise InvalidModelFileError(
                     "This model cannot be compressed.",

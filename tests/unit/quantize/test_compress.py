@@ -552,7 +552,10 @@ def test_loss_of_logits() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 def test_memory_does_not_grow_with_the_text(tmp_path: Path) -> None:
-    """128k tokens are 134 MB of hidden states in each generation, 268 with the next one; none of them is held."""
+    """256k tokens are 268 MB of hidden states in each generation, 537 with the next one; none of them is held.
+
+    Without `trim` the allocator keeps 220 to 310 MB of holes, with it 40 to 80.
+    """
     source = write_model(tmp_path / "source", {**CONFIG, **WIDE})
     code = """
 import sys
@@ -565,7 +568,7 @@ lines = Path("/proc/self/status").read_text().splitlines()
 print(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
 """
     peaks = []
-    for tokens in (4 << 10, 128 << 10):
+    for tokens in (4 << 10, 256 << 10):
         command = [sys.executable, "-c", code, str(source), str(tmp_path / f"{tokens}"), str(tokens)]
         peaks.append(int(subprocess.run(command, capture_output=True, check=True, text=True).stdout) / 1024)
-    assert peaks[1] - peaks[0] < 60, peaks
+    assert peaks[1] - peaks[0] < 150, peaks

@@ -36,14 +36,14 @@ __all__ = [
 
 #: Seconds for a million weights on one core of 100 GFLOP/s, the share of a pass over the columns that grows with the
 #: inputs apart, and how much longer the first linear of a width takes (AQLM's codebooks start cold).
-#: Guesses until the first linear is done; from tests on 896- to 8960-wide layers.
+#: Guesses until the first linear is done, from 1536- and 8960-wide ones; narrow ones are dearer.
 _RATES = {
-    "aqlm-1x8": (0.15, 2.5),
-    "aqlm-2x8": (0.35, 2.5),
-    "aqlm-3x8": (0.70, 2.5),
-    "aqlm-4x8": (1.10, 2.5),
-    "spqr-3": (0.20, 1.0),
-    "spqr-4": (0.20, 1.0),
+    "aqlm-1x8": (0.20, 2.3),
+    "aqlm-2x8": (0.28, 2.3),
+    "aqlm-3x8": (0.36, 2.3),
+    "aqlm-4x8": (0.50, 2.3),
+    "spqr-3": (0.22, 1.0),
+    "spqr-4": (0.22, 1.0),
     "q8": (0.03, 1.0),
     "q4": (0.10, 1.0),
     "f16": (0.01, 1.0),
@@ -57,6 +57,8 @@ _FORWARD = 0.6
 _COPY = 4e8
 #: Chunks of original outputs that are carried along for the last check, as a share of the calibration's.
 _VALIDATION = 0.125
+#: speed of torch's large products over NumPy's small ones: 180 GFLOP/s and 99 on one Zen 5 core
+_LARGE = 1.8
 #: torch and the program themselves
 _BASE = 450 << 20
 
@@ -363,15 +365,18 @@ def memory_of(sizes: Sizes, options: Options, *, table: int, batch: int) -> int:
     return _BASE + max(layers, tables)
 
 
-def flops_per_second(seconds: float = 0.2) -> float:
-    """What a matrix product makes in float32, with the threads that NumPy has: the best of many short ones, so that
-    other programs' turns on the cores count little.
+def flops_per_second(threads: int) -> float:
+    """What large products of matrices make in float32 on so many cores, by what small ones make on one.
+
+    Small ones run on one thread. On two, where another program has a core, OpenBLAS waits for the thread that is not
+    running: 0.2 GFLOP/s were seen where 200 are usual.
     """
-    size, best = 512, 0.0
-    a, b = np.ones((size, size), np.float32), np.ones((size, size), np.float32)
-    end = time.perf_counter() + seconds
-    while best == 0 or time.perf_counter() < end:
+    size, best = 64, 0.0
+    a, out = np.ones((size, size), np.float32), np.empty((size, size), np.float32)
+    end = time.perf_counter() + 0.1
+    while time.perf_counter() < end:
         began = time.perf_counter()
-        a @ b
-        best = max(best, 2 * size**3 / (time.perf_counter() - began))
-    return best
+        for _ in range(20):
+            np.matmul(a, a, out=out)
+        best = max(best, 20 * 2 * size**3 / (time.perf_counter() - began))
+    return best * _LARGE * threads

@@ -119,7 +119,7 @@ def build_path(out: Path) -> Path:
 
 
 def inspect(source: Path, options: Options, folder: Path | None = None) -> Estimate:
-    """What a compression would take: opens the source's headers, and multiplies matrices for a fifth of a second.
+    """What a compression would take: opens the source's headers, and multiplies matrices for a tenth of a second.
 
     Args:
         source: a Hugging Face folder or a GGUF file.
@@ -149,7 +149,7 @@ def prepare(source: Path, options: Options, *, machine: Mapping[str, Any] | None
     """
     known = machine or {}
     asked, options = options, _decided(options, int(known.get("threads", 0)))
-    flops = float(known.get("flops", 0.0)) or flops_per_second()
+    flops = float(known.get("flops", 0.0)) or flops_per_second(options.threads)
     checkpoint = open_checkpoint(source)
     try:
         refuse_packed(checkpoint)

@@ -28,18 +28,20 @@ from backend.formats.checkpoint import open_checkpoint
 from backend.formats.pack import PackCheckpoint
 from backend.hub.stores import from_folder
 from backend.quantize import compress as module
-from backend.quantize import gate, prepare, run_blocks
+from backend.quantize import gate, prepare, run_blocks, run_tuning
 from backend.quantize.graph import open_graph
 from backend.quantize.layer import relative_error
 from backend.quantize.options import Progress
 from backend.quantize.states import States, Texts
 from backend.quantize.store import Pieces, Store
-from backend.quantize.torch_blocks import BlockWeights, load_block, run_block, table_rows
+from backend.quantize.torch_blocks import BlockWeights, load_block, run_block, table_rows, tail_hidden
+from backend.quantize.tuning.end_to_end import TunedModel
 from kernels import reference
 from tests.formats.tiny_hf import CONFIG, write_folder
 from tests.unit.quantize import compressing
 from tests.unit.quantize.compressing import QWEN, options, run, write_model
 
+READ_TEXTS = module.read_texts
 WIDE = {"hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": 1, "head_dim": 64}
 LEVELS = ("aqlm-1x8", "aqlm-2x8", "aqlm-3x8", "spqr-3", "aqlm-4x8", "spqr-4", "q8")
 
@@ -121,7 +123,8 @@ def test_a_store_of_several_levels_stays(llama: Path, tmp_path: Path) -> None:
     assert len(rows) == 2 * 14
     assert {open_checkpoint(built.path).linear(row.module).scheme for row in rows} == {"spqr"}
     kept = sorted(path.name for path in folder.glob("*@*.level"))
-    assert len(kept) == 2 * 14 + 2
+    assert len(kept) == 2 * 14 + 2 * 2
+    assert {name for name in kept if "lm_head" in name} == {"lm_head@table-q4.level", "lm_head@table-q8.level"}
     steps = Stopper()
     again = run(llama, tmp_path / "out", options("spqr-3", "q8"), steps)  # nothing is left to do
     assert again.rows == built.rows
@@ -201,6 +204,44 @@ def test_tuning_of_the_whole_is_resumed_and_in_the_file(llama: Path, tmp_path: P
     assert len(set(same)) == 1
 
 
+@pytest.mark.parametrize("tuning", ["p", "pv"])
+def test_what_tuning_of_the_whole_gives_is_what_is_written(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tuning: str
+) -> None:
+    given: dict[str, Any] = {}
+
+    def tune(graph: Any, packed: Any, norms: Any, biases: Any, heads: Any, *lessons: Any, **rest: Any) -> TunedModel:
+        read = [([*lesson.inputs], [*lesson.targets]) for lesson in lessons]  # their files go with the work
+        given.update(packed=packed, norms=norms, biases=biases, lessons=read, settings=rest["settings"], heads=heads)
+        return TunedModel(packed, {name: norm + 0.5 for name, norm in norms.items()}, 1.0, 0.5)
+
+    monkeypatch.setattr(run_tuning, "tune_model", tune)
+    build = open_checkpoint(run(source, tmp_path / "out", options("aqlm-1x8", tuning=tuning)).path)
+    assert (given["settings"].codes is not None) == (tuning == "pv")
+    assert {*given["norms"]} == {*build.arrays()}
+    for name, norm in given["norms"].items():
+        np.testing.assert_allclose(build.array(name), norm.numpy() + 0.5, rtol=1e-6)
+    for name, packed in given["packed"].items():
+        np.testing.assert_array_equal(build.linear(name).buffers["codebooks"], packed.buffers["codebooks"])
+        assert ("bias" in packed.buffers) == (name in given["biases"])
+    train, validation = given["lessons"]
+    assert [len(part) for part in (*train, *validation)] == [12, 12, 2, 2]
+    assert given["heads"].source.shape == given["heads"].build.shape == (96, 64)
+    states = torch.stack([*train[1], *validation[1]])
+    torch.testing.assert_close(states, _last(source), rtol=1e-4, atol=1e-4)
+
+
+def _last(source: Path) -> torch.Tensor:
+    """What the head of the source reads for the texts that `random_texts` gives."""
+    checkpoint = open_checkpoint(source)
+    graph = open_graph(checkpoint)
+    tokens = np.random.default_rng(0).integers(0, 96, (14, 64), dtype=np.int32)
+    x = torch.from_numpy(reference.dequantize(checkpoint.linear("model.embed_tokens"))[tokens])
+    for block in graph.blocks:
+        x = run_block(block, load_block(checkpoint, block), x)
+    return tail_hidden(graph, x)
+
+
 def test_progress(llama: Path, tmp_path: Path) -> None:
     steps = Stopper()
     run(llama, tmp_path / "out", options("spqr-3"), steps)
@@ -210,6 +251,7 @@ def test_progress(llama: Path, tmp_path: Path) -> None:
     assert all(0 <= step.done <= step.total for step in steps.told)
     assert all(step.memory > 1 << 20 for step in steps.told)
     assert steps.told[-1].seconds_left == 0
+    assert all(step.rate < 1000 for step in steps.told)
     assert {step.level for step in steps.told if step.module.startswith("model.layers")} == {"spqr-3"}
 
 
@@ -475,6 +517,27 @@ def test_a_shard_that_is_half_there(tmp_path: Path) -> None:
     _refused(source, tmp_path, InvalidModelFileError, "incomplete|ends|whole|unfinished|cut")
     shard.unlink()
     _refused(source, tmp_path, InvalidModelFileError, "missing")
+
+
+def test_a_folder_without_text(tiny_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "read_texts", READ_TEXTS)
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "picture.png").write_bytes(b"\x89PNG\0\0")
+    chosen = options("q8", texts=(tmp_path / "texts",), own_text_only=True)
+    _refused(tiny_gguf, tmp_path, InvalidRequestError, "text", chosen)
+
+
+def test_texts_of_the_person_are_read_and_named(
+    tiny_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "read_texts", READ_TEXTS)
+    for name in ("one.txt", "two.txt"):
+        (tmp_path / name).write_text("\n".join(f"{name} says {number} and {number**2}." for number in range(900)))
+    chosen = options("q8", texts=(tmp_path / "one.txt", tmp_path / "two.txt"), own_text_only=True)
+    built = run(tiny_gguf, tmp_path / "out", chosen)
+    calibration = PackCheckpoint(built.path).metadata["calibration"]
+    assert calibration["tokens"] == 768
+    assert all(".txt" in source for source in calibration["sources"])
 
 
 def test_a_disk_that_is_too_small(llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from backend.quantize.products import product
 from kernels.packed import PackedLinear
 from kernels.reference import dequantize
 
@@ -74,6 +75,6 @@ def relative_error(weight: torch.Tensor, packed: PackedLinear, hessian: torch.Te
         hessian: (in, in) float32, of calibration or of held-out tokens.
     """
     difference = weight - torch.from_numpy(dequantize(packed))
-    wrong = float(((difference @ hessian) * difference).sum(dtype=torch.float64))
-    total = float(((weight @ hessian) * weight).sum(dtype=torch.float64))
+    wrong = float((product(difference, hessian) * difference).sum(dtype=torch.float64))
+    total = float((product(weight, hessian) * weight).sum(dtype=torch.float64))
     return wrong / total if total > 0 else 0.0

@@ -24,9 +24,10 @@ __all__ = ["ALIGNMENT", "FILE_NAME", "FORMAT", "SUFFIX", "VERSION", "PackCheckpo
 SUFFIX = ".nutshell"
 FORMAT = "nutshell"
 #: Raised whenever an older program would misread the file.
-VERSION = 2
+VERSION = 3
 #: The first version with the layout that a scheme has now. Files of older ones are refused if they hold that scheme.
-_LAYOUT_SINCE = {"spqr": 2}  # outliers in steps of 16, by rows before
+# spqr: outliers in steps of 16, by rows before; aqlm: a block of inputs of all rows in one run, of 256 rows before
+_LAYOUT_SINCE = {"spqr": 2, "aqlm": 3}
 ALIGNMENT = 64
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", re.ASCII)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ Floats = npt.NDArray[np.float32]
 
 #: Inputs per code that the kernels know.
 GROUPS = (8, 16)
+#: Inputs of a block, which lies in one run for all rows.
+BLOCK = 128
 #: Inputs that the layout is padded to.
 _UNIT = 32
 #: Rows that the layout is padded to.
@@ -24,14 +27,50 @@ _ROWS = 64
 _DEQUANTIZED_ROWS = 512
 
 
-def tiles(out_features: int) -> Iterator[tuple[int, int]]:
-    """First row and rows of each tile: 256 while they last, then one of 128, then 64 (the last one padded)."""
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """Some rows of one block of inputs.
+
+    Attributes:
+        rows: of the weight (the last ones may be padding).
+        codes: of each row (the last ones may be padding).
+        place: in the buffer, as (codes, rows).
+    """
+
+    rows: slice
+    codes: slice
+    place: slice
+
+    def of(self, data: Codes) -> Codes:
+        """The tile (codes, rows) in the buffer."""
+        return data[self.place].reshape(self.codes.stop - self.codes.start, self.rows.stop - self.rows.start)
+
+
+def _chunks(out_features: int) -> Iterator[tuple[int, int]]:
+    """First row and rows of each chunk: 256 while they last, then one of 128, then 64 (the last one padded)."""
     first = 0
     while first < out_features:
         left = out_features - first
         rows = 256 if left >= 256 else 128 if left >= 128 else _ROWS
         yield first, rows
         first += rows
+
+
+def tiles(out_features: int, in_padded: int, per_unit: float) -> Iterator[Tile]:
+    """Where the codes lie, in the order of the memory: block by block of inputs, and chunk by chunk of rows in it.
+
+    Args:
+        out_features: rows.
+        in_padded: inputs, a multiple of 32.
+        per_unit: inputs over codes of a row: g / K.
+    """
+    place = 0
+    for start in range(0, in_padded, BLOCK):
+        codes = slice(round(start / per_unit), round(min(start + BLOCK, in_padded) / per_unit))
+        for first, rows in _chunks(out_features):
+            yield Tile(
+                slice(first, first + rows), codes, slice(place, place := place + rows * (codes.stop - codes.start))
+            )
 
 
 def pack(
@@ -76,10 +115,9 @@ def pack(
     width = np.dtype(np.uint8 if bits <= 8 else np.uint16)
     data = np.zeros(units * row_scales.size, width)
     narrow = given.astype(width, copy=False).reshape(out, groups * count)
-    for first, rows in tiles(out):
-        part = narrow[first : first + rows]
-        tile = data[first * units : (first + rows) * units].reshape(units, rows)
-        tile[: groups * count, : part.shape[0]] = part.T
+    for tile in tiles(out, units * group // count, group / count):
+        part = narrow[tile.rows, tile.codes].T
+        tile.of(data)[: part.shape[0], : part.shape[1]] = part
     buffers: dict[str, npt.NDArray[Any]] = {"data": data, "codebooks": books, "scales": row_scales}
     if bias is not None:
         buffers["bias"] = _vector(np.array(bias, np.float32), out, "bias")
@@ -90,13 +128,12 @@ def pack(
 def unpack(packed: PackedLinear) -> tuple[Codes, Halves, Halves]:
     """The codes (out, in / g, K), codebooks (K, 2^bits, g) and scales (out,) that `pack` was given."""
     count, group = packed.parameters["num_codebooks"], packed.parameters["in_group_size"]
-    out, groups, units = packed.out_features, -(-packed.in_features // group), packed.in_padded // group * count
+    out, groups = packed.out_features, -(-packed.in_features // group)
     data = packed.buffers["data"]
     codes: Codes = np.empty((out, groups * count), data.dtype)
-    for first, rows in tiles(out):
-        tile = data[first * units : (first + rows) * units].reshape(units, rows)
-        part = codes[first : first + rows]
-        part[...] = tile[: groups * count, : part.shape[0]].T
+    for tile in tiles(out, packed.in_padded, group / count):
+        part = codes[tile.rows, tile.codes].T
+        part[...] = tile.of(data)[: part.shape[0], : part.shape[1]]
     return codes.reshape(out, groups, count), packed.buffers["codebooks"], packed.buffers["scales"][:out]
 
 

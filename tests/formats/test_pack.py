@@ -196,7 +196,7 @@ def _rename(old: str, new: str) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     ("edit", "word"),
     [
-        (_about("version", "3"), "newer version"),
+        (_about("version", "4"), "newer version"),
         (_about("version", "0"), "version number"),
         (_about("version", "one"), "version number"),
         (_about("version", "²"), "version number"),
@@ -297,13 +297,16 @@ def test_refuses_an_order_that_is_none(tmp_path: Path) -> None:
         PackCheckpoint(write(tmp_path / "a.nutshell", {"q8": packed})).linear("q8")
 
 
-def test_a_file_of_the_version_before_is_read_unless_its_layout_was_another(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("scheme", "version"), [("spqr3", "1"), ("aqlm3x5", "1"), ("aqlm3x5", "2")])
+def test_a_file_of_a_version_before_is_read_unless_its_layout_was_another(
+    tmp_path: Path, scheme: str, version: str
+) -> None:
     every = linears()
     path = write(tmp_path / "a.nutshell", {"q4": every["q4"]})
-    change(path, _about("version", "1"))
+    change(path, _about("version", version))
     assert PackCheckpoint(path).linear("q4").scheme == "q4"
-    path = write(tmp_path / "b.nutshell", {"q4": every["q4"], "spqr3": every["spqr3"]})
-    change(path, _about("version", "1"))
+    path = write(tmp_path / "b.nutshell", {"q4": every["q4"], scheme: every[scheme]})
+    change(path, _about("version", version))
     with pytest.raises(UnsupportedModelError, match="older version") as caught:
         PackCheckpoint(path)
     assert "Make it again" in str(sentence(caught.value))

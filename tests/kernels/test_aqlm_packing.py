@@ -26,19 +26,25 @@ def test_unpack_gives_back_what_was_packed(out, books, bits, group):
 
 
 def test_tiles():
-    assert list(aqlm.tiles(512)) == [(0, 256), (256, 256)]
-    assert list(aqlm.tiles(450)) == [(0, 256), (256, 128), (384, 64), (448, 64)]
-    assert list(aqlm.tiles(63)) == [(0, 64)]
+    rows = [(0, 256), (256, 384), (384, 448), (448, 512)]
+    tiles = list(aqlm.tiles(450, 160, 8 / 3))
+    assert [(tile.rows.start, tile.rows.stop) for tile in tiles] == rows * 2
+    assert [(tile.codes.start, tile.codes.stop) for tile in tiles] == [(0, 48)] * 4 + [(48, 60)] * 4
+    assert [tile.place.start for tile in tiles] == [0, *(tile.place.stop for tile in tiles[:-1])]
+    assert tiles[-1].place.stop == 512 * 60
 
 
 def test_where_a_code_lies():
-    """A tile that starts at row r starts at code r * in_padded / g * K, and holds [in_padded / g, K, rows]."""
-    codes, codebooks, scales = parts(450, 40, 3)
+    """Block by block of 128 inputs, there chunk by chunk of rows, and in it (codes, rows)."""
+    codes, codebooks, scales = parts(450, 168, 3)
     data = aqlm.pack(codes, codebooks, scales).buffers["data"]
-    assert data.size == 512 * 8 * 3
+    assert data.size == 512 * 24 * 3
     for row, first, rows in [(7, 0, 256), (300, 256, 128), (449, 448, 64)]:
-        for j, k in [(0, 0), (4, 2), (2, 1)]:
-            assert data[first * 8 * 3 + (j * 3 + k) * rows + row - first] == codes[row, j, k]
+        for j, k in [(0, 0), (4, 2), (15, 1)]:
+            assert data[first * 16 * 3 + (j * 3 + k) * rows + row - first] == codes[row, j, k]
+        for j, k in [(16, 0), (20, 2)]:
+            place = 512 * 16 * 3 + first * 8 * 3 + ((j - 16) * 3 + k) * rows + row - first
+            assert data[place] == codes[row, j, k]
 
 
 @pytest.mark.parametrize("out", [5, 600])

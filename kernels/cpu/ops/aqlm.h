@@ -30,8 +30,8 @@ inline int units_in(const Shape& s, int block) {
     return left < s.block_units ? left : s.block_units;
 }
 
-// The layout's tiles are 256 rows while 256 remain, then one of 128, then 64. A tile of work is up to four of the large
-// ones, so that a block's tables, once in the L1, serve up to 1024 rows.
+// The layout's chunks are 256 rows while 256 remain, then one of 128, then 64. A tile of work is several of the large
+// ones, so that a block's tables, once in the L1, serve up to 2048 rows.
 inline void next_tile(const Weight& w, int first, int* rows) {
     const int left = w.out - first, many = left / kTilesLeft / 256 * 256;
     *rows = left < 128 ? 64 : left < 256 ? 128 : many < 256 ? 256 : many > kMaxTileRows ? kMaxTileRows : many;
@@ -48,13 +48,19 @@ inline void tile_rows(const Weight& w, int tile, int* first, int* rows) {
         next_tile(w, *first, rows);
     }
 }
-// The layout's tile that holds `row`.
+// The layout's chunk that holds `row`.
 inline void tile_of(const Weight& w, int row, int* first, int* rows) {
     const int big = w.out / 256 * 256, rest = w.out - big;
     *rows = row < big ? 256 : rest >= 128 && row < big + 128 ? 128 : 64;
     *first = row / *rows * *rows;
 }
-inline size_t first_code(const Shape& s, int row) { return (size_t)row * (size_t)s.units; }
+// Where the codes of a block of inputs begin, and there those of the chunk that begins at `row`: [units_in, rows].
+inline size_t block_code(const Weight& w, const Shape& s, int block) {
+    return (size_t)block * (size_t)s.block_units * (size_t)((w.out + 63) / 64 * 64);
+}
+inline size_t chunk_code(const Weight& w, const Shape& s, int block, int row) {
+    return block_code(w, s, block) + (size_t)row * (size_t)units_in(s, block);
+}
 
 // What `derive` makes: codebooks as integers.
 //   dot: int16 [K, 256 / 16, group / 2, 16, 2], entries side by side for dot_i16, the largest number 16383, entries behind

@@ -146,7 +146,7 @@ inline void unshuffle(const float* acc, const uint16_t* row_scales, float* y) {
 // 8 KB, a block of two codebooks, because that falls on the same lines of the L1 as what is read now.
 constexpr ptrdiff_t kAhead = 7168;
 
-// One layout tile after the other for each block, so that the block's tables (16 KB for two codebooks) are read from the L1
+// One chunk of the layout after the other for each block, so that the block's tables (16 KB for two codebooks) are read from the L1
 // by all of them.
 inline void gemv_tables(const Weight& w, const Activations& a, const void* tables, int tile, float* y, int ldy) {
     const Shape s(w);
@@ -154,32 +154,23 @@ inline void gemv_tables(const Weight& w, const Activations& a, const void* table
     tile_rows(w, tile, &first, &rows);
     alignas(64) float acc[kMaxGemvRows * kMaxTileRows];
     std::memset(acc, 0, (size_t)a.n * (size_t)rows * sizeof(float));
-    const uint8_t* codes = (const uint8_t*)w.data + first_code(s, first);
     const int blocks = blocks_of(w), width = rows < 256 ? rows : 256;
-    const ptrdiff_t stride = (ptrdiff_t)first_code(s, width);
     for (int b = 0; b < blocks; b++) {
         const int units = units_in(s, b);
-        const ptrdiff_t block = (ptrdiff_t)units * width, back = stride * (rows / width - 1);
-        const auto one = [&](int r, int i) {
+        const uint8_t* codes = (const uint8_t*)w.data + chunk_code(w, s, b, first);
+        for (int r = 0; r < a.n; r++) {
             const uint8_t* t = (const uint8_t*)tables + Tables::offset(w, s, a.n, b, r);
             const float scale = Tables::scales(w, tables, r)[b];
-            float* y16 = acc + (size_t)r * (size_t)rows + i;
-            const uint8_t* c = codes + first_code(s, i);
-            // what comes after this tile's block: the next tile's, or the first tile's next, or the next call's
-            const ptrdiff_t next = i + width < rows ? stride : b + 1 < blocks ? block - back : block;
-            Ahead ahead{next - block + kAhead, next - block + kAhead, 0};
-            if (kAhead < block) {
-                ahead.codes = kAhead;
-                ahead.split = (int)((block - kAhead) / width);
+            for (int i = 0; i < rows; i += width) {
+                const uint8_t* c = codes + (size_t)i * (size_t)units;
+                float* sum = acc + (size_t)r * (size_t)rows + i;
+                const Ahead ahead{kAhead, kAhead, 0};
+                if (width == 64) strip<1, true>(c, 64, t, units, scale, sum, ahead);
+                else if (width == 128) strip<2, true>(c, 128, t, units, scale, sum, ahead);
+                else if (r) strip<4, false>(c, 256, t, units, scale, sum, ahead);
+                else strip<4, true>(c, 256, t, units, scale, sum, ahead);
             }
-            if (width == 64) strip<1, true>(c, 64, t, units, scale, y16, ahead);
-            else if (width == 128) strip<2, true>(c, 128, t, units, scale, y16, ahead);
-            else if (r) strip<4, false>(c, 256, t, units, scale, y16, ahead);
-            else strip<4, true>(c, 256, t, units, scale, y16, ahead);
-        };
-        for (int r = 0; r < a.n; r++)
-            for (int i = 0; i < rows; i += width) one(r, i);
-        codes += block;
+        }
     }
     for (int r = 0; r < a.n; r++)
         for (int i = 0; i < rows; i += 64)
@@ -261,7 +252,7 @@ inline void panel_tables(const Weight& w, int first_row, int k0, int k, int16_t*
     const Shape s(w);
     int first, rows;
     tile_of(w, first_row, &first, &rows);
-    const uint8_t* codes = (const uint8_t*)w.data + first_code(s, first) + (size_t)(first_row - first);
+    const uint8_t* codes = (const uint8_t*)w.data + (size_t)(first_row - first);
     const uint8_t* planes = ((const Derived*)w.derived)->panel(s);
     const size_t sub = (size_t)k / 2 * 32;
     // Pairs of inputs outside: the eight registers of tables serve all groups of the call.
@@ -271,8 +262,8 @@ inline void panel_tables(const Weight& w, int first_row, int k0, int k, int16_t*
             for (int i = 0; i < 16; i++)
                 t[i] = _mm512_loadu_si512(planes + ((size_t)book * (size_t)s.group + 2 * (size_t)p) * 512 + 64 * (size_t)i);
             for (int g = 0; g < k / s.group; g++) {
-                const int unit = (k0 / s.group + g) * s.books + book;
-                const __m512i raw = _mm512_loadu_si512(codes + (size_t)unit * (size_t)rows);
+                const int input = k0 + g * s.group, unit = input % kBlock / s.group * s.books + book;
+                const __m512i raw = _mm512_loadu_si512(codes + chunk_code(w, s, input / kBlock, first) + (size_t)unit * (size_t)rows);
                 const __m512i code = _mm512_permutexvar_epi8(shuffle, raw);
                 const __mmask64 m = _mm512_movepi8_mask(code);
                 const __m512i h0 = look_up(t, code, m), l0 = look_up(t + 4, code, m);

@@ -33,7 +33,8 @@ inline void decode_rows(const Weight& w, const Shape& s, int first_row, int k0, 
     tile_of(w, first_row, &first, &rows);
     const bool bytes = w.bits <= 8;
     for (int p = 0; p < k; p += G) {
-        const size_t code = first_code(s, first) + (size_t)((k0 + p) / G * s.books) * (size_t)rows + (size_t)(first_row - first);
+        const int block = (k0 + p) / kBlock, unit = (k0 + p) % kBlock / G * s.books;
+        const size_t code = chunk_code(w, s, block, first) + (size_t)unit * (size_t)rows + (size_t)(first_row - first);
         float group[16][G];
         for (int lane = 0; lane < 16; lane++) decode_group<G>(w, s, bytes, code + (size_t)lane, rows, group[lane]);
         for (int i = 0; i < G; i++)

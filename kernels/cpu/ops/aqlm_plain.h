@@ -34,21 +34,20 @@ inline void gemv_tables(const Weight& w, const Activations& a, const void* table
     tile_rows(w, tile, &first, &rows);
     alignas(64) float acc[kMaxGemvRows * kMaxTileRows];
     std::memset(acc, 0, (size_t)a.n * (size_t)rows * sizeof(float));
-    const uint8_t* codes = (const uint8_t*)w.data + first_code(s, first);
     const int blocks = blocks_of(w), width = rows < 256 ? rows : 256;
     for (int b = 0; b < blocks; b++) {
         const int units = units_in(s, b);
-        const size_t before = (size_t)b * (size_t)s.block_units * (size_t)width;
+        const uint8_t* codes = (const uint8_t*)w.data + chunk_code(w, s, b, first);
+        const size_t next = b + 1 < blocks ? chunk_code(w, s, b + 1, first) - chunk_code(w, s, b, first) : 0;
         for (int r = 0; r < a.n; r++) {
             const int16_t* t = (const int16_t*)((const uint8_t*)tables + Tables::offset(w, s, a.n, b, r));
             const F scale = F::set1(Tables::scales(w, tables, r)[b]);
             for (int i = 0; i < rows; i += 16) {
-                const uint8_t* c = codes + first_code(s, i / width * width) + before + (size_t)(i % width);
+                const uint8_t* c = codes + (size_t)(i / width * width) * (size_t)units + (size_t)(i % width);
                 int32_t sum[16];
-                const size_t block = (size_t)units * (size_t)width;
-                if (r == 0) add_eight<true>(c, width, t, units, sum, block);
-                else add_eight<false>(c, width, t, units, sum, block);
-                add_eight<false>(c + 8, width, t, units, sum + 8, block);
+                if (r == 0) add_eight<true>(c, width, t, units, sum, next);
+                else add_eight<false>(c, width, t, units, sum, next);
+                add_eight<false>(c + 8, width, t, units, sum + 8, next);
                 float* to = acc + (size_t)r * (size_t)rows + i;
                 fma(to_float(I::load(sum)), scale, F::load(to)).store(to);
             }

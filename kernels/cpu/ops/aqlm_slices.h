@@ -14,6 +14,12 @@ constexpr int kUnitsWanted = 6;            // for a few threads, even if units a
 // on the lines of the L1 that are read now: 15 % slower.
 constexpr ptrdiff_t kLead = 11 << 10;
 
+// While tables are made 8 KB more are fetched than are used. That lead is kept, and given up along the rows of the block.
+constexpr ptrdiff_t kMore = 8 << 10;
+inline ptrdiff_t lead_at(bool first, int row, int rows) {
+    return first ? kLead : kLead + kMore * (rows - row) / rows / 64 * 64;
+}
+
 // How a weight is cut; the same for any number of threads. A unit is a slice (some blocks of inputs) of a part (rows).
 struct Slices {
     int blocks, parts, part_rows, slices, slice_blocks;
@@ -52,42 +58,30 @@ inline void slice_sums(const Weight& w, const Activations& a, int unit, float* s
     const int first = unit % p.slices * p.slice_blocks, last = first + p.slice_blocks < p.blocks ? first + p.slice_blocks : p.blocks;
     alignas(64) uint8_t tables[16 * 16 * 512];  // 16 KB for two codebooks
     std::memset(sums, 0, (size_t)a.n * (size_t)p.part_rows * sizeof(float));
-    const uint8_t* codes = (const uint8_t*)w.data + first_code(s, begin);
-    // the tile of the layout that begins at row i of the part
+    // the chunk of the layout that begins at row i of the part
     const auto width_at = [&](int i) { const int left = w.out - begin - i; return left >= 256 ? 256 : left >= 128 ? 128 : 64; };
-    const auto chunk_at = [&](int b, int i) { return codes + first_code(s, i) + (size_t)b * (size_t)s.block_units * (size_t)width_at(i); };
+    const uint8_t* data = (const uint8_t*)w.data;
     for (int b = first; b < last; b++) {
         const int units = units_in(s, b);
-        // the chunk (8 KB for two codebooks) that is used so many after the one at row i of this block, or null
-        const auto chunk_after = [&](int i, ptrdiff_t steps) -> const uint8_t* {
-            int block = b;
-            for (; steps > 0; steps--) {
-                i += width_at(i);
-                if (i >= rows) i = 0, block++;
-            }
-            return block < last ? chunk_at(block, i) : nullptr;
-        };
+        const uint8_t *codes = data + chunk_code(w, s, b, begin), *end = codes + (ptrdiff_t)units * rows;
+        // from the end of this run to the next one of the unit; behind the last one nothing is fetched
+        const ptrdiff_t jump = b + 1 < last ? data + chunk_code(w, s, b + 1, begin) - end : 0;
         for (int r = 0; r < a.n; r++) {
             // Memory is kept busy while tables are made. Later rows find the block's codes in the L2; sharing the fetching of
             // the next block among the rows was measured: 15 % slower.
-            const uint8_t* next = r ? nullptr : b == first ? chunk_at(b, 0) : chunk_after(0, 1);
+            const uint8_t* next = r ? nullptr : b == first ? codes : codes + kLead;
             const float scale = build_block(w, d, a, r, b, tables, next);
             float* y = sums + (size_t)r * (size_t)p.part_rows;
             for (int i = 0, width; i < rows; i += width) {
                 width = width_at(i);
-                const uint8_t* c = chunk_at(b, i);
-                const ptrdiff_t chunk = (ptrdiff_t)units * width, rest = kLead % chunk;
-                const uint8_t *to = r ? nullptr : chunk_after(i, kLead / chunk), *then = to ? chunk_after(i, kLead / chunk + 1) : nullptr;
-                Ahead ahead{0, 0, 0};
-                if (to) {
-                    ahead.codes = to + rest - c;
-                    ahead.late = then ? then + rest - chunk - c : 0;
-                    ahead.split = (int)((chunk - rest) / width);
-                }
+                const uint8_t* c = codes + (ptrdiff_t)i * units;
+                const ptrdiff_t lead = lead_at(b == first, i, rows), left = end - c - lead;  // that are fetched in this run
+                const ptrdiff_t late = b + 1 < last ? lead + jump : 0;
+                const Ahead ahead{lead, late, left <= 0 ? 0 : left >= (ptrdiff_t)units * width ? units : (int)(left / width)};
                 if (width == 64) strip<1, true>(c, 64, tables, units, scale, y + i, ahead);
                 else if (width == 128) strip<2, true>(c, 128, tables, units, scale, y + i, ahead);
-                else if (to) strip<4, true>(c, 256, tables, units, scale, y + i, ahead);
-                else strip<4, false>(c, 256, tables, units, scale, y + i, ahead);
+                else if (r) strip<4, false>(c, 256, tables, units, scale, y + i, ahead);
+                else strip<4, true>(c, 256, tables, units, scale, y + i, ahead);
             }
         }
     }

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import sys
+import time
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
@@ -13,6 +15,8 @@ __all__ = [
     "EXIT_BROKEN_PIPE",
     "EXIT_ERROR",
     "EXIT_INTERRUPTED",
+    "LiveLine",
+    "duration",
     "hush_broken_pipe",
     "run_async",
     "say",
@@ -28,6 +32,48 @@ EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE, what a shell reports for a program that
 def say(text: str) -> None:
     """A line for the person, not for the pipe."""
     print(text, file=sys.stderr, flush=True)
+
+
+class LiveLine:
+    """One line that is kept current on a terminal; a line every ten seconds elsewhere.
+
+    Args:
+        at_once: whether the first one is due at once, and not after the first pause.
+        width: columns of it.
+    """
+
+    def __init__(self, *, at_once: bool = False, width: int = 110) -> None:
+        self._live = sys.stderr.isatty()
+        self._told = -math.inf if at_once else time.monotonic()
+        self._width = width
+        self._open = False
+
+    def due(self) -> bool:
+        """Whether it is time for another."""
+        return time.monotonic() - self._told >= (0.2 if self._live else 10.0)
+
+    def show(self, text: str) -> None:
+        """Another one."""
+        self._told = time.monotonic()
+        if self._live:
+            print(f"\r{text[: self._width]:<{self._width}}", end="", file=sys.stderr, flush=True)
+            self._open = True
+        else:
+            say(text)
+
+    def end(self) -> None:
+        """The cursor to a line of its own."""
+        if self._open:
+            print(file=sys.stderr, flush=True)
+            self._open = False
+
+
+def duration(seconds: float) -> str:
+    """In words: "40 s", "3 min 20 s", "1 h 2 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def hush_broken_pipe() -> None:

@@ -55,10 +55,10 @@ def run(arguments: argparse.Namespace) -> int:
     line = Line()
     rows: list[dict[str, Any]] = []
     try:
-        evaluation.prepare(line.show)  # what is wrong with the source is the end of it
+        evaluation.prepare(line.tell)  # what is wrong with the source is the end of it
         for build in builds:
             with _one_of_many(build.name, left_out):
-                rows += _rows(build.name, evaluation.of(build, line.show))
+                rows += _rows(build.name, evaluation.of(build, line.tell))
         if types:
             peers = _peers(source, arguments, threads)
             for name in types:
@@ -110,7 +110,7 @@ def _peer(
         left_out.append({"build": name, "why": f"{100 * same:.0f} % of its weights lie on the source's own grid"})
         return []
     told = {"same_grid": round(same, 4), "types": {k: round(share, 4) for k, share in layer_types(path).items()}}
-    return [{**row, **told, "made_s": round(made_s, 1)} for row in _rows(name, evaluation.of(path, line.show))]
+    return [{**row, **told, "made_s": round(made_s, 1)} for row in _rows(name, evaluation.of(path, line.tell))]
 
 
 def _rows(name: str, measured: Sequence[Measured]) -> list[dict[str, Any]]:

@@ -7,17 +7,14 @@ import contextlib
 import importlib
 import importlib.util
 import json
-import math
 import re
 import signal
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.commands.options import number
-from app.terminal import EXIT_INTERRUPTED, say, size, table
+from app.terminal import EXIT_INTERRUPTED, LiveLine, duration, say, size, table
 from backend.api.errors import PackagesMissingError
 
 if TYPE_CHECKING:
@@ -113,7 +110,7 @@ def run(arguments: argparse.Namespace) -> int:
     with _polite_end(line):
         try:
             built = compressing.compress(
-                source, out, options, line.show, restart=arguments.restart, force=arguments.force
+                source, out, options, line.tell, restart=arguments.restart, force=arguments.force
             )
         except InterruptedError:
             line.end()
@@ -170,56 +167,34 @@ def _polite_end(line: _Line) -> Iterator[None]:
             signal.signal(getattr(signal, name), handler)
 
 
-class _Line:
-    """One line that is kept current on a terminal; a line every ten seconds elsewhere.
+class _Line(LiveLine):
+    """The line of a compression.
 
     Attributes:
         stopping: somebody asked for an end.
     """
 
     def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
-        self._told = -math.inf
+        super().__init__(at_once=True, width=118)
         self._error = ""
-        self._open = False
         self.stopping = False
 
-    def show(self, now: Progress) -> bool:
+    def tell(self, now: Progress) -> bool:
         """Stage, block, linear, error; how much of all, speed, what is left, memory. False: stop."""
         if now.error is not None:
             self._error = f"error {now.error:.4f}"
-        moment = time.monotonic()
-        if moment - self._told >= (0.2 if self._live else 10.0):
-            self._told = moment
-            self._print(now)
+        if self.due():
+            self.show(self._words(now))
         return not self.stopping
 
-    def _print(self, now: Progress) -> None:
+    def _words(self, now: Progress) -> str:
         parts = [f"{100 * now.done / now.total:3.0f} %" if now.total else "", now.stage]
         parts.append(f"{min(now.layer + 1, now.layers)}/{now.layers}" if now.layers and now.module else "")
         parts.append(f"{now.rate:.{1 if now.rate >= 1 else 2}f} M weights/s" if now.rate else "")
-        parts.append(f"{_duration(now.seconds_left)} left" if now.seconds_left is not None else "")
+        parts.append(f"{duration(now.seconds_left)} left" if now.seconds_left is not None else "")
         parts += [size(now.memory) if now.memory else "", self._error if now.module else ""]
         parts.append(f"{now.module.removeprefix('model.')} {now.level}".strip())
-        text = "  ".join(part for part in parts if part)
-        if self._live:
-            print(f"\r{text[:118]:<118}", end="", file=sys.stderr, flush=True)
-            self._open = True
-        else:
-            say(text)
-
-    def end(self) -> None:
-        """The cursor to a line of its own."""
-        if self._open:
-            print(file=sys.stderr, flush=True)
-            self._open = False
-
-
-def _duration(seconds: float) -> str:
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
+        return "  ".join(part for part in parts if part)
 
 
 def _plan(estimate: Estimate) -> str:
@@ -229,10 +204,10 @@ def _plan(estimate: Estimate) -> str:
         [
             table(rows, right=frozenset({1, 2})),
             "",
-            f"about {_duration(estimate.seconds)} on {estimate.threads} cores",
+            f"about {duration(estimate.seconds)} on {estimate.threads} cores",
             f"memory: {size(estimate.memory)} of {size(estimate.budget)}",
             f"disk: {size(estimate.disk)} of {size(estimate.disk_free)}",
-            f"a model of 7 billion weights would take about {_duration(estimate.seconds_7b)} on 8 such cores",
+            f"a model of 7 billion weights would take about {duration(estimate.seconds_7b)} on 8 such cores",
         ]
     )
 
@@ -254,7 +229,7 @@ def _summary(built: Any) -> str:
             table(rows, right=frozenset({1, 3, 4})),
             "",
             "ERROR is the squared error of the outputs over their square, on the calibration text.",
-            f"{built.path}: {size(built.bytes)}, {_duration(built.seconds)}",
+            f"{built.path}: {size(built.bytes)}, {duration(built.seconds)}",
             f"{built.block_bits:.3f} bits per weight in the layers, {built.all_bits:.3f} with embedding and head",
             *_quality(built),
             *built.notes,
@@ -270,7 +245,7 @@ def _quality(built: Any) -> list[str]:
             "not learned from; `nutshell measure` says more"
         )
     if sum(row.out_features * row.in_features for row in built.rows) > _TELLING:
-        told.append(f"a model of 7 billion weights would take about {_duration(built.seconds_7b)} on 8 such cores")
+        told.append(f"a model of 7 billion weights would take about {duration(built.seconds_7b)} on 8 such cores")
     return told
 
 

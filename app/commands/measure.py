@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.commands.options import number
-from app.terminal import say, size
+from app.terminal import LiveLine, size
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -71,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
             text,
             tokens=arguments.tokens or TOKENS,
             threads=arguments.threads or 0,
-            report=line.show,
+            report=line.tell,
         )
     finally:
         line.end()
@@ -79,36 +77,21 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-class Line:
-    """One line that is kept current on a terminal; a line every ten seconds elsewhere."""
+class Line(LiveLine):
+    """The line of a measurement."""
 
     def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
-        self._told = time.monotonic()
-        self._open = False
+        super().__init__()
         self._module = ""
 
-    def show(self, now: Progress) -> bool:
+    def tell(self, now: Progress) -> bool:
         """The model at work, what is done, and what is left; never gives up."""
-        moment = time.monotonic()
-        fresh = now.module != self._module
-        if not fresh and moment - self._told < (0.2 if self._live else 10.0):
+        if now.module == self._module and not self.due():
             return True
-        self._told, self._module = moment, now.module
+        self._module = now.module
         left = "" if now.seconds_left is None else f", {now.seconds_left:.0f} s left"
-        text = f"{100 * now.done / max(1, now.total):3.0f} %  {now.module}{left}"
-        if self._live:
-            print(f"\r{text[:110]:<110}", end="", file=sys.stderr, flush=True)
-            self._open = True
-        else:
-            say(text)
+        self.show(f"{100 * now.done / max(1, now.total):3.0f} %  {now.module}{left}")
         return True
-
-    def end(self) -> None:
-        """The cursor to a line of its own."""
-        if self._open:
-            print(file=sys.stderr, flush=True)
-            self._open = False
 
 
 def _words(found: Measured) -> str:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import signal
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.commands.options import number
-from app.terminal import say, size, table
+from app.terminal import LiveLine, duration, say, size, table
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -68,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
             embedding=arguments.embedding,
             threads=arguments.threads or 0,
             force=arguments.force,
-            progress=line.show,
+            progress=line.tell,
         )
     finally:
         line.end()
@@ -77,45 +76,24 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-class _Line:
-    """One line that is kept current on a terminal; a line every ten seconds elsewhere."""
-
+class _Line(LiveLine):
     def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
+        super().__init__()
         self._began = time.monotonic()
-        self._told = self._began
-        self._open = self._announced = False
+        self._announced = False
 
-    def show(self, now: Progress) -> None:
+    def tell(self, now: Progress) -> None:
         """Weights done, speed, and what is left."""
         if not now.done and not self._announced:
             say("Packing by the weights alone, without calibration data.")
             self._announced = True
-        moment = time.monotonic()
-        if moment - self._told < (0.2 if self._live else 10.0):
+        if not self.due():
             return
-        self._told = moment
-        rate = now.done / max(moment - self._began, 1e-6)
+        rate = now.done / max(time.monotonic() - self._began, 1e-6)
         left = (now.total - now.done) / rate if rate else 0.0
-        text = (
-            f"{100 * now.done / now.total:3.0f} %  {rate / 1e6:.1f} M weights/s, {_duration(left)} left  {now.module}"
+        self.show(
+            f"{100 * now.done / now.total:3.0f} %  {rate / 1e6:.1f} M weights/s, {duration(left)} left  {now.module}"
         )
-        if self._live:
-            print(f"\r{text[:110]:<110}", end="", file=sys.stderr, flush=True)
-            self._open = True
-        else:
-            say(text)
-
-    def end(self) -> None:
-        """The cursor to a line of its own."""
-        if self._open:
-            print(file=sys.stderr, flush=True)
-            self._open = False
-
-
-def _duration(seconds: float) -> str:
-    whole = round(seconds)
-    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"
 
 
 def _summary(packed: Packed) -> str:

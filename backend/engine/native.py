@@ -6,8 +6,6 @@ in one native call; what happens here for each token is a few microseconds of bo
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +22,7 @@ from backend.engine.native_weights import Weights, weights_of
 from backend.engine.tokenizing import HfTokenizer, gguf_tokenizer_files
 from backend.engine.tokenizing.files import settings
 from backend.formats.checkpoint import Checkpoint, open_checkpoint
+from backend.hardware.trim import trim
 from kernels.program import Executor, Program
 
 __all__ = ["KvType", "NativeModel", "kv_bytes_per_token"]
@@ -90,7 +89,7 @@ class NativeModel:
             self.tokenizer = HfTokenizer(files, checkpoint.config)
             del files["tokenizer.json"]  # up to 35 MB
             built = build(checkpoint)
-            _give_back()
+            trim()  # parsing a tokenizer of 151,936 entries leaves 60 MB and more
             weights = weights_of(built.program)
             weights.touch(go_on)
             self._executors = executors or (cuda_executors() if use_gpu else None) or _native_executors(kv, n_threads)
@@ -240,13 +239,6 @@ def kv_bytes_per_token(args: CommonArgs, kv: KvType) -> int:
     """Bytes of keys and values of one token in all layers. q8: a byte and a share of the scales."""
     numbers = 2 * args.n_layers * args.kv_heads * args.head_dim
     return numbers * 2 if kv == "f16" else numbers * 9 // 8
-
-
-def _give_back() -> None:
-    """Returns freed memory to the system: parsing a tokenizer of 151,936 entries leaves 60 MB and more with glibc."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
-        trim(0)
 
 
 def _native_executors(kv: KvType, n_threads: int) -> Executors:

@@ -35,6 +35,7 @@ from backend.jobs.compression_child import CHILD, StoppedError, run_child
 from backend.jobs.compression_plan import PLAN_LEVELS, make_plan, source_of
 from backend.jobs.compression_records import Records, free_name
 from backend.jobs.jobs import JobHandle, Jobs
+from backend.jobs.loading import named_entry
 from backend.quantize.options import LEVELS
 from backend.quantize.wire import Compare, Compress, Inspect, Measure, Moved
 
@@ -313,16 +314,7 @@ class Compressions:
             record.result.measure_error = ErrorInfo.of(error)
 
     async def _source(self, request: PlanCompression) -> CompressionSource:
-        if request.id is not None:
-            entry = await asyncio.to_thread(self._models.by_id, request.id)
-        elif request.path is not None:
-            entry = await asyncio.to_thread(self._models.entry_for, Path(request.path))
-        else:
-            raise InvalidRequestError(
-                "No model was named.", why="Neither an id nor a path was given.", remedy="Choose a model."
-            )
-        if entry.error is not None:
-            raise entry.error.to_error()
+        entry = await named_entry(self._models, request.id, request.path)
         source = source_of(entry, await asyncio.to_thread(_architectures))
         if source.reason == "compressed":
             raise InvalidRequestError(

@@ -11,7 +11,7 @@ from backend.api.errors import ConflictError, InvalidRequestError, NutshellError
 from backend.api.schemas import Event, Job, LoadedModel, LoadModel, ModelChanged, ModelEntry
 from backend.jobs.jobs import JobHandle, Jobs
 
-__all__ = ["LoadsModels", "ModelLoader", "ModelSource"]
+__all__ = ["LoadsModels", "ModelLoader", "ModelSource", "named_entry"]
 
 
 class LoadsModels(Protocol):
@@ -41,6 +41,26 @@ class ModelSource(Protocol):
     def entry_for(self, path: Path, /) -> ModelEntry:
         """An entry for any file. Raises what its header deserves."""
         ...
+
+
+async def named_entry(models: ModelSource, model_id: str | None, path: str | None) -> ModelEntry:
+    """The model that a request names, by its id or else by its path.
+
+    Raises:
+        InvalidRequestError: it names none.
+        NutshellError: there is no such model, or what is wrong with its file.
+    """
+    if model_id is not None:
+        entry = await asyncio.to_thread(models.by_id, model_id)
+    elif path is not None:
+        entry = await asyncio.to_thread(models.entry_for, Path(path))
+    else:
+        raise InvalidRequestError(
+            "No model was named.", why="Neither an id nor a path was given.", remedy="Choose a model."
+        )
+    if entry.error is not None:
+        raise entry.error.to_error()
+    return entry
 
 
 class ModelLoader:
@@ -74,7 +94,7 @@ class ModelLoader:
         """Starts loading. A load that is under way is given up for it, unless it is the same one: then that job is
         returned. Raises NotFoundError, InvalidRequestError, and what is wrong with the file.
         """
-        entry = await self._entry(request)
+        entry = await named_entry(self._models, request.id, request.path)
         # One form for a model named by id and by path, so that the two are seen to be the same.
         options = LoadModel(
             id=entry.id,
@@ -142,19 +162,6 @@ class ModelLoader:
         except NutshellError:
             # Why the other load ended is its own job's story.
             return
-
-    async def _entry(self, request: LoadModel) -> ModelEntry:
-        if request.id is not None:
-            entry = await asyncio.to_thread(self._models.by_id, request.id)
-        elif request.path is not None:
-            entry = await asyncio.to_thread(self._models.entry_for, Path(request.path))
-        else:
-            raise InvalidRequestError(
-                "No model was named.", why="Neither an id nor a path was given.", remedy="Choose a model."
-            )
-        if entry.error is not None:
-            raise entry.error.to_error()
-        return entry
 
     async def _load(
         self, handle: JobHandle, entry: ModelEntry, options: LoadModel, before: str | None

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 
 from backend.api.errors import InvalidModelFileError, StorageError
+from backend.hardware.trim import trim
 from backend.quantize.encode_linear import encode_level
 from backend.quantize.graph import Block, Graph
 from backend.quantize.hessian import HessianSum
@@ -30,7 +31,6 @@ from backend.quantize.states import States, Texts, embedded, newest
 from backend.quantize.store import Store, Stored
 from backend.quantize.teller import Teller
 from backend.quantize.torch_blocks import BlockWeights, load_block, run_block
-from backend.quantize.trim import trim
 from kernels.packed import PackedLinear
 
 __all__ = ["TUNED", "Blocks", "level_of", "norms_name"]

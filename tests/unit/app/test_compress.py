@@ -70,7 +70,7 @@ def test_json(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_an_interruption_keeps_the_work_and_is_130(
     source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    show = compress._Line.show
+    show = compress._Line.tell
 
     def interrupted(line: compress._Line, now: Progress) -> bool:
         if now.module.endswith("layers.1.mlp.up_proj"):
@@ -80,7 +80,7 @@ def test_an_interruption_keeps_the_work_and_is_130(
     command = ["compress", str(source), str(tmp_path / "out"), "--level", "q8", *SMALL]
     before = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patch:
-        patch.setattr(compress._Line, "show", interrupted)
+        patch.setattr(compress._Line, "tell", interrupted)
         assert cli.run_command(command) == 130
     assert signal.getsignal(signal.SIGINT) is before
     assert "the same command goes on" in capsys.readouterr().err
@@ -141,7 +141,7 @@ def test_the_line_says_where_it_is(capsys: pytest.CaptureFixture[str]) -> None:
         "memory": 2 << 30,
     }
     line = compress._Line()
-    assert line.show(Progress("quantize", 30.0, 120.0, 11, 24, error=0.0421, seconds_left=90.0, **now))
+    assert line.tell(Progress("quantize", 30.0, 120.0, 11, 24, error=0.0421, seconds_left=90.0, **now))
     said = capsys.readouterr().err
     for part in (
         "25 %",
@@ -154,4 +154,4 @@ def test_the_line_says_where_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     ):
         assert part in said
     line.stopping = True
-    assert not line.show(Progress("quantize", 31.0, 120.0))
+    assert not line.tell(Progress("quantize", 31.0, 120.0))

@@ -7,13 +7,12 @@ import contextlib
 import importlib
 import importlib.util
 import json
-import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.commands.options import number
+from app.commands.options import byte_count, number
 from app.terminal import EXIT_INTERRUPTED, LiveLine, duration, say, size, table
 from backend.api.errors import PackagesMissingError
 
@@ -30,7 +29,6 @@ _TUNINGS = ("none", "block", "p", "pv")
 _HEADS = ("q4", "q8", "f16", "bf16", "f32")
 #: weights of a model whose rates say something about larger ones: less than that is mostly overhead
 _TELLING = 50_000_000
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 _EPILOG = """\
 The model reads some text, and each of its layers is stored so that what it answers changes least. Its text comes
@@ -76,7 +74,7 @@ def add(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--threads", type=number(int, 1, 1024), default=0, metavar="N", help="(default: all cores)")
     parser.add_argument(
         "--memory",
-        type=_bytes,
+        type=byte_count,
         default=0,
         metavar="SIZE",
         help="the work may hold, as in 4G (default: half of the free)",
@@ -140,13 +138,6 @@ def _options(arguments: argparse.Namespace) -> Options:
         memory=arguments.memory,
         **given,
     )
-
-
-def _bytes(text: str) -> int:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)(?:i?B)?", text.strip(), re.ASCII | re.IGNORECASE)
-    if found is None or float(found[1]) <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 4G or 800M")
-    return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
 @contextlib.contextmanager

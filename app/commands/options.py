@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 
 import msgspec
@@ -10,7 +11,9 @@ import msgspec
 from backend.api.errors import InvalidRequestError
 from backend.api.schemas import Sampling
 
-__all__ = ["add_answer_options", "add_model_options", "engine_arguments", "number", "sampling_from"]
+__all__ = ["add_answer_options", "add_model_options", "byte_count", "engine_arguments", "number", "sampling_from"]
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
 def number(kind: Callable[[str], float], low: float, high: float) -> Callable[[str], float]:
@@ -26,6 +29,14 @@ def number(kind: Callable[[str], float], low: float, high: float) -> Callable[[s
         return value
 
     return parse
+
+
+def byte_count(text: str) -> int:
+    """An argparse type: a size such as 4G or 800M, in bytes."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)(?:i?B)?", text.strip(), re.ASCII | re.IGNORECASE)
+    if found is None or float(found[1]) <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 4G or 800M")
+    return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:

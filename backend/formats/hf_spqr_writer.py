@@ -16,9 +16,9 @@ from backend.formats.hf_writer import write_folder
 from backend.formats.packing import packer
 from kernels.packed import PackedLinear
 
-__all__ = ["dense_words", "write_hf_spqr"]
+__all__ = ["MAX_COLUMN", "dense_words", "write_hf_spqr"]
 
-_MAX_COLUMN = 1 << 15  # the published kernel reads a column as a signed 16-bit number
+MAX_COLUMN = 1 << 15  # the published kernel reads a column as a signed 16-bit number
 
 
 def dense_words(
@@ -54,11 +54,11 @@ def dense_words(
 def _tensors(module: str, parts: Any) -> dict[str, npt.NDArray[Any]]:
     """The four tensors of a linear."""
     out, columns = parts.codes.shape
-    if parts.bits != 3 or out % TILE or columns % TILE or (columns > _MAX_COLUMN and len(parts.outlier_cols)):
+    if parts.bits != 3 or out % TILE or columns % TILE or (columns > MAX_COLUMN and len(parts.outlier_cols)):
         raise UnsupportedModelError(
             "This model cannot be written in the published form of SpQR.",
             why=f"One of its blocks has {parts.bits} bits and {out} x {columns} weights; that form has 3 bits, "
-            f"multiples of {TILE}, and at most {_MAX_COLUMN} columns.",
+            f"multiples of {TILE}, and at most {MAX_COLUMN} columns.",
             remedy="Write it as a file of Nutshell's own.",
             details=module,
         )

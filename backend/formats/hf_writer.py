@@ -27,11 +27,10 @@ def as_half(numbers: Floats) -> npt.NDArray[Any]:
 
 
 def plain_config(config: Mapping[str, Any], modules: Iterable[str]) -> dict[str, Any]:
-    """A config.json without an older quantization; float16; not tied where there is a head of its own."""
+    """A config.json without an older quantization; float16; tied where there is no head of its own, and only there."""
     found = {key: value for key, value in config.items() if key not in ("quantization_config", "dtype", "auto_map")}
     found["torch_dtype"] = "float16"
-    if "lm_head" in modules:
-        found["tie_word_embeddings"] = False
+    found["tie_word_embeddings"] = "lm_head" not in modules
     return found
 
 
@@ -81,6 +80,8 @@ def write_folder(
         for name, numbers in arrays:
             plain.append(name)
             writer.add(name, as_half(numbers))
+        if "lm_head" not in seen:  # it is the embedding's table; transformers would replace it all the same
+            plain += ["lm_head", "lm_head.weight"]
         found = plain_config(config, seen)
         settings = quantization(plain)
         if settings is not None:

@@ -14,6 +14,7 @@ import pytest
 
 from app import cli
 from app.commands import compress
+from app.commands.options import byte_count
 from backend.quantize.options import LEVELS, TUNINGS, Progress
 from backend.quantize.recipes import HEAD_SCHEMES
 from installer.cli import wants_window
@@ -124,13 +125,13 @@ def test_failures_are_sentences(tmp_path: Path, capsys: pytest.CaptureFixture[st
     ("text", "expected"), [("4G", 4 << 30), ("1.5 g", 3 << 29), ("800MB", 800 << 20), ("2GiB", 2 << 30), ("77", 77)]
 )
 def test_sizes(text: str, expected: int) -> None:
-    assert compress._bytes(text) == expected
+    assert byte_count(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "G", "-4G", "4T", "0"])
 def test_sizes_that_are_none(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
-        compress._bytes(text)
+        byte_count(text)
 
 
 def test_the_line_says_where_it_is(capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,11 +19,12 @@ def add(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
         "bench",
         help="measure the program on this machine",
         description="app: start-up, first token, speed through the whole program beside the engine alone, idle cost, "
-        "memory, stop. engine: llama.cpp in our hands beside llama-cpp-python's own; with --peer-gguf, a build on our "
-        "own engine beside a GGUF on llama.cpp. kernels: our own linears beside the speed of the memory. compress: the "
-        "quality of builds of --model beside llama.cpp's types of it.",
+        "memory, stop. ui: streaming, scrolling, opening, searching, on an echo. engine: llama.cpp in our hands "
+        "beside llama-cpp-python's own; with --peer-gguf, a build on our own engine beside a GGUF on llama.cpp. "
+        "kernels: our own linears beside the speed of the memory. compress: the quality of builds of --model beside "
+        "llama.cpp's types of it.",
     )
-    parser.add_argument("what", choices=["app", "engine", "kernels", "compress"])
+    parser.add_argument("what", choices=["app", "ui", "engine", "kernels", "compress"])
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     parser.add_argument("--rounds", type=int, default=0, metavar="N", help="how often to measure (default: as needed)")
     parser.add_argument("--model", default="", metavar="FILE", help="a model file (default: the built-in model)")
@@ -40,7 +41,9 @@ def add(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("--types", default="", metavar="A,B", help="compress: llama.cpp's, e.g. IQ2_XS,Q2_K, or none")
     parser.add_argument("--text", default="", metavar="A,B", help="compress: files, or code,prose (the default)")
-    parser.add_argument("--tokens", type=count, default=0, metavar="N", help="compress: of each text (default: 6144)")
+    parser.add_argument(
+        "--tokens", type=count, default=0, metavar="N", help="compress: of each text (6144); ui: of the answer (20000)"
+    )
     parser.add_argument(
         "--calibration-tokens",
         type=count,
@@ -57,6 +60,10 @@ def run(arguments: argparse.Namespace) -> int:
         from app.benchmarks import kernels
 
         return kernels.run(arguments)
+    if arguments.what == "ui":
+        from app.benchmarks import ui
+
+        return ui.run(arguments)
     if arguments.what == "compress":
         from app.benchmarks import compress
 

@@ -190,19 +190,25 @@ class MessageBody(QTextBrowser):
         area = QRectF(event.rect())
         painter = QPainter(self.viewport())
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        self._paint_code_areas(painter, area)
-        self._paint_spans(painter, area)
+        # A place in the text just above what is painted: what ends before it is passed over by its position alone.
+        # Asked for their rectangles, the code areas of a 20,000-token answer made its last tenth 1.4 times as dear.
+        layout = self.document().documentLayout()
+        start = layout.hitTest(QPointF(0, max(0.0, area.top() - 40)), Qt.HitTestAccuracy.FuzzyHit)
+        self._paint_code_areas(painter, area, start)
+        self._paint_spans(painter, area, start)
         painter.end()
         super().paintEvent(event)
         painter = QPainter(self.viewport())
-        self._paint_markers(painter, area)
+        self._paint_markers(painter, area, start)
         if self._caret:
             self._paint_caret(painter)
         painter.end()
 
-    def _paint_code_areas(self, painter: QPainter, area: QRectF) -> None:
+    def _paint_code_areas(self, painter: QPainter, area: QRectF, start: int) -> None:
         line = QPen(color("line"), 1)
-        for code in self.markdown.codes:
+        codes = self.markdown.codes
+        first = bisect.bisect_right(codes, start, key=lambda code: code.header)
+        for code in codes[max(0, first - 2) :]:
             rect = self._code_rect(code).adjusted(0.5, 0.5, -0.5, -0.5)
             if rect.bottom() < area.top():
                 continue
@@ -212,8 +218,10 @@ class MessageBody(QTextBrowser):
             painter.setBrush(color("code"))
             painter.drawRoundedRect(rect, metrics.radius_card, metrics.radius_card)
 
-    def _paint_spans(self, painter: QPainter, area: QRectF) -> None:
+    def _paint_spans(self, painter: QPainter, area: QRectF, start: int) -> None:
         for span in self.markdown.spans:
+            if span.end < start - 2:
+                continue
             first = self.document().findBlock(span.start)
             last = self.document().findBlock(span.end) if span.end != span.start else first
             top = _top(first)
@@ -237,12 +245,10 @@ class MessageBody(QTextBrowser):
         left = span.indent * unit + metrics.px(4)
         painter.drawRoundedRect(QRectF(width - left - bar if rtl else left, top, bar, bottom - top), 1, 1)
 
-    def _paint_markers(self, painter: QPainter, area: QRectF) -> None:
+    def _paint_markers(self, painter: QPainter, area: QRectF, start: int) -> None:
         markers = self.markdown.markers
         if not markers:
             return
-        layout = self.document().documentLayout()
-        start = layout.hitTest(QPointF(0, max(0.0, area.top() - 40)), Qt.HitTestAccuracy.FuzzyHit)
         index = bisect.bisect_left(markers, start - 2, key=lambda m: m.position)
         font = metrics.font("body")
         measure = QFontMetricsF(font)

@@ -230,6 +230,11 @@ def _summary(built: Any) -> str:
 
 def _quality(built: Any) -> list[str]:
     told = [f"memory: {size(built.memory)} at the most"]
+    if built.predicted is not None:
+        before = "" if built.planned is None else f"said before: {duration(built.planned)}; "
+        told.append(
+            f"{before}after the first block: {duration(built.predicted)} ({built.predicted / built.seconds - 1:+.0%})"
+        )
     if built.perplexity is not None and built.perplexity_source is not None:
         told.append(
             f"perplexity {built.perplexity:.2f}, its source {built.perplexity_source:.2f}, on a little text that was "

@@ -19,6 +19,7 @@ import torch
 
 from backend.api.errors import MemoryShortageError, NutshellError
 from backend.quantize import gate
+from backend.quantize.already import already_built, run_sum
 from backend.quantize.calibration import calibration_tokens
 from backend.quantize.evaluation_text import tokenizer_of
 from backend.quantize.finish import Row, describe_build, publish, restate, rows_of, table_level, write_build
@@ -53,6 +54,8 @@ class Built:
     Attributes:
         path: the build. bytes: of it.
         seconds: that this run took, without what an earlier one had done.
+        planned: the same as it was said before; None: this run went on from another. predicted: as it was said after
+            its first block; None: it had none.
         rows: every linear at every level.
         block_bits: per weight of the layers at the first level. all_bits: the whole file over all weights.
         perplexity: on validation text, from the file; a check for ruin and no measurement. perplexity_source: of the
@@ -73,6 +76,8 @@ class Built:
     seconds_7b: float
     memory: int
     notes: tuple[str, ...]
+    planned: float | None
+    predicted: float | None
 
 
 def compress(
@@ -98,12 +103,21 @@ def compress(
     """
     out = build_path(out)
     folder = work_folder(out)
+    began = time.monotonic()
     finished = None if restart else peek(folder, _FINISHED)
-    if not finished:
+    if not (finished or out.is_file()):
         check_out(out, force=force)
     machine = None if restart else peek(folder, "machine")
     prepared = prepare(source, options, machine=machine)
     try:
+        there = None if restart or len(options.levels) > 1 else already_built(prepared, out)
+        if there is not None:
+            if folder.is_dir():
+                Store(folder, prepared.run()).remove()
+            prepared.checkpoint.close()
+            return _there(prepared, out, *there, began)
+        if not finished:
+            check_out(out, force=force)
         refuse_shortage(prepared.estimate(out.parent), out.parent, stored=_used(folder))
         store = Store(folder, prepared.run(), restart=restart)
     except BaseException:
@@ -135,6 +149,27 @@ def compress(
     return built
 
 
+def _there(prepared: Prepared, out: Path, rows: tuple[Row, ...], about: Mapping[str, Any], began: float) -> Built:
+    """What is known of a build that an earlier call has made."""
+    blocks = [row for row in rows if ".layers." in row.module]
+    size, quality = out.stat().st_size, about["checked"]
+    return Built(
+        out,
+        size,
+        time.monotonic() - began,
+        rows,
+        sum(row.bits * row.weights for row in blocks) / sum(row.weights for row in blocks),
+        8 * size / sum(row.weights for row in rows),
+        quality.get("perplexity"),
+        quality.get("perplexity_source"),
+        prepared.seven_b(Plan.of(prepared.pieces())),
+        0,
+        ("It was finished before: nothing had to be done.", *([str(about["warning"])] if "warning" in about else [])),
+        None,
+        None,
+    )
+
+
 def _used(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.iterdir() if path.is_file()) if folder.is_dir() else 0
 
@@ -149,7 +184,7 @@ class _Run:
         self._plan = Plan.of(prepared.pieces())
         self._plan.learn(store.note("rates"))
         self._teller = Teller(self._plan, report, prepared.args.n_layers)
-        self.working = store.resumed
+        self.working = self.resumed = store.resumed
         self.source = Source(prepared.checkpoint, next(j.source for j in prepared.tables if "embed_tokens" in j.module))
         torch.set_num_threads(self._options.threads)
 
@@ -240,6 +275,7 @@ class _Run:
         kept = [row.module for row in rows_of(self._prepared, graph, self._store) if row.protected]
         found = self._store.get_arrays(_CALIBRATION)
         about = describe_build(self._prepared, self._out, found[0] if found else {}, kept)
+        about["run"] = run_sum(self._prepared)
         write_build(self._prepared, graph, self.source, self._store, about, unnamed)
         teller.finish("write")
         teller.begin("measure")
@@ -287,6 +323,8 @@ class _Run:
             float(known["seconds_7b"]),
             self._teller.peak,
             tuple(known["notes"]),
+            None if self.resumed else self._teller.planned,
+            self._teller.predicted,
         )
         if len(self._options.levels) == 1:
             self._store.remove()

@@ -23,6 +23,8 @@ class Teller:
         layer, layers: blocks done and in all.
         stage: see Progress.
         peak: the most bytes that were seen.
+        planned: seconds of this run as they were said before it began.
+        predicted: the same when its first block was done; None until then.
     """
 
     def __init__(self, plan: Plan, report: Report, layers: int) -> None:
@@ -30,11 +32,13 @@ class Teller:
         self.layer, self.layers = 0, layers
         self.stage = "check"
         self.peak = 0
+        self.planned = plan.left
+        self.predicted: float | None = None
         self._report = report
         self._process = psutil.Process()
         self._module = self._level = ""
         self._rate = 0.0
-        self._began = self._told = time.monotonic()
+        self._start = self._began = self._told = time.monotonic()
         self._working = False
 
     def begin(self, stage: str, module: str = "", level: str = "") -> None:
@@ -57,6 +61,8 @@ class Teller:
         self._rate = piece.weights / 1e6 / took if piece is not None and took > 0 else 0.0
         self.plan.finish(key, took)
         self._working = False
+        if self.predicted is None and key.endswith("/forward"):  # the last piece of a block
+            self.predicted = time.monotonic() - self._start + self.plan.left
         self.tell(error)
 
     def tell(self, error: float | None = None) -> None:

@@ -242,6 +242,18 @@ def _last(source: Path) -> torch.Tensor:
     return tail_hidden(graph, x)
 
 
+def test_what_was_said_is_told_beside_what_it_took(llama: Path, tmp_path: Path) -> None:
+    """Once a block is done the rest is known; a run that goes on says it of what was left."""
+    whole = run(llama, tmp_path / "a", options("aqlm-2x8"))
+    assert whole.planned is not None
+    assert whole.predicted is not None
+    assert 0 < whole.predicted < 10 * whole.seconds
+    _stop_in_last_block(llama, tmp_path, options("aqlm-2x8"))
+    rest = run(llama, tmp_path / "out", options("aqlm-2x8"))
+    assert rest.planned is None
+    assert rest.predicted is not None
+
+
 def test_progress(llama: Path, tmp_path: Path) -> None:
     steps = Stopper()
     run(llama, tmp_path / "out", options("spqr-3"), steps)
@@ -446,6 +458,40 @@ def test_an_end_between_the_name_and_the_tidying_is_an_end(
 
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("left", [0, 1, 3, 100])
+def test_a_kill_in_the_tidying_or_behind_it_costs_nothing(
+    llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: int
+) -> None:
+    """The same call once more finds that its build is there, whatever became of the work folder."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "remove", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(llama, tmp_path / "out", options("q8"))
+    out, folder = tmp_path / "out.nutshell", tmp_path / "out.nutshell.work"
+    files = sorted(folder.iterdir(), key=lambda path: path.name != "work.json")  # the manifest goes first
+    for path in files[: len(files) - left] if left < 100 else []:
+        path.unlink()
+    if not left:
+        folder.rmdir()
+    before = out.stat().st_mtime_ns, out.read_bytes()
+    made = run(llama, tmp_path / "out", options("q8"))
+    assert (out.stat().st_mtime_ns, out.read_bytes()) == before
+    assert not folder.exists()
+    assert len(made.rows) == 16
+    assert made.perplexity is not None
+    assert "finished before" in made.notes[0]
+
+
+def test_a_build_of_other_options_is_in_the_way(llama: Path, tmp_path: Path) -> None:
+    first = run(llama, tmp_path / "out", options("q8"))
+    for other in (options("q8", seed=1), options("spqr-3"), options("q8", head="f16")):
+        with pytest.raises(ConflictError):
+            run(llama, tmp_path / "out", other)
+    assert run(llama, tmp_path / "out", options("q8", seed=1), force=True).rows[0].error is not None
+    again = run(llama, tmp_path / "out", options("q8"), restart=True, force=True)  # asked for: made once more
+    assert again.rows == first.rows or again.rows[0].error == first.rows[0].error
 
 
 def test_a_resumed_run_keeps_its_text_and_its_threads(

@@ -20,6 +20,7 @@ from backend.api.compression import (
     CompressionPlan,
     CompressionSource,
     CompressionStatus,
+    ExportBuild,
     NewCompression,
     PlanCompression,
 )
@@ -171,6 +172,10 @@ class Client:
     async def compare_compression(self, compression_id: str, request: ComparePrompts) -> Job:
         """Asks source and build the same questions; the answers are the job's result."""
         return await self._ask("POST", f"{_compression(compression_id)}/compare", Job, request)
+
+    async def export_build(self, request: ExportBuild) -> Job:
+        """Writes a build as a folder for other programs; what was written is the job's result."""
+        return await self._ask("POST", "/api/compression/export", Job, request)
 
     async def delete_compression(self, compression_id: str) -> None:
         """Stops the work and deletes what is done; a finished build stays."""

@@ -18,6 +18,9 @@ __all__ = [
     "CompressionSource",
     "CompressionState",
     "CompressionStatus",
+    "ExportBuild",
+    "ExportFormat",
+    "Exported",
     "Limit",
     "Measured",
     "NewCompression",
@@ -30,6 +33,7 @@ __all__ = [
 Tuning = Literal["none", "block", "p", "pv"]
 Verdict = Literal["fits", "if", "no"]
 Limit = Literal["", "run_memory", "work_memory", "budget", "disk", "unknown"]
+ExportFormat = Literal["hf-aqlm", "hf-spqr"]
 CompressionState = Literal["running", "paused", "interrupted", "failed", "finished"]
 
 
@@ -127,6 +131,7 @@ class CompressionResult(Struct, kw_only=True):
     block_bits: float
     all_bits: float
     notes: list[str] = []
+    predicted: float | None = None  # seconds, as they were said after the first block; None: it had none
     measured: Measured | None = None
     measure_error: ErrorInfo | None = None
 
@@ -169,6 +174,24 @@ class ComparePrompts(Struct, kw_only=True):
     """Body of POST /api/compression/{id}/compare; no prompts: ours."""
 
     prompts: Annotated[list[str], Meta(max_length=8)] = []
+
+
+class ExportBuild(Struct, frozen=True, kw_only=True):
+    """Body of POST /api/compression/export: a build as a folder for other programs."""
+
+    build: str
+    out: str  # the folder, which must not be there yet
+    format: ExportFormat
+
+
+class Exported(Struct, kw_only=True):
+    """What was written: the result of such a job."""
+
+    path: str
+    bytes: int
+    held: int  # linears that stay compressed
+    plain: int  # those that are 16-bit numbers now
+    notes: list[str] = []
 
 
 class Answer(Struct, kw_only=True):

@@ -23,6 +23,8 @@ from backend.api.compression import (
     CompressionResult,
     CompressionSource,
     CompressionStatus,
+    ExportBuild,
+    Exported,
     Measured,
     NewCompression,
     PlanCompression,
@@ -37,7 +39,7 @@ from backend.jobs.compression_records import Records, free_name
 from backend.jobs.jobs import JobHandle, Jobs
 from backend.jobs.loading import named_entry
 from backend.quantize.options import LEVELS
-from backend.quantize.wire import Compare, Compress, Inspect, Measure, Moved
+from backend.quantize.wire import Compare, Compress, Export, Inspect, Measure, Moved
 
 __all__ = ["Compressions", "packages_installed"]
 
@@ -100,7 +102,7 @@ class Compressions:
         self._installed = installed
         self._bandwidth = bandwidth or _bandwidth
         self._running: _Running | None = None
-        self._comparing: str | None = None  # id of the job
+        self._aside = ""  # other work of a child, in words
 
     # What there is
 
@@ -229,11 +231,33 @@ class Compressions:
                 answers = msgspec.json.decode(raw, type=list[Answer])
                 return {"answers": msgspec.to_builtins(answers)}
             finally:
-                self._comparing = None
+                self._aside = ""
 
-        job = self._jobs.start("compare", f"Comparing {record.name}", work)
-        self._comparing = job.id
-        return job
+        self._aside = "Answers are being compared."
+        return self._jobs.start("compare", f"Comparing {record.name}", work)
+
+    async def export(self, request: ExportBuild) -> Job:
+        """Writes a build as a folder for other programs; the job's result is an `Exported`, or why not.
+
+        Raises:
+            ConflictError: other work is under way.
+        """
+        self._need_idle()
+        ask = Export(build=request.build, out=request.out, format=request.format)
+
+        async def work(handle: JobHandle) -> dict[str, object]:
+            def moved(news: Moved) -> None:
+                handle.progress("export", news.done, news.total)
+
+            try:
+                raw = await run_child(self._command, ask, moved, lambda: handle.cancelled)
+                found: dict[str, object] = msgspec.to_builtins(msgspec.json.decode(raw, type=Exported))
+                return found
+            finally:
+                self._aside = ""
+
+        self._aside = "A build is being exported."
+        return self._jobs.start("export", f"Exporting {Path(request.build).stem}", work)
 
     async def _begin(self, record: Compression) -> Job:
         record.state, record.job = "running", None
@@ -341,8 +365,8 @@ class Compressions:
                 why="One model is compressed at a time: two would take twice the memory and be no faster.",
                 remedy="Wait for it, or pause it.",
             )
-        if self._comparing is not None:
-            raise ConflictError("Answers are being compared.", remedy="Wait for them, which takes a minute.")
+        if self._aside:
+            raise ConflictError(self._aside, remedy="Wait for it, which takes a minute.")
 
     def _need_packages(self) -> None:
         if not self._installed():

@@ -20,11 +20,23 @@ from typing import IO, Protocol
 import msgspec
 import psutil
 
-from backend.api.compression import Answer, CompressionResult, Measured, Position
+from backend.api.compression import Answer, CompressionResult, Exported, Measured, Position
 from backend.api.errors import DiskFullError, MemoryShortageError, NutshellError
 from backend.api.schemas import ErrorInfo
 from backend.quantize.options import Progress
-from backend.quantize.wire import Compare, Compress, Done, Failed, Inspect, Measure, Moved, Reply, Request, Stopped
+from backend.quantize.wire import (
+    Compare,
+    Compress,
+    Done,
+    Export,
+    Failed,
+    Inspect,
+    Measure,
+    Moved,
+    Reply,
+    Request,
+    Stopped,
+)
 
 __all__ = ["Teller", "Work", "main"]
 
@@ -56,6 +68,10 @@ class Work(Protocol):
 
     def compare(self, request: Compare, tell: Teller, /) -> list[Answer]:
         """Lets it answer."""
+        ...
+
+    def export(self, request: Export, tell: Teller, /) -> Exported:
+        """Writes it for other programs."""
         ...
 
 
@@ -120,6 +136,8 @@ def _answer(work: Work, raw: bytes, line: _Line) -> Reply:
                 value = work.measure(request, line.tell)
             case Compare():
                 value = work.compare(request, line.tell)
+            case Export():
+                value = work.export(request, line.tell)
         return Done(value=msgspec.Raw(msgspec.json.encode(value)))
     except InterruptedError:
         return Stopped()

@@ -12,12 +12,12 @@ from typing import Any
 
 import psutil
 
-from backend.api.compression import Answer, CompressionOptions, CompressionResult, Measured, Position
+from backend.api.compression import Answer, CompressionOptions, CompressionResult, Exported, Measured, Position
 from backend.api.errors import NutshellError, PackagesMissingError
 from backend.api.schemas import Completion, ErrorInfo, LoadModel, Sampling
 from backend.quantize.child import Teller
 from backend.quantize.options import Options, Progress
-from backend.quantize.wire import Compare, Compress, Inspect, Measure
+from backend.quantize.wire import Compare, Compress, Export, Inspect, Measure
 
 __all__ = ["RealWork"]
 
@@ -79,6 +79,7 @@ class RealWork:
             block_bits=built.block_bits,
             all_bits=built.all_bits,
             notes=list(built.notes),
+            predicted=built.predicted,
         )
 
     def measure(self, request: Measure, tell: Teller) -> Measured:
@@ -114,6 +115,18 @@ class RealWork:
             Answer(prompt=prompt, source=a.text, build=b.text, source_tok_s=a.tok_s, build_tok_s=b.tok_s)
             for prompt, a, b in zip(prompts, theirs, ours, strict=True)
         ]
+
+    def export(self, request: Export, tell: Teller) -> Exported:
+        """The folder, or nothing."""
+        from backend.formats.hf_export import export_build
+
+        def moved(done: int, total: int) -> bool:
+            return tell(Progress("export", float(done), float(total)))
+
+        made = export_build(Path(request.build), Path(request.out), request.format, moved=moved)
+        return Exported(
+            path=str(made.path), bytes=made.bytes, held=len(made.held), plain=len(made.plain), notes=list(made.notes)
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ __all__ = [
     "Compare",
     "Compress",
     "Done",
+    "Export",
     "Failed",
     "Inspect",
     "Measure",
@@ -65,7 +66,15 @@ class Compare(Struct, frozen=True, kw_only=True, tag_field="do", tag="compare"):
     threads: int = 0
 
 
-Request = Inspect | Compress | Measure | Compare
+class Export(Struct, frozen=True, kw_only=True, tag_field="do", tag="export"):
+    """A build as a folder for other programs. Done: an `Exported`."""
+
+    build: str
+    out: str
+    format: str
+
+
+Request = Inspect | Compress | Measure | Compare | Export
 
 
 class Moved(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="moved"):

@@ -13,12 +13,12 @@ import sys
 import threading
 from pathlib import Path
 
-from backend.api.compression import Answer, CompressionResult, Measured, Position
+from backend.api.compression import Answer, CompressionResult, Exported, Measured, Position
 from backend.api.errors import UnsupportedModelError
 from backend.api.schemas import ErrorInfo
 from backend.quantize.child import Teller, main
 from backend.quantize.options import Progress
-from backend.quantize.wire import Compare, Compress, Inspect, Measure
+from backend.quantize.wire import Compare, Compress, Export, Inspect, Measure
 
 MB = 1 << 20
 SIZES = {"aqlm-2x8": 2.3, "aqlm-3x8": 3.3, "spqr-3": 4.0, "spqr-4": 4.9, "q8": 8.3}
@@ -81,6 +81,15 @@ class FakeWork:
     def compare(self, request: Compare, tell: Teller) -> list[Answer]:
         prompts = request.prompts or ["Why is the sky blue?"]
         return [Answer(prompt=prompt, source="Because.", build="Because of it.") for prompt in prompts]
+
+    def export(self, request: Export, tell: Teller) -> Exported:
+        if "slow" in request.out:
+            while tell(Progress("export", 1.0, 2.0)):
+                threading.Event().wait(0.01)
+            raise InterruptedError
+        if request.format == "hf-spqr":
+            raise UnsupportedModelError("This build cannot be exported as hf-spqr.", remedy="Export it as hf-aqlm.")
+        return Exported(path=request.out, bytes=90 * MB, held=12, plain=3, notes=["3 linears are plain."])
 
     def _misbehave(self, name: str, tell: Teller, done: int) -> None:
         if done:  # the second time all goes well

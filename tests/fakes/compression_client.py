@@ -15,6 +15,7 @@ from backend.api.compression import (
     CompressionResult,
     CompressionSource,
     CompressionStatus,
+    ExportBuild,
     Measured,
     NewCompression,
     PlanCompression,
@@ -79,7 +80,7 @@ def fake_compression(
 def fake_result() -> CompressionResult:
     """Figures of a good day."""
     return CompressionResult(
-        path="builds/x.nutshell", bytes=587_000_000, seconds=1711.0, block_bits=2.19, all_bits=3.05,
+        path="builds/x.nutshell", bytes=587_000_000, seconds=1711.0, block_bits=2.19, all_bits=3.05, predicted=1630.0,
         measured=Measured(
             perplexity=5.31, perplexity_reference=4.72, bits_per_byte=0.61, kl_mean=0.0932, kl_p99=0.71, top1=0.893,
             bits_per_weight=2.19, bits_per_weight_all=3.05, file_bytes=587_000_000, tokens=8192, text="prose",
@@ -213,6 +214,27 @@ class FakeCompressions:
     async def compare_compression(self, compression_id: str, request: ComparePrompts) -> Job:
         self._called("compare_compression", (compression_id, request))
         return Job(id="c" * 32, kind="compare", title="Comparing", state="started")
+
+    async def export_build(self, request: ExportBuild) -> Job:
+        self._called("export_build", request)
+        return Job(id="e" * 32, kind="export", title="Exporting", state="started")
+
+    def export_moved(self, done: float, total: float) -> None:
+        """The export goes on."""
+        job = Job(id="e" * 32, kind="export", title="", state="progress", stage="export", done=done, total=total)
+        self.publish(JobChanged(job=job))
+
+    def exported(self, path: str = "", error: ErrorInfo | None = None) -> None:
+        """The export ends: with a folder, or with a reason."""
+        result = {"path": path, "bytes": 369_000_000, "held": 166, "plain": 3, "notes": ["2 of 168 linears are plain."]}
+        self.publish(
+            JobChanged(
+                job=Job(
+                    id="e" * 32, kind="export", title="", state="failed" if error else "finished",
+                    ended_at=time.time(), error=error, result=None if error else result,  # type: ignore[arg-type]
+                )
+            )
+        )  # fmt: skip
 
     def compared(self, answers: list[Answer]) -> None:
         """The comparison ends."""

@@ -13,6 +13,9 @@ from backend.api.compression import (
     CompressionPlan,
     CompressionSource,
     CompressionStatus,
+    ExportBuild,
+    Exported,
+    ExportFormat,
     NewCompression,
     PlanCompression,
 )
@@ -21,7 +24,7 @@ from ui.bridge.engine_link import EngineLink
 
 __all__ = ["CompressionSession"]
 
-_COMPRESS, _COMPARE = "compress", "compare"
+_COMPRESS, _COMPARE, _EXPORT = "compress", "compare", "export"
 
 
 class CompressionSession(QObject):
@@ -32,6 +35,7 @@ class CompressionSession(QObject):
     changed = Signal()  # status, sources, plan, or which one is shown
     moved = Signal()  # the running one went on
     answered = Signal()  # the comparison went on or ended
+    export_changed = Signal()  # the export went on or ended
     problem = Signal(object)  # ErrorInfo of a request
     ended = Signal(object)  # Compression: it is finished, failed or paused
     unfinished_found = Signal(object)  # Compression: one that an earlier engine did not finish
@@ -48,8 +52,11 @@ class CompressionSession(QObject):
         self.shown = ""  # id of the compression that the pages show
         self.answers: list[Answer] = []
         self.comparing = False
+        self.exporting = False
+        self.export_fraction = 0.0
+        self.exported: Exported | None = None
         self.stopping = False
-        self._compare_job = ""
+        self._compare_job = self._export_job = ""
         self._wanted = False  # the list of models too
         self._told: set[str] = set()  # unfinished ones that were announced
         self._asked = 0  # plans are answered out of order
@@ -190,10 +197,27 @@ class CompressionSession(QObject):
             lambda engine: engine.compare_compression(compression_id, ComparePrompts()), success=began, failure=refused
         )
 
+    def export(self, build: str, out: str, form: ExportFormat) -> None:
+        """Write a build as a folder for other programs."""
+        self.exporting, self.export_fraction, self.exported = True, 0.0, None
+        self.export_changed.emit()
+
+        def began(job: Job) -> None:
+            self._export_job = job.id
+            self._export_moved(job)
+
+        def refused(error: ErrorInfo) -> None:
+            self.exporting = False
+            self.export_changed.emit()
+            self.problem.emit(error)
+
+        request = ExportBuild(build=build, out=out, format=form)
+        self._link.run(lambda engine: engine.export_build(request), success=began, failure=refused)
+
     def show(self, compression_id: str) -> None:
         """Which one the pages show."""
         if compression_id != self.shown:
-            self.shown, self.answers = compression_id, []
+            self.shown, self.answers, self.exported = compression_id, [], None
             self._told.add(compression_id)  # its end is on the page already
             self.changed.emit()
 
@@ -207,7 +231,7 @@ class CompressionSession(QObject):
 
     def _state_changed(self, state: str, _sentence: str) -> None:
         if state != "ready" and not self._link.alive:
-            self.job, self.stopping, self.comparing = None, False, False
+            self.job, self.stopping, self.comparing, self.exporting = None, False, False, False
             self.planning = ""
             self.changed.emit()
 
@@ -256,6 +280,8 @@ class CompressionSession(QObject):
     def _job_changed(self, job: Job) -> None:
         if job.kind == _COMPARE and job.id == self._compare_job:
             self._compared(job)
+        if job.kind == _EXPORT and job.id == self._export_job:
+            self._export_moved(job)
         if job.kind != _COMPRESS:
             return
         if job.ended_at is None and job.state in ("started", "progress"):
@@ -276,3 +302,13 @@ class CompressionSession(QObject):
             if job.error is not None:
                 self.problem.emit(job.error)
         self.answered.emit()
+
+    def _export_moved(self, job: Job) -> None:
+        self.export_fraction = job.done / job.total if job.total > 0 else 0.0
+        if job.state == "finished" and job.result is not None:
+            self.exported = msgspec.convert(job.result, Exported)
+        if job.ended_at is not None or job.state in ("finished", "failed", "cancelled"):
+            self.exporting = False
+            if job.error is not None:
+                self.problem.emit(job.error)
+        self.export_changed.emit()

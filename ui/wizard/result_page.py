@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFileDialog, QFrame, QGridLayout, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from backend.api.compression import Answer, Compression, CompressionResult, Measured
+from backend.api.compression import Answer, Compression, CompressionResult, ExportFormat, Measured
 from ui.theme import metrics
 from ui.viewmodels.compression_session import CompressionSession
 from ui.viewmodels.compression_words import duration, error_words, measured_words, percent
@@ -37,6 +37,11 @@ class ResultPage(QWidget):
         self._answer_cards: list[QWidget] = []
         self.back = QPushButton(self.tr("Make another"))
         self.back.clicked.connect(self.back_requested)
+        self.export = QPushButton(self.tr("Export…"))
+        self.export.setToolTip(self.tr("Write it as a folder that transformers and other programs load"))
+        self.export.clicked.connect(self._ask_export)
+        self.export_words = text_label("", "secondary", wrap=True)
+        _selectable(self.export_words)
         self.use = QPushButton(self.tr("Use this model"))
         self.use.setProperty("kind", "primary")
         self.use.clicked.connect(self._use)
@@ -52,6 +57,7 @@ class ResultPage(QWidget):
         row = QHBoxLayout()
         row.setSpacing(metrics.s)
         row.addWidget(self.back)
+        row.addWidget(self.export)
         row.addStretch(1)
         row.addWidget(self.use)
         column = QVBoxLayout(self)
@@ -64,8 +70,10 @@ class ResultPage(QWidget):
         column.addLayout(ask)
         column.addLayout(self.answers)
         column.addStretch(1)
+        column.addWidget(self.export_words)
         column.addLayout(row)
         session.answered.connect(self.show_answers)
+        session.export_changed.connect(self.show_export)
         self.show_answers()
 
     def refresh(self) -> None:
@@ -92,6 +100,7 @@ class ResultPage(QWidget):
             self.notice.set_notice(notes, level="info")
         self.figures.set_rows(self._rows(one, result, measured))
         self.show_answers()
+        self.show_export()
 
     def focus_first(self) -> None:
         """The keyboard to the one main action."""
@@ -120,6 +129,9 @@ class ResultPage(QWidget):
         self, one: Compression, result: CompressionResult, measured: Measured | None
     ) -> list[tuple[str, str, str, str]]:
         """What, of the original, of the build, in plain words."""
+        said = ""
+        if result.predicted is not None:
+            said = self.tr("after the first part, {0} was expected").format(duration(result.predicted))
         rows = [
             (self.tr("On the disk"), size(one.source_bytes), size(result.bytes), ""),
             (
@@ -128,7 +140,7 @@ class ResultPage(QWidget):
                 f"{result.all_bits:.2f}",
                 self.tr("{0} in the layers").format(f"{result.block_bits:.2f}"),
             ),
-            (self.tr("Made in"), "", duration(result.seconds), ""),
+            (self.tr("Made in"), "", duration(result.seconds), said),
         ]
         if measured is None:
             return rows
@@ -184,6 +196,35 @@ class ResultPage(QWidget):
         if one is not None and not self._session.comparing:
             self._session.compare(one.id)
 
+    def show_export(self) -> None:
+        """Whether it can be exported, how far that is, and where it went."""
+        session, one = self._session, self._session.current
+        self.export.setVisible(one is not None and _format(one) is not None)
+        self.export.setEnabled(not session.exporting)
+        words = ""
+        if session.exporting:
+            words = self.tr("Exporting: {0}").format(percent(session.export_fraction))
+        elif session.exported is not None:
+            made = session.exported
+            words = " ".join([self.tr("Exported to {0} ({1}).").format(made.path, size(made.bytes)), *made.notes])
+        self.export_words.setText(words)
+        self.export_words.setVisible(bool(words))
+
+    def export_to(self, folder: str) -> None:
+        """Write it into a new folder in this one."""
+        one = self._session.current
+        form = _format(one) if one is not None else None
+        if one is not None and form is not None and not self._session.exporting:
+            name = one.out.replace("\\", "/").rpartition("/")[2].removesuffix(".nutshell")
+            self._session.export(one.out, f"{folder.rstrip('/')}/{name} {form}", form)
+
+    def _ask_export(self) -> None:
+        dialog = QFileDialog(self.window(), self.tr("Export into a new folder in"))
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.setFileMode(QFileDialog.FileMode.Directory)
+        dialog.fileSelected.connect(self.export_to)
+        dialog.open()
+
     def _use(self) -> None:
         one = self._session.current
         if one is not None:
@@ -232,6 +273,12 @@ class _Figures(QWidget):
         side = Qt.AlignmentFlag.AlignTrailing | Qt.AlignmentFlag.AlignBottom if end else Qt.AlignmentFlag(0)
         self._grid.addWidget(label, row, column, side)
         self._labels.append(label)
+
+
+def _format(one: Compression) -> ExportFormat | None:
+    """What it can be exported as; None: there is no published form for it."""
+    level = one.levels[0] if one.levels else ""
+    return "hf-aqlm" if level.startswith("aqlm") else "hf-spqr" if level == "spqr-3" else None
 
 
 def _growth(measured: Measured) -> float:

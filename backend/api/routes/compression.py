@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from backend.api.body import body
-from backend.api.compression import ComparePrompts, NewCompression, PlanCompression
+from backend.api.compression import ComparePrompts, ExportBuild, NewCompression, PlanCompression
 from backend.api.failures import Json
 from backend.api.services import Services
 
@@ -40,6 +40,9 @@ def routes(services: Services) -> list[Route]:
         prompts = (await body(request, ComparePrompts)).prompts
         return Json(await work.compare(request.path_params["id"], prompts), status_code=202)
 
+    async def export(request: Request) -> Response:
+        return Json(await work.export(await body(request, ExportBuild)), status_code=202)
+
     async def delete(request: Request) -> Response:
         await work.delete(request.path_params["id"])
         return Response(status_code=204)
@@ -49,6 +52,7 @@ def routes(services: Services) -> list[Route]:
         Route("/api/compression", start, methods=["POST"]),
         Route("/api/compression/sources", sources),
         Route("/api/compression/plan", plan, methods=["POST"]),
+        Route("/api/compression/export", export, methods=["POST"]),
         Route("/api/compression/{id}/resume", resume, methods=["POST"]),
         Route("/api/compression/{id}/pause", pause, methods=["POST"]),
         Route("/api/compression/{id}/compare", compare, methods=["POST"]),

@@ -235,6 +235,18 @@ def working_narrow(stage: Stage) -> None:
     running(stage)
 
 
+@scene()
+def result_exported(stage: Stage) -> None:
+    page = finished(stage)
+    page.result.export_to("/home/me/models")
+    stage.loop.until(lambda: stage.fake.called("export_build"))
+    stage.fake.exported("/home/me/models/qwen hf-aqlm")
+    stage.loop.until(lambda: "Exported" in page.result.export_words.text())
+    bar = page._area.verticalScrollBar()
+    stage.loop.turn()
+    bar.setValue(bar.maximum())
+
+
 @scene(NARROW)
 def result_narrow(stage: Stage) -> None:
     finished(stage)

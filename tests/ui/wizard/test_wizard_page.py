@@ -10,7 +10,7 @@ from PySide6.QtGui import QGuiApplication, QKeySequence
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QWidget
 
-from backend.api.compression import NewCompression, PlanCompression
+from backend.api.compression import ExportBuild, NewCompression, PlanCompression
 from backend.api.schemas import ErrorInfo, LoadModel
 from tests.fakes.client import FakeClient
 from tests.fakes.compression_client import fake_compression, fake_errors, fake_positions
@@ -111,6 +111,38 @@ def test_the_whole_way_by_keyboard(loop: Loop, window: MainWindow, fake: FakeCli
     assert isinstance(load, LoadModel)
     assert load.path == fake.compressions[0].out
     assert window.pages.currentWidget() is window.chat_screen
+
+
+def test_a_build_is_exported_beside_and_says_where_it_is(loop: Loop, fake: FakeClient, wizard: WizardPage) -> None:
+    started(loop, wizard)
+    fake.compression_ended()
+    loop.until(lambda: wizard.page() is wizard.result)
+    page = wizard.result
+    assert page.export.isVisible()
+    page.export_to("/some/where/")
+    loop.until(lambda: fake.called("export_build"))
+    asked = fake.called("export_build")[-1]
+    assert isinstance(asked, ExportBuild)
+    name = fake.compressions[0].out.rpartition("/")[2].removesuffix(".nutshell")
+    form = "hf-spqr" if fake.compressions[0].levels == ["spqr-3"] else "hf-aqlm"
+    assert asked == ExportBuild(build=fake.compressions[0].out, out=f"/some/where/{name} {form}", format=form)
+    fake.export_moved(1.0, 4.0)
+    loop.until(lambda: page.export_words.text() == "Exporting: 25 %")
+    assert not page.export.isEnabled()
+    fake.exported(asked.out)
+    loop.until(lambda: page.export_words.text().startswith(f"Exported to {asked.out} (369 MB). 2 of 168"))
+    assert page.export.isEnabled()
+    page.export_to("/some/where")
+    fake.exported(error=ErrorInfo(code="conflict", what="It is there already."))
+    loop.until(lambda: wizard.notice.text().startswith("It is there already."))
+    assert page.export.isEnabled()
+    fake.compressions[0].levels = ["q8"]
+    page.show_export()
+    assert page.export.isVisible()  # what the session knows is a copy, read when something changes
+    wizard.session.refresh()
+    loop.until(lambda: wizard.session.current is not None and wizard.session.current.levels == ["q8"])
+    page.show_export()
+    assert not page.export.isVisible()
 
 
 def test_a_position_that_does_not_fit_says_why_and_cannot_be_started(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from backend.api.client import Client
-from backend.api.compression import ComparePrompts, NewCompression, PlanCompression
+from backend.api.compression import ComparePrompts, ExportBuild, NewCompression, PlanCompression
 from backend.api.errors import ConflictError, InvalidRequestError, NotFoundError, PackagesMissingError
 from backend.api.schemas import JobChanged, ModelEntry
 from backend.api.services import Services
@@ -70,6 +70,10 @@ def test_from_the_list_to_a_finished_build(server: RunningServer, tmp_path: Path
         assert (record.state, record.name) == ("finished", "Mine")
         job = await client.wait_for_job(await client.compare_compression(record.id, ComparePrompts(prompts=["Why?"])))
         assert job.result is not None
+        wanted = ExportBuild(build=record.out, out=str(tmp_path / "folder"), format="hf-aqlm")
+        job = await client.wait_for_job(await client.export_build(wanted))
+        assert job.result is not None
+        assert job.result["path"] == wanted.out
         await client.delete_compression(record.id)
         assert (await client.compression()).compressions == []
 

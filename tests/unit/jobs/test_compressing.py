@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import psutil
 import pytest
 
-from backend.api.compression import CompressionOptions, NewCompression, PlanCompression
+from backend.api.compression import CompressionOptions, ExportBuild, NewCompression, PlanCompression
 from backend.api.errors import ConflictError, InvalidRequestError, NotFoundError, NutshellError, PackagesMissingError
 from backend.api.schemas import Event, Job, JobChanged, ModelEntry
 from backend.jobs.compressing import Compressions
@@ -292,6 +292,28 @@ def test_comparing_gives_both_answers(tmp_path: Path) -> None:
                  "build_tok_s": 0.0}
             ]
         }  # fmt: skip
+
+    run(tmp_path, test)
+
+
+def test_an_export_ends_with_a_folder_or_a_sentence_and_leaves_the_way_free(tmp_path: Path) -> None:
+    async def test(bench: Bench) -> None:
+        def ask(out: str, form: Any = "hf-aqlm") -> ExportBuild:
+            return ExportBuild(build="/models/a.nutshell", out=out, format=form)
+
+        job = await bench.jobs.wait((await bench.work.export(ask("/models/out"))).id)
+        assert job.result is not None
+        assert (job.kind, job.result["path"], job.result["held"]) == ("export", "/models/out", 12)
+        refused = await bench.work.export(ask("/models/out", "hf-spqr"))
+        with pytest.raises(NutshellError, match="Export it as hf-aqlm"):
+            await bench.jobs.wait(refused.id)
+        slow = await bench.work.export(ask("/models/slow"))
+        with pytest.raises(ConflictError, match="being exported"):
+            await bench.begin()
+        bench.jobs.cancel(slow.id)
+        assert (await bench.jobs.wait(slow.id)).state == "cancelled"
+        assert not bench.children()
+        assert (await bench.jobs.wait((await bench.begin()).id)).state == "finished"
 
     run(tmp_path, test)
 

@@ -19,7 +19,7 @@ import sys
 from installer import locations
 from installer.stamp import is_ready
 
-_TERMINAL = {"ask", "chat", "models", "serve", "hardware", "bench", "pack", "plan", "compress", "measure"}
+_TERMINAL = {"ask", "chat", "models", "download", "remove", "serve", "hardware", "bench", "pack", "plan", "compress", "measure"}
 
 
 def main(arguments: list[str]) -> int:

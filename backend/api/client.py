@@ -24,6 +24,14 @@ from backend.api.compression import (
     NewCompression,
     PlanCompression,
 )
+from backend.api.downloads import (
+    Download,
+    DownloadLimit,
+    NetworkState,
+    NewDownload,
+    RemoteRepository,
+    SearchResult,
+)
 from backend.api.errors import NutshellError
 from backend.api.event_reader import CONNECT_S, READ_S, open_events, refusal, unavailable
 from backend.api.schemas import (
@@ -180,6 +188,49 @@ class Client:
     async def delete_compression(self, compression_id: str) -> None:
         """Stops the work and deletes what is done; a finished build stays."""
         await self._send("DELETE", _compression(compression_id))
+
+    # -- downloads -------------------------------------------------------------------------------------------------
+
+    async def search_hub(self, text: str) -> list[SearchResult]:
+        """Repositories of the hub by name."""
+        return await self._ask("GET", f"/api/hub/search?q={quote(text, safe='')}", list[SearchResult], read_s=_HUB_S)
+
+    async def repository(self, name: str, revision: str = "main") -> RemoteRepository:
+        """What a repository of the hub offers."""
+        route = f"/api/hub/repositories/{quote(name)}?revision={quote(revision, safe='')}"
+        return await self._ask("GET", route, RemoteRepository, read_s=_HUB_S)
+
+    async def downloads(self) -> list[Download]:
+        """Every download that is known, newest first."""
+        return await self._ask("GET", "/api/downloads", list[Download])
+
+    async def start_download(self, request: NewDownload) -> Job:
+        """Begins one, or queues it; the job's events say how it goes."""
+        return await self._ask("POST", "/api/downloads", Job, request, read_s=_HUB_S)
+
+    async def resume_download(self, download_id: str) -> Job:
+        """Goes on with one."""
+        return await self._ask("POST", f"{_download(download_id)}/resume", Job)
+
+    async def pause_download(self, download_id: str) -> Download:
+        """Stops one and keeps what has arrived."""
+        return await self._ask("POST", f"{_download(download_id)}/pause", Download, read_s=_HUB_S)
+
+    async def delete_download(self, download_id: str) -> None:
+        """Stops one and deletes what has arrived; a finished model stays."""
+        await self._send("DELETE", _download(download_id))
+
+    async def limit_downloads(self, limit: DownloadLimit) -> None:
+        """Holds all downloads together to so many bytes a second."""
+        await self._send("PUT", "/api/downloads/limit", limit)
+
+    async def network(self) -> NetworkState:
+        """The switches of the network, and what was asked of other machines."""
+        return await self._ask("GET", "/api/network", NetworkState)
+
+    async def set_network(self, state: NetworkState) -> NetworkState:
+        """Sets the switches."""
+        return await self._ask("PUT", "/api/network", NetworkState, state)
 
     # -- conversations ---------------------------------------------------------------------------------------------
 
@@ -338,6 +389,10 @@ class Client:
 
 def _conversation(conversation_id: str) -> str:
     return f"/api/conversations/{quote(conversation_id, safe='')}"
+
+
+def _download(download_id: str) -> str:
+    return f"/api/downloads/{quote(download_id, safe='')}"
 
 
 def _compression(compression_id: str) -> str:

@@ -25,6 +25,10 @@
     │   ├── DiskFullError          507
     │   ├── ReadOnlyError          500  the data folder cannot be written
     │   └── DatabaseDamagedError   500
+    ├── NetworkError               502  another machine cannot be reached, or answers nonsense
+    │   ├── OfflineError           409  Nutshell was told to stay off the network
+    │   ├── AccessError            403  the hub wants an account, or a licence accepted
+    │   └── DamagedDownloadError   502  what arrived is not what was announced
     └── EngineUnavailableError     503  the engine process is not there (raised on the client's side)
 
 An error says what happened, why, and what to do; each part is one plain sentence or empty. `details` is for the log
@@ -37,9 +41,11 @@ from typing import ClassVar
 
 __all__ = [
     "BY_CODE",
+    "AccessError",
     "BusyError",
     "ConflictError",
     "ContextOverflowError",
+    "DamagedDownloadError",
     "DatabaseDamagedError",
     "DiskFullError",
     "EngineUnavailableError",
@@ -52,9 +58,11 @@ __all__ = [
     "MethodError",
     "ModelError",
     "ModelLoadError",
+    "NetworkError",
     "NoModelError",
     "NotFoundError",
     "NutshellError",
+    "OfflineError",
     "PackagesMissingError",
     "PortInUseError",
     "ReadOnlyError",
@@ -246,6 +254,33 @@ class DatabaseDamagedError(StorageError):
     """The database file is damaged."""
 
     code = "database_damaged"
+
+
+class NetworkError(NutshellError):
+    """Another machine cannot be reached, or answers nonsense."""
+
+    code = "network_error"
+    status = 502
+
+
+class OfflineError(NetworkError):
+    """Nutshell was told to stay off the network."""
+
+    code = "offline"
+    status = 409
+
+
+class AccessError(NetworkError):
+    """The hub wants an account, or a licence accepted."""
+
+    code = "access_denied"
+    status = 403
+
+
+class DamagedDownloadError(NetworkError):
+    """What arrived is not what was announced."""
+
+    code = "damaged_download"
 
 
 class EngineUnavailableError(NutshellError):

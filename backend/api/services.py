@@ -15,6 +15,7 @@ from backend.api.naming import find
 from backend.api.schemas import HardwareReport, LoadModel
 from backend.chat.service import Chat
 from backend.jobs.compressing import Compressions
+from backend.jobs.downloading import Downloads
 from backend.jobs.jobs import JobHandle, Jobs
 from backend.jobs.loading import ModelLoader
 
@@ -41,6 +42,7 @@ class Services:
         notices: sentences that the user must be told once.
         generations: those that other programs asked for and that run now.
         compressions: makes models smaller.
+        downloads: asks the hub, and brings models from it.
         request_stop: asks the process to end; set by whoever runs the server.
         opening: finds the model of the command line; what depends on knowing it waits for this.
     """
@@ -54,6 +56,7 @@ class Services:
     jobs: Jobs
     loader: ModelLoader
     compressions: Compressions
+    downloads: Downloads
     hardware: Callable[[], HardwareReport]
     notices: list[str] = field(default_factory=list)
     generations: set[Generation] = field(default_factory=set)
@@ -87,6 +90,7 @@ class Services:
             jobs=jobs,
             loader=ModelLoader(engine, models, jobs, hub.publish, adopt=chat.adopt_model, defaults=load_defaults),
             compressions=Compressions(models, jobs, builds or data_dir / "builds", hardware),
+            downloads=Downloads(jobs, data_dir / "downloads"),
             hardware=hardware,
             notices=[*store.notices, *(notices or [])],
         )

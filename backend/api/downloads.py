@@ -1,0 +1,109 @@
+"""What crosses the wire about downloading models. See `schemas` for the rules."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from backend.api.schemas import ErrorInfo
+
+__all__ = [
+    "Deleted",
+    "Download",
+    "DownloadLimit",
+    "DownloadState",
+    "NetworkCall",
+    "NetworkState",
+    "NewDownload",
+    "RemoteChoice",
+    "RemoteRepository",
+    "SearchResult",
+]
+
+DownloadState = Literal["queued", "running", "paused", "interrupted", "failed", "finished"]
+
+
+class SearchResult(Struct, kw_only=True):
+    """A repository that a search found."""
+
+    repository: str
+    downloads: int  # of the last month
+    likes: int
+
+
+class RemoteChoice(Struct, kw_only=True):
+    """One model of a repository: what a download brings."""
+
+    name: str  # tells it from the others: Q4_K_M, safetensors
+    files: list[str]
+    bytes: int
+    here: int = 0  # bytes of it that are on this machine already
+
+
+class RemoteRepository(Struct, kw_only=True):
+    """GET /api/hub/repositories/OWNER/NAME."""
+
+    repository: str
+    commit: str
+    licence: str
+    gated: bool
+    choices: list[RemoteChoice]  # the smallest first
+
+
+class NewDownload(Struct, kw_only=True):
+    """Body of POST /api/downloads: a model of a repository, by the name of the choice."""
+
+    repository: str
+    choice: str
+    revision: str = "main"
+
+
+class Download(Struct, kw_only=True):
+    """One download, as its record on the disk says."""
+
+    id: str
+    repository: str
+    choice: str
+    revision: str
+    commit: str
+    bytes: int
+    created_at: float
+    updated_at: float
+    state: DownloadState = "queued"
+    done: int = 0
+    error: ErrorInfo | None = None
+    path: str = ""  # of the model, once it is there
+    job: str | None = None  # while it waits or runs in this engine
+
+
+class DownloadLimit(Struct, kw_only=True):
+    """Body of PUT /api/downloads/limit: bytes a second for all downloads together, 0 for no limit."""
+
+    bytes_per_second: Annotated[float, Meta(ge=0)]
+
+
+class Deleted(Struct, kw_only=True):
+    """What deleting a model freed, in bytes."""
+
+    freed: int
+
+
+class NetworkCall(Struct, kw_only=True):
+    """One request to another machine. `status` 0: refused here, or no answer."""
+
+    at: float
+    purpose: str
+    method: str
+    host: str
+    path: str
+    status: int
+
+
+class NetworkState(Struct, kw_only=True):
+    """GET and PATCH /api/network: the switches; `purposes` maps each to its words, `off` lists those switched off."""
+
+    offline: bool
+    purposes: dict[str, str] = {}
+    off: list[str] = []
+    calls: list[NetworkCall] = []  # newest first

@@ -1,0 +1,85 @@
+"""A file that is still arriving: its bytes on the disk, and their checksum so far."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from backend.hub.remote import RemoteFile
+
+__all__ = ["Partial"]
+
+_PIECE = 1 << 20
+
+
+class Partial:
+    """What has arrived of one file; opened, it can be written on.
+
+    Args:
+        path: where the bytes are. file: what they are to become.
+        go_on: called for each MiB that is read again; raises to stop.
+    """
+
+    def __init__(self, path: Path, file: RemoteFile, go_on: Callable[[], None]) -> None:
+        self._wanted = file
+        self._path = path
+        self._go_on = go_on
+        self.size = 0
+
+    def __enter__(self) -> Partial:
+        # unbuffered: what a process has read before it is killed is in the file
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
+        self._file = os.fdopen(os.open(self._path, flags, 0o644), "r+b", buffering=0)
+        try:
+            if os.fstat(self._file.fileno()).st_size > self._wanted.bytes:
+                self._file.truncate(0)
+            self._begin()
+            while piece := self._file.read(_PIECE):
+                self._digest.update(piece)
+                self.size += len(piece)
+                self._go_on()
+        except BaseException:
+            self._file.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def write(self, piece: bytes) -> None:
+        """The next bytes. Raises OSError, for example where the disk is full."""
+        left = memoryview(piece)
+        while left:  # a disk that is nearly full takes a part
+            count = self._file.write(left)
+            self._digest.update(left[:count])
+            self.size += count
+            left = left[count:]
+
+    def forget(self) -> int:
+        """Back to nothing; returns the bytes that were there."""
+        self._file.seek(0)
+        self._file.truncate(0)
+        lost, self.size = self.size, 0
+        self._begin()
+        return lost
+
+    def complete(self) -> bool:
+        """Whether all of it is here and right; then it is on the disk for good."""
+        if self.size != self._wanted.bytes or self._digest.hexdigest() != self._wanted.etag:
+            return False
+        os.fsync(self._file.fileno())
+        return True
+
+    def _begin(self) -> None:
+        self.size = 0
+        # git's own checksum of a small file has the length in front
+        self._digest = (
+            hashlib.sha256()
+            if self._wanted.sha256
+            else hashlib.sha1(b"blob %d\0" % self._wanted.bytes, usedforsecurity=False)
+        )

@@ -15,7 +15,7 @@ from backend.api.errors import NutshellError
 
 __all__ = ["build_parser", "run_command"]
 
-_COMMANDS = ("ask", "chat", "models", "serve", "hardware", "pack", "compress", "export", "measure", "bench")
+_COMMANDS = ("ask", "chat", "models", "download", "serve", "hardware", "pack", "compress", "export", "measure", "bench")
 
 _EPILOG = """\
 examples:

@@ -19,7 +19,10 @@ import sys
 from installer import locations
 from installer.stamp import is_ready
 
-_TERMINAL = {"ask", "chat", "models", "download", "remove", "serve", "hardware", "bench", "pack", "plan", "compress", "measure"}
+_TERMINAL = {
+    *("ask", "chat", "models", "download", "remove", "serve", "hardware"),
+    *("pack", "plan", "compress", "export", "measure", "bench"),
+}
 
 
 def main(arguments: list[str]) -> int:

@@ -11,6 +11,7 @@ import pytest
 
 from backend.config.paths import paths
 from tests import network_guard
+from tests.fakes.hub import FakeHub
 from tests.formats.tiny_gguf import write_tiny_gguf
 
 SMOLLM2 = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -29,6 +30,17 @@ def _no_connection_leaves_this_machine() -> Iterator[None]:
     yield
     report = network_guard.take_report()
     assert not report, f"A connection beyond this machine was tried:\n{report}"
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
+    """A model hub on loopback that every part of this process and its children takes for the real one."""
+    with FakeHub() as fake:
+        monkeypatch.setenv("HF_ENDPOINT", fake.endpoint)
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "no-token"))
+        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+        yield fake
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,7 @@ def build_services(load_defaults: LoadModel | None = None) -> Services:
         engine=Engine(load_model),
         models=LocalModels(builtin_file(places.models), [places.models, places.builds]),
         builds=places.builds,
+        own_folders=[places.models, places.builds],
         data_dir=places.data,
         hardware=lambda: probe(places.data),
         load_defaults=load_defaults,

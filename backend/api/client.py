@@ -25,6 +25,7 @@ from backend.api.compression import (
     PlanCompression,
 )
 from backend.api.downloads import (
+    Deleted,
     Download,
     DownloadLimit,
     NetworkState,
@@ -72,6 +73,8 @@ T = TypeVar("T")
 _encoder = msgspec.json.Encoder()
 #: Seconds for a plan: torch is loaded for it, which took 50 on a machine whose cores were all busy.
 _PLAN_S = 300.0
+#: Seconds for a question that the engine has to ask the hub.
+_HUB_S = 60.0
 
 
 class Client:
@@ -222,7 +225,11 @@ class Client:
 
     async def limit_downloads(self, limit: DownloadLimit) -> None:
         """Holds all downloads together to so many bytes a second."""
-        await self._send("PUT", "/api/downloads/limit", limit)
+        await self._send("PATCH", "/api/downloads/limit", limit)
+
+    async def delete_model(self, model_id: str) -> Deleted:
+        """Deletes a model from the disk; says what that freed."""
+        return await self._ask("DELETE", f"/api/models/{quote(model_id, safe='')}", Deleted)
 
     async def network(self) -> NetworkState:
         """The switches of the network, and what was asked of other machines."""
@@ -230,7 +237,7 @@ class Client:
 
     async def set_network(self, state: NetworkState) -> NetworkState:
         """Sets the switches."""
-        return await self._ask("PUT", "/api/network", NetworkState, state)
+        return await self._ask("PATCH", "/api/network", NetworkState, state)
 
     # -- conversations ---------------------------------------------------------------------------------------------
 

@@ -78,7 +78,7 @@ class Download(Struct, kw_only=True):
 
 
 class DownloadLimit(Struct, kw_only=True):
-    """Body of PUT /api/downloads/limit: bytes a second for all downloads together, 0 for no limit."""
+    """Body of PATCH /api/downloads/limit: bytes a second for all downloads together, 0 for no limit."""
 
     bytes_per_second: Annotated[float, Meta(ge=0)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +39,7 @@ class Services:
     Attributes:
         data_dir: where the conversations are.
         hardware: probes the machine; slow (tens of milliseconds), called off the loop.
+        own_folders: where the models lie that Nutshell may delete.
         notices: sentences that the user must be told once.
         generations: those that other programs asked for and that run now.
         compressions: makes models smaller.
@@ -58,6 +59,7 @@ class Services:
     compressions: Compressions
     downloads: Downloads
     hardware: Callable[[], HardwareReport]
+    own_folders: Sequence[Path] = ()
     notices: list[str] = field(default_factory=list)
     generations: set[Generation] = field(default_factory=set)
     request_stop: Callable[[], None] = lambda: None
@@ -73,6 +75,7 @@ class Services:
         data_dir: Path,
         hardware: Callable[[], HardwareReport],
         builds: Path | None = None,
+        own_folders: Sequence[Path] = (),
         notices: list[str] | None = None,
         load_defaults: LoadModel | None = None,
     ) -> Services:
@@ -92,6 +95,7 @@ class Services:
             compressions=Compressions(models, jobs, builds or data_dir / "builds", hardware),
             downloads=Downloads(jobs, data_dir / "downloads"),
             hardware=hardware,
+            own_folders=own_folders,
             notices=[*store.notices, *(notices or [])],
         )
 

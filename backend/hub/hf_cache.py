@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backend.api.errors import ConflictError, StorageError
+from backend.hub.stores import hf_roots
 
 __all__ = ["Place", "cache_folder", "file_place", "locked", "put_in_place", "remove_snapshot", "set_branch"]
 
@@ -54,10 +55,8 @@ class Place:
 
 
 def cache_folder() -> Path:
-    """HF_HUB_CACHE, HF_HOME/hub, or the usual place, as `huggingface_hub` understands them."""
-    from huggingface_hub import constants
-
-    return Path(constants.HF_HUB_CACHE)
+    """Where the hub's own client would put a model: HF_HUB_CACHE, HF_HOME/hub, or the usual place."""
+    return hf_roots(os.environ, Path.home())[0]
 
 
 def file_place(root: Path, repository: str, commit: str, path: str, etag: str) -> Place:

@@ -14,7 +14,7 @@ from backend.formats.gguf_split import split_name
 from backend.formats.sniff import is_partial, recognise
 from backend.hub.walk import walk
 
-__all__ = ["Candidate", "from_folder", "huggingface", "llama_cpp", "lm_studio", "ollama", "stores"]
+__all__ = ["Candidate", "from_folder", "hf_roots", "huggingface", "llama_cpp", "lm_studio", "ollama", "stores"]
 
 _MAX_JSON = 1 << 20
 #: of files that hold a whole model: GGUF, and our own packs (backend.formats.pack.SUFFIX)
@@ -35,7 +35,7 @@ class Candidate:
 
 def stores(env: Mapping[str, str], home: Path, platform: str = sys.platform) -> Iterator[Candidate]:
     """All that other programs have on this machine."""
-    for root in _unique(_hf_roots(env, home)):
+    for root in _unique(hf_roots(env, home)):
         yield from huggingface(root)
     for root in _unique(_lm_studio_roots(home)):
         yield from lm_studio(root)
@@ -140,7 +140,8 @@ def _ollama_name(parts: tuple[str, ...]) -> str:
     return f"{'/'.join(names)}:{tag}"
 
 
-def _hf_roots(env: Mapping[str, str], home: Path) -> list[Path]:
+def hf_roots(env: Mapping[str, str], home: Path) -> list[Path]:
+    """The Hugging Face cache: HF_HUB_CACHE, HF_HOME/hub, or the usual place."""
     if env.get("HF_HUB_CACHE"):
         return [_expand(env["HF_HUB_CACHE"], home)]
     if env.get("HF_HOME"):

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import threading
 import time
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from backend.api.downloads import Download, NewDownload, RemoteChoice, RemoteRep
 from backend.api.errors import ConflictError, NotFoundError, NutshellError
 from backend.api.schemas import ErrorInfo, Job
 from backend.hub.choices import Choice, choices, choose
-from backend.hub.fetch import Moved, Wanted, discard, download, here, model_path
+from backend.hub.fetch import Moved, Wanted, discard, download, here
 from backend.hub.network import NETWORK, Network
 from backend.hub.remote import open_repository, search
 from backend.hub.transfer import Pace, StoppedError
@@ -29,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two writes of how far a download is; what counts is in the partial files.
 _SAVE_EVERY_S = 2.0
+#: Seconds after which one that waits for its turn notices that it was stopped.
+_LOOK_EVERY_S = 0.2
 
 
 @dataclass
@@ -36,7 +36,6 @@ class _Active:
     known: Known
     job: Job
     keep: bool = True  # when it is stopped; else what has arrived is deleted
-    stop: threading.Event = field(default_factory=threading.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -152,7 +151,6 @@ class Downloads:
         active = self._active.get(download_id)
         if active is not None:
             active.keep = keep
-            active.stop.set()
             self._jobs.cancel(active.job.id)
             await active.ended.wait()
 
@@ -188,7 +186,6 @@ class Downloads:
             record.state = "interrupted"  # the engine ends, or a fault of ours
             raise
         finally:
-            active.stop.set()
             record.job = None
             del self._active[record.id]
             with contextlib.suppress(NutshellError):
@@ -199,20 +196,20 @@ class Downloads:
     async def _in_turn(self, handle: JobHandle, active: _Active) -> Path:
         self._turn = self._turn or asyncio.Lock()
         handle.progress("queued", 0, active.known.download.bytes, "B")
-        stopped = asyncio.create_task(asyncio.to_thread(active.stop.wait))
         waiting = asyncio.create_task(self._turn.acquire())
-        try:
-            await asyncio.wait({stopped, waiting}, return_when=asyncio.FIRST_COMPLETED)
-            if not waiting.done():
+        while not (await asyncio.wait({waiting}, timeout=_LOOK_EVERY_S))[0]:
+            if handle.cancelled:
+                waiting.cancel()
+                await asyncio.wait({waiting})
+                if not waiting.cancelled():
+                    self._turn.release()
                 raise StoppedError
+        try:
             active.known.download.state = "running"
             await asyncio.to_thread(self._records.save, active.known)
             return await asyncio.to_thread(self._fetch, handle, active)
         finally:
-            active.stop.set()  # lets `stopped` end; nothing of the download runs any more
-            if waiting.cancel() is False and waiting.exception() is None:
-                self._turn.release()
-            await stopped
+            self._turn.release()
 
     def _fetch(self, handle: JobHandle, active: _Active) -> Path:
         saved = time.monotonic()
@@ -220,15 +217,14 @@ class Downloads:
         def told(moved: Moved) -> None:
             nonlocal saved
             active.known.download.done = moved.done
-            if not handle.progress("download", moved.done, moved.total, "B"):
-                active.stop.set()
+            handle.progress("download", moved.done, moved.total, "B")
             if time.monotonic() - saved > _SAVE_EVERY_S:
                 saved = time.monotonic()
                 with contextlib.suppress(NutshellError):  # a full disk is the transfer's to report
                     self._records.save(active.known)
 
         return download(
-            _wanted(active.known), told, active.stop, pace=self._pace, root=self._root, network=self._network
+            _wanted(active.known), told, handle.stop, pace=self._pace, root=self._root, network=self._network
         )
 
     def _live(self, known: Known) -> Known:

@@ -26,7 +26,7 @@ _News = tuple[str, float, float, str, CompressionProgress | None]
 
 
 class JobHandle:
-    """What the work sees of its job. Both members may be used from any thread."""
+    """What the work sees of its job. All members may be used from any thread."""
 
     def __init__(self, jobs: Jobs, job_id: str) -> None:
         self.id = job_id
@@ -40,6 +40,11 @@ class JobHandle:
     def cancelled(self) -> bool:
         """Whether someone asked for the work to stop. It ends as cancelled when it then raises anything."""
         return self._cancel.is_set()
+
+    @property
+    def stop(self) -> threading.Event:
+        """Set when someone asks the work to stop; for waiting on."""
+        return self._cancel
 
     def progress(
         self,

@@ -63,6 +63,7 @@ class FakeHub:
         self.info_faults: deque[Fault] = deque()
         self.spoil: dict[str, Any] = {}  # over the answer about a repository
         self.asked: list[Asked] = []
+        self._moved = threading.Condition()
         self._servers = [self._server("hub"), self._server("cdn")]
 
     def __enter__(self) -> FakeHub:
@@ -97,6 +98,11 @@ class FakeHub:
     def sent(self, path: str) -> int:
         """Bytes of a file that went out, over all requests."""
         return sum(one.sent[0] for one in self.asked if one.server == "cdn" and one.path.endswith("/" + path))
+
+    def wait_sent(self, path: str, least: int, timeout: float = 30.0) -> bool:
+        """Waits until so many bytes of a file went out."""
+        with self._moved:
+            return self._moved.wait_for(lambda: self.sent(path) >= least, timeout)
 
     def information(self, repository: str) -> dict[str, Any]:
         """What the hub says of a repository with `blobs=true`."""
@@ -211,7 +217,9 @@ class FakeHub:
                             fault.hold.wait(30)
                         part = content[at : min(at + piece, stop)]
                         self.wfile.write(part)
-                        asked.sent[0] += len(part)
+                        with hub._moved:
+                            asked.sent[0] += len(part)
+                            hub._moved.notify_all()
                         if fault.pause:
                             threading.Event().wait(fault.pause)
                     if fault.length is not None and fault.length > len(content):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from backend.api.body import body
-from backend.api.downloads import DownloadLimit, NetworkCall, NetworkState, NewDownload
-from backend.api.errors import InvalidRequestError
+from backend.api.downloads import Deleted, DownloadLimit, NetworkCall, NetworkState, NewDownload
+from backend.api.errors import ConflictError, InvalidRequestError
 from backend.api.failures import Json
 from backend.api.services import Services
 from backend.hub.network import NETWORK, PURPOSES
+from backend.hub.removal import remove as remove_model
 
 __all__ = ["routes"]
 
@@ -59,17 +62,25 @@ def routes(services: Services) -> list[Route]:
             NETWORK.allow(purpose, purpose not in wanted.off)
         return Json(_network())
 
+    async def remove(request: Request) -> Response:
+        entry = await asyncio.to_thread(services.models.by_id, request.path_params["id"])
+        loaded = services.engine.loaded
+        if loaded is not None and loaded.entry.id == entry.id:
+            raise ConflictError(f"{entry.name} is in use.", remedy="Choose another model first, then delete this one.")
+        return Json(Deleted(freed=await asyncio.to_thread(remove_model, entry, services.own_folders)))
+
     return [
+        Route("/api/models/{id}", remove, methods=["DELETE"]),
         Route("/api/hub/search", search),
         Route("/api/hub/repositories/{owner}/{name}", repository),
         Route("/api/downloads", status),
         Route("/api/downloads", start, methods=["POST"]),
-        Route("/api/downloads/limit", limit, methods=["PUT"]),
+        Route("/api/downloads/limit", limit, methods=["PATCH"]),
         Route("/api/downloads/{id}/resume", resume, methods=["POST"]),
         Route("/api/downloads/{id}/pause", pause, methods=["POST"]),
         Route("/api/downloads/{id}", delete, methods=["DELETE"]),
         Route("/api/network", network),
-        Route("/api/network", switch, methods=["PUT"]),
+        Route("/api/network", switch, methods=["PATCH"]),
     ]
 
 

@@ -162,6 +162,8 @@ def _readable(path: Path, mode: int) -> None:
 def _words(path: Path) -> Iterator[None]:
     try:
         yield
+    except InterruptedError:  # whoever writes was asked to stop: the disk is not to blame
+        raise
     except OSError as error:
         raise ModelError(
             "The model could not be written.",

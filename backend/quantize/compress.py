@@ -10,7 +10,7 @@ import hashlib
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from backend.quantize.source import Source
 from backend.quantize.states import Texts
 from backend.quantize.store import Store, peek, work_folder
 from backend.quantize.teller import Teller
+from backend.quantize.tuning.amounts import LESSONS
 from kernels.packed import PackedLinear
 
 __all__ = ["Built", "Estimate", "compress", "inspect", "read_texts"]
@@ -239,6 +240,11 @@ class _Run:
             assert found is not None
         return Texts(found[1]["tokens"].copy(), found[1]["validation"].copy())
 
+    def _lessons(self) -> Texts:
+        """More of the same for the last stage of tuning."""
+        options = replace(self._options, tokens=LESSONS * self._options.tokens)
+        return read_texts(replace(self._prepared, options=options))[0]
+
     # -- the work ------------------------------------------------------------------------------------------------------
 
     def _tables(self) -> dict[str, PackedLinear]:
@@ -270,7 +276,7 @@ class _Run:
         blocks = Blocks(self._prepared, self.source, graph, self._store, texts, tables["embed_tokens"], teller)
         hidden = blocks.run()
         if options.tuning in ("p", "pv"):
-            tune_whole(options, graph, self.source, self._store, texts, blocks.last, tables, teller)
+            tune_whole(options, graph, self.source, self._store, self._lessons, tables, teller)
         teller.begin("write")
         kept = [row.module for row in rows_of(self._prepared, graph, self._store) if row.protected]
         found = self._store.get_arrays(_CALIBRATION)

@@ -18,6 +18,7 @@ from backend.architectures import CommonArgs
 from backend.quantize.levels import level_for, level_recipe
 from backend.quantize.options import Options
 from backend.quantize.recipes import expected_bytes, recipe_named
+from backend.quantize.tuning.amounts import BLOCK_EPOCHS, LESSONS, WHOLE_CHECKED
 
 __all__ = [
     "SEVEN_B",
@@ -167,14 +168,18 @@ def pieces_of(
                 found += [_linear(layer, number, level, out, inputs, seen, flops) for level in levels]
                 number += 1
         if options.tuning != "none":
-            # up to four epochs, each a forward and, twice as dear, a backward of every text
-            tune = 4 * 3 * tokens * forward / (flops * _FORWARD)
+            # epochs of a forward and, twice as dear, a backward of every text
+            tune = BLOCK_EPOCHS * 3 * tokens * forward / (flops * _FORWARD)
             found.append(Piece(f"{layer}/tune", "tune", "forward", tune))
     if options.tuning in ("p", "pv"):
-        # forward twice and backward, and the head of source and build; codes are a tenth on top
+        # forward twice and backward, and the head of source and build; what moves codes is a third on top
         head_flops = 3 * 2 * sizes.vocab * sizes.hidden
-        whole = tokens * (4 * forward * sizes.n_layers + head_flops) / (flops * _FORWARD)
-        found.append(Piece("whole", "whole", "forward", whole * (1.1 if options.tuning == "pv" else 1.0)))
+        step = options.sequence * (4 * forward * sizes.n_layers + head_flops) / (flops * _FORWARD)
+        texts = LESSONS * tokens // options.sequence
+        read = (texts + WHOLE_CHECKED) * options.sequence * forward * sizes.n_layers / (flops * _FORWARD)
+        found.append(Piece("whole/source", "source", "forward", read))
+        step *= 1.3 if options.tuning == "pv" else 1.0
+        found += [Piece(f"whole/{number + 1}", "step", "step", step) for number in range(texts)]
     stored = sum(level_bytes(sizes, level) for level in options.levels)
     found.append(Piece("write", "write", "write", 2 * stored / _COPY + 0.5))
     few = min(_VALIDATION * tokens, 2048)

@@ -101,10 +101,6 @@ class Blocks:
         self._teller.layer = len(blocks)
         return self._states("original" if self._sequential else "input", len(blocks), self._checked)
 
-    def last(self, texts: Sequence[int]) -> States:
-        """After `run` of a tuned build: the source's last hidden states of some texts."""
-        return self._states("original", len(self._graph.blocks), texts)
-
     # -- where to begin ------------------------------------------------------------------------------------------------
 
     def _first_open(self) -> int:
@@ -289,7 +285,7 @@ class Blocks:
             weights.linears[module] = weights.linears[module].clone()
 
     def _tune(self, number: int, packed: dict[str, PackedLinear], weights: BlockWeights) -> dict[str, PackedLinear]:
-        from backend.quantize.tuning.block import BlockSettings, tune_block
+        from backend.quantize.tuning.block import CODES, BlockSettings, tune_block
 
         block = self._graph.blocks[number]
         if not self._tuned(number):
@@ -303,7 +299,7 @@ class Blocks:
                     self._states("input", number, every),
                     self._states("original", number + 1, every),
                     held_out=len(self._checked),
-                    settings=BlockSettings(seed=self._options.seed),
+                    settings=BlockSettings(codes=CODES, seed=self._options.seed, threads=self._options.threads),
                     stop=self._teller.stop,
                 )
             for module, one in tuned.packed.items():

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 __all__ = ["RelativeAdam", "cosine"]
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class RelativeAdam:
@@ -27,6 +31,22 @@ class RelativeAdam:
             group["lr"] = self._rate * factor * unit
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)
+
+    def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
+        """The moments of each tensor that was moved, for a run that goes on; views."""
+        found: dict[str, npt.NDArray[np.generic]] = {}
+        for number, group in enumerate(self._optimiser.param_groups):
+            state = self._optimiser.state.get(group["params"][0])
+            if state:
+                found |= {f"{name}/{number}": state[name].numpy() for name in _MOMENTS}
+        return found
+
+    def load(self, arrays: Mapping[str, npt.NDArray[np.generic]], steps: int) -> None:
+        """Takes what `arrays` gave after so many steps. The tensors are those that it was made with."""
+        for number, group in enumerate(self._optimiser.param_groups):
+            if f"{_MOMENTS[0]}/{number}" in arrays:
+                moments = {name: torch.from_numpy(np.array(arrays[f"{name}/{number}"])) for name in _MOMENTS}
+                self._optimiser.state[group["params"][0]] = {"step": torch.tensor(float(steps)), **moments}
 
 
 def cosine(step: int, steps: int) -> float:

@@ -1,8 +1,9 @@
-"""Block-wise tuning: the continuous numbers of one block against the source's outputs (AQLM section 3.3).
+"""Block-wise tuning: the numbers of one block against the source's outputs (AQLM section 3.3), and some of its codes.
 
 The block reads what the compressed blocks before it give, and is trained towards what the source model's block gives
-for the same text: so it also mends what those before it got wrong. Codes stay. Adam; a learning rate in units of each
-tensor's size; the best numbers on held-out texts are kept, and what is kept is what the file holds: half precision.
+for the same text: so it also mends what those before it got wrong. Adam; a learning rate in units of each tensor's
+size; the best numbers on held-out texts are kept, and what is kept is what the file holds: half precision. Codes that
+are pulled far move too (`codes.py`).
 """
 
 from __future__ import annotations
@@ -15,15 +16,21 @@ import torch
 
 from backend.quantize.graph import Block
 from backend.quantize.layer import Stop
+from backend.quantize.products import has_half_products
 from backend.quantize.torch_blocks import BlockWeights, run_block
 from backend.quantize.tuning.adam import RelativeAdam, cosine
-from backend.quantize.tuning.weights import TunableWeight, tunable
+from backend.quantize.tuning.amounts import BLOCK_EPOCHS
+from backend.quantize.tuning.codes import CodeMover, CodeSettings
+from backend.quantize.tuning.student import State
+from backend.quantize.tuning.weights import AqlmWeight, TunableWeight, tunable
 from kernels.packed import PackedLinear
 
-__all__ = ["BlockSettings", "TunedBlock", "tune_block"]
+__all__ = ["CODES", "BlockSettings", "TunedBlock", "tune_block"]
 
 Tensor = torch.Tensor
 
+#: How codes move: a run has some tens of steps, so that each must reach far.
+CODES = CodeSettings(rate=4e-2, share=0.05, trust=0.05)
 #: of half precision
 _LARGEST = 65504.0
 
@@ -37,14 +44,20 @@ class BlockSettings:
         texts: in one step.
         rate: learning rate, relative to each tensor's root mean square; falls to a tenth along a cosine.
         patience: epochs without a better held-out error before it ends.
+        codes: how codes move; None: they stay.
+        every: steps from one move of codes to the next.
         seed: of the order of the texts.
+        threads: of the search for codes.
     """
 
-    epochs: int = 4
-    texts: int = 2
-    rate: float = 3e-3
+    epochs: int = BLOCK_EPOCHS
+    texts: int = 1
+    rate: float = 1e-2
     patience: int = 2
+    codes: CodeSettings | None = None
+    every: int = 4
     seed: int = 0
+    threads: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +69,7 @@ class TunedBlock:
         norms: by name, float32 (width,).
         before, after: held-out error: squared difference of outputs, over the square of what the block adds.
         epochs: that were computed.
+        moved: codes that changed.
     """
 
     packed: Mapping[str, PackedLinear]
@@ -63,6 +77,7 @@ class TunedBlock:
     before: float
     after: float
     epochs: int
+    moved: int = 0
 
 
 def tune_block(
@@ -96,46 +111,68 @@ def tune_block(
     train = len(inputs) - held_out
     if train < 1 or held_out < 1:
         raise ValueError(f"{len(inputs)} texts cannot be split into some to train on and {held_out} held out")
-    student = _Student(block, weights, packed)
+    student = _Student(block, weights, packed, settings)
     checked = range(train, len(inputs))
     norm = _Weighting(inputs, targets)
     before = best = student.error(inputs, targets, checked, norm)
-    kept = student.state()
+    kept, kept_moved = student.state(), 0
     optimiser = RelativeAdam(student.parameters(), settings.rate)
     generator = torch.Generator().manual_seed(settings.seed)
     steps = settings.epochs * math.ceil(train / settings.texts)
-    step = waited = epochs = 0
+    step = waited = epochs = moved = 0
     while epochs < settings.epochs and waited < settings.patience:
         for batch in _batches(torch.randperm(train, generator=generator).tolist(), settings.texts):
             if stop():
                 raise InterruptedError
-            output = student(_stack(inputs, batch))
-            norm(output, _stack(targets, batch)).backward()  # type: ignore[no-untyped-call]
+            student.learn(_stack(inputs, batch), _stack(targets, batch), norm)
             optimiser.step(cosine(step, steps))
             step += 1
+            if step % settings.every == 0:
+                moved += student.move()
         epochs += 1
         now = student.error(inputs, targets, checked, norm)
         if now < best:
-            best, kept, waited = now, student.state(), 0
+            best, kept, kept_moved, waited = now, student.state(), moved, 0
         else:
             waited += 1
     student.load(kept)
-    return TunedBlock(student.packed(), student.norms(), before, best, epochs)
+    return TunedBlock(student.packed(), student.norms(), before, best, epochs, kept_moved)
 
 
 class _Student:
-    def __init__(self, block: Block, weights: BlockWeights, packed: Mapping[str, PackedLinear]) -> None:
-        self._block, self._biases = block, weights.biases
+    def __init__(
+        self, block: Block, weights: BlockWeights, packed: Mapping[str, PackedLinear], settings: BlockSettings
+    ) -> None:
+        self._block, self._biases, self._half = block, weights.biases, has_half_products()
         self._linears: dict[str, TunableWeight] = {module: tunable(packed[module]) for module in block.linears}
         self._norms = {name: norm.detach().clone().requires_grad_() for name, norm in weights.norms.items()}
+        self._moving: dict[str, AqlmWeight] = {}
+        if settings.codes is not None:
+            self._moving = {module: one for module, one in self._linears.items() if isinstance(one, AqlmWeight)}
+            self._movers = {m: CodeMover(one, settings.codes, settings.threads) for m, one in self._moving.items()}
 
     def parameters(self) -> list[Tensor]:
         own = [one for linear in self._linears.values() for one in linear.parameters()]
         return own + list(self._norms.values())
 
-    def __call__(self, x: Tensor) -> Tensor:
-        dense = {module: linear.dense() for module, linear in self._linears.items()}
-        return run_block(self._block, BlockWeights(dense, self._biases, self._norms), x)
+    def learn(self, x: Tensor, target: Tensor, norm: _Weighting) -> None:
+        """Adds the gradients of some texts."""
+        decoded = {module: linear.dense() for module, linear in self._linears.items()}
+        leaves = {
+            module: (one.detach().bfloat16() if self._half else one.detach()).requires_grad_(one.requires_grad)
+            for module, one in decoded.items()
+        }
+        norm(self._run(leaves, x), target).backward()  # type: ignore[no-untyped-call]
+        for module, one in decoded.items():
+            gradient = leaves[module].grad
+            if gradient is not None:
+                gradient = gradient.float()
+                if module in self._moving:
+                    self._movers[module].add(gradient)
+                torch.autograd.backward(one, gradient)
+
+    def move(self) -> int:
+        return sum(self._movers[module].move() for module in self._moving)
 
     def error(
         self, inputs: Sequence[Tensor], targets: Sequence[Tensor], texts: Sequence[int], norm: _Weighting
@@ -143,28 +180,34 @@ class _Student:
         """The mean over texts, with the numbers as the file would hold them; infinite where it could not hold them."""
         if not all(bool((p.detach().abs() <= _LARGEST).all()) for p in self.parameters()):
             return math.inf
-        decoded = BlockWeights({}, self._biases, self.norms())
-        for module, packed in self.packed().items():
-            decoded.put(module, packed)
+        exact = self.state().numbers
+        cut = len(exact) - len(self._norms)
+        self.load(State([p.half().float() for p in exact[:cut]] + exact[cut:]))
         with torch.no_grad():
-            losses = [
-                float(norm(run_block(self._block, decoded, _stack(inputs, [i])), _stack(targets, [i]))) for i in texts
-            ]
+            dense = {module: linear.dense() for module, linear in self._linears.items()}
+            losses = [float(norm(self._run(dense, _stack(inputs, [i])), _stack(targets, [i]))) for i in texts]
+        self.load(State(exact))
         return sum(losses) / len(losses)
 
-    def state(self) -> list[Tensor]:
-        return [p.detach().clone() for p in self.parameters()]
+    def state(self) -> State:
+        codes = {module: one.codes.clone() for module, one in self._moving.items()}
+        return State([p.detach().clone() for p in self.parameters()], codes)
 
-    def load(self, state: Sequence[Tensor]) -> None:
+    def load(self, state: State) -> None:
         with torch.no_grad():
-            for parameter, value in zip(self.parameters(), state, strict=True):
+            for parameter, value in zip(self.parameters(), state.numbers, strict=True):
                 parameter.copy_(value)
+        for module, codes in state.codes.items():
+            self._moving[module].codes.copy_(codes)
 
     def packed(self) -> dict[str, PackedLinear]:
         return {module: linear.packed() for module, linear in self._linears.items()}
 
     def norms(self) -> dict[str, Tensor]:
         return {name: norm.detach().clone() for name, norm in self._norms.items()}
+
+    def _run(self, dense: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        return run_block(self._block, BlockWeights(dict(dense), self._biases, self._norms), x)
 
 
 class _Weighting:

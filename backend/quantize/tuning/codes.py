@@ -7,9 +7,11 @@ that have been pulled farthest are encoded anew: one in a hundred, and never mor
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from backend.quantize.tuning.weights import AqlmWeight
@@ -75,6 +77,17 @@ class CodeMover:
         size = (rows[:, None] * columns / rows.mean().clamp_min(1e-38)).sqrt_().clamp_min_(1e-30)
         step = gradient / size * (-self._settings.rate * self._unit)
         self._pull[:, : gradient.shape[1]] += step.to(torch.bfloat16)
+
+    def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
+        """What was gathered, for a run that goes on; views."""
+        pull = self._pull.view(torch.int16).numpy()
+        return {"pull": pull, "rows": self._rows.numpy(), "columns": self._columns.numpy()}
+
+    def load(self, arrays: Mapping[str, npt.NDArray[np.generic]], steps: int) -> None:
+        """Takes what `arrays` gave after so many gradients."""
+        self._pull = torch.from_numpy(np.array(arrays["pull"])).view(torch.bfloat16)
+        self._rows, self._columns = (torch.from_numpy(np.array(arrays[name])) for name in ("rows", "columns"))
+        self._steps = steps
 
     def move(self) -> int:
         """Encodes the groups that are pulled farthest anew. Returns how many codes changed."""

@@ -1,28 +1,30 @@
 """Tuning against the source's next-token distribution: continuous numbers (P), and codes as well (PV).
 
-One block's dense weights exist at a time: the forward pass keeps the hidden states between blocks, and the backward
-pass computes each block again. Of the source only its last hidden states are needed, which were kept when it was read.
-The best numbers on validation texts win, those from before the first step among them.
+Of the source only its last hidden states are needed, which were kept when it was read. The best numbers on validation
+texts win, those from before the first step among them. What a run has reached can be taken out and put in again, to
+the bit.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from backend.quantize.graph import Graph
 from backend.quantize.layer import Stop
-from backend.quantize.torch_blocks import BlockWeights, run_block, tail_hidden
 from backend.quantize.tuning.adam import RelativeAdam, cosine
-from backend.quantize.tuning.codes import CodeMover, CodeSettings
+from backend.quantize.tuning.codes import CodeSettings
 from backend.quantize.tuning.distill import Heads
-from backend.quantize.tuning.weights import AqlmWeight, TunableWeight, tunable
+from backend.quantize.tuning.student import Lesson, State, Student
 from kernels.packed import PackedLinear
 
-__all__ = ["EndSettings", "Lesson", "TunedModel", "tune_model"]
+__all__ = ["EndSettings", "Lesson", "Snapshot", "TunedModel", "tune_model"]
 
 Tensor = torch.Tensor
 
@@ -42,25 +44,12 @@ class EndSettings:
     """
 
     epochs: int = 1
-    texts: int = 4
-    rate: float = 1e-3
+    texts: int = 1
+    rate: float = 3e-3
     codes: CodeSettings | None = None
     looks: int = 4
     seed: int = 0
     threads: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Lesson:
-    """Texts with what the source thinks of them.
-
-    Attributes:
-        inputs: (tokens, hidden) of each text: rows of the embedding, as the build decodes them.
-        targets: (tokens, hidden) of each: what the source's head read.
-    """
-
-    inputs: Sequence[Tensor]
-    targets: Sequence[Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +72,19 @@ class TunedModel:
     moved: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A run between two steps.
+
+    Attributes:
+        arrays: numbers, moments and codes, as they are and as they were best; views into what goes on changing.
+        about: the rest, in JSON's types.
+    """
+
+    arrays: Mapping[str, npt.NDArray[np.generic]]
+    about: Mapping[str, Any]
+
+
 def tune_model(
     graph: Graph,
     packed: Mapping[str, PackedLinear],
@@ -95,6 +97,8 @@ def tune_model(
     settings: EndSettings | None = None,
     report: Callable[[int, int, float], None] = lambda step, steps, kl: None,
     stop: Stop = lambda: False,
+    resume: Snapshot | None = None,
+    keep: Callable[[Callable[[], Snapshot]], None] = lambda snapshot: None,
 ) -> TunedModel:
     """Trains all blocks at once.
 
@@ -109,169 +113,75 @@ def tune_model(
         settings: how.
         report: told after each step: step, steps, and the step's KL.
         stop: asked before every block.
+        resume: where an earlier call with the same arguments was; the result is that of one call.
+        keep: called after each step with what takes a snapshot, for whoever wants one now.
 
     Raises:
         InterruptedError: `stop` said so.
+        KeyError: the snapshot is of another run.
     """
     settings = settings or EndSettings()
-    student = _Student(graph, packed, norms, biases, heads, settings, stop)
-    before = best = student.divergence(validation)
-    kept, kept_moved = student.state(), 0
-    history = [(0, before)]
-    optimiser = RelativeAdam(student.parameters(), settings.rate)
-    generator = torch.Generator().manual_seed(settings.seed)
+    student = Student(graph, packed, norms, biases, heads, settings.codes, settings.threads, stop)
+    run = _Run(student, RelativeAdam(student.parameters(), settings.rate))
+    if resume is None:
+        run.look(validation)
+    else:
+        run.restore(resume)
     per_epoch = math.ceil(len(train.inputs) / settings.texts)
-    steps = settings.epochs * per_epoch
-    every = max(1, per_epoch // settings.looks)
-    step = moved = 0
-    for _ in range(settings.epochs):
+    steps, every = settings.epochs * per_epoch, max(1, per_epoch // settings.looks)
+    for epoch in range(settings.epochs):
+        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
         order = torch.randperm(len(train.inputs), generator=generator).tolist()
-        for first in range(0, len(order), settings.texts):
-            loss = student.learn(train, order[first : first + settings.texts])
-            optimiser.step(cosine(step, steps))
-            moved += student.move()
-            step += 1
-            report(step, steps, loss)
-            if step % every == 0 or step == steps:
-                now = student.divergence(validation)
-                history.append((step, now))
-                if now < best:
-                    best, kept, kept_moved = now, student.state(), moved
-    student.load(kept)
-    return TunedModel(student.packed(), student.norms(), before, best, tuple(history), kept_moved)
+        for number in range(per_epoch):
+            if epoch * per_epoch + number < run.step:
+                continue  # in an earlier call
+            loss = student.learn(train, order[number * settings.texts : (number + 1) * settings.texts])
+            run.optimiser.step(cosine(run.step, steps))
+            run.moved += student.move()
+            run.step += 1
+            report(run.step, steps, loss)
+            if run.step % every == 0 or run.step == steps:
+                run.look(validation)
+            keep(run.snapshot)
+    student.load(run.best_state)
+    history = tuple(run.history)
+    return TunedModel(student.packed(), student.norms(), history[0][1], run.best, history, run.best_moved)
 
 
-@dataclass(frozen=True, slots=True)
-class _State:
-    numbers: list[Tensor]
-    codes: dict[str, Tensor]
+class _Run:
+    """What changes from step to step."""
 
-    def rounded(self, norms: int) -> _State:
-        """As a file holds it: half precision, but for the norms, which come last."""
-        cut = len(self.numbers) - norms
-        halves = [one.half().float() for one in self.numbers[:cut]]
-        return _State([*halves, *self.numbers[cut:]], self.codes)
+    def __init__(self, student: Student, optimiser: RelativeAdam) -> None:
+        self.student, self.optimiser = student, optimiser
+        self.step = self.moved = self.best_moved = 0
+        self.best = math.inf
+        self.best_state = student.state()
+        self.history: list[tuple[int, float]] = []
 
+    def look(self, validation: Lesson) -> None:
+        """Measures, and keeps what is best."""
+        now = self.student.divergence(validation)
+        if now < self.best:
+            self.best, self.best_state, self.best_moved = now, self.student.state(), self.moved
+        self.history.append((self.step, now))
 
-class _Student:
-    def __init__(
-        self,
-        graph: Graph,
-        packed: Mapping[str, PackedLinear],
-        norms: Mapping[str, Tensor],
-        biases: Mapping[str, Tensor],
-        heads: Heads,
-        settings: EndSettings,
-        stop: Stop,
-    ) -> None:
-        self._graph, self._biases, self._heads, self._stop = graph, biases, heads, stop
-        self._linears: dict[str, TunableWeight] = {
-            module: tunable(packed[module]) for block in graph.blocks for module in block.linears
+    def snapshot(self) -> Snapshot:
+        arrays = self.student.state().arrays("now") | self.best_state.arrays("best")
+        about = {
+            "step": self.step,
+            "moved": self.moved,
+            "best": self.best if math.isfinite(self.best) else None,
+            "best moved": self.best_moved,
+            "history": [[step, kl if math.isfinite(kl) else None] for step, kl in self.history],
         }
-        self._final = graph.names.norm(graph.tail[0].weight)
-        names = [name for block in graph.blocks for name in block.norms] + [self._final]
-        self._norms = {name: norms[name].detach().clone().requires_grad_() for name in names}
-        self._movers: dict[str, CodeMover] = {}
-        if settings.codes is not None:
-            self._movers = {
-                module: CodeMover(linear, settings.codes, settings.threads)
-                for module, linear in self._linears.items()
-                if isinstance(linear, AqlmWeight)
-            }
+        return Snapshot(arrays | self.optimiser.arrays() | self.student.pulls(), about)
 
-    def parameters(self) -> list[Tensor]:
-        own = [one for linear in self._linears.values() for one in linear.parameters()]
-        return own + list(self._norms.values())
-
-    def learn(self, lesson: Lesson, batch: Sequence[int]) -> float:
-        """Adds the gradients of a batch. Returns its mean KL."""
-        x = torch.stack([lesson.inputs[i].float() for i in batch])
-        wanted = torch.stack([lesson.targets[i].float() for i in batch])
-        tokens = x.shape[0] * x.shape[1]
-        between = []
-        with torch.no_grad():
-            for number in range(len(self._graph.blocks)):
-                between.append(x)
-                x = self._block(number, self._dense(number), x)
-        x = x.requires_grad_()
-        hidden = tail_hidden(self._graph, x, self._norms[self._final])
-        total, gradient = self._heads.divergence(wanted.flatten(0, 1), hidden.detach().flatten(0, 1))
-        assert gradient is not None
-        torch.autograd.backward(hidden, gradient.view_as(hidden) / tokens)
-        carried = x.grad
-        for number in reversed(range(len(self._graph.blocks))):
-            carried = self._backward(number, between.pop(), carried)
-        return total / tokens
-
-    def _backward(self, number: int, x: Tensor, carried: Tensor | None) -> Tensor | None:
-        """Through one block: gradients reach its parameters, its movers, and then its input."""
-        linears = self._graph.blocks[number].linears
-        with torch.enable_grad():
-            decoded = {module: self._linears[module].dense() for module in linears}
-            leaves = {module: one.detach().requires_grad_() for module, one in decoded.items()}
-            x = x.detach().requires_grad_()
-            output = self._block(number, leaves, x)
-            torch.autograd.backward(output, carried)
-            for module in linears:
-                leaf = leaves.pop(module)
-                assert leaf.grad is not None
-                if module in self._movers:
-                    self._movers[module].add(leaf.grad)
-                if decoded[module].requires_grad:
-                    torch.autograd.backward(decoded.pop(module), leaf.grad)
-        return x.grad
-
-    def move(self) -> int:
-        return sum(mover.move() for mover in self._movers.values())
-
-    def divergence(self, lesson: Lesson) -> float:
-        """Mean KL, with the numbers as a file would hold them."""
-        exact = self.state()
-        self.load(exact.rounded(len(self._norms)))
-        total = tokens = 0.0
-        try:
-            with torch.no_grad():
-                states = [one.float()[None] for one in lesson.inputs]
-                for number in range(len(self._graph.blocks)):
-                    dense = self._dense(number)
-                    states = [self._block(number, dense, x) for x in states]
-                for x, wanted in zip(states, lesson.targets, strict=True):
-                    hidden = tail_hidden(self._graph, x, self._norms[self._final])[0]
-                    total += self._heads.divergence(wanted.float(), hidden, gradient=False)[0]
-                    tokens += len(hidden)
-        finally:
-            self.load(exact)
-        return total / tokens if math.isfinite(total) else math.inf
-
-    def state(self) -> _State:
-        """A copy of all that moves."""
-        codes = {module: self._aqlm(module).codes.clone() for module in self._movers}
-        return _State([p.detach().clone() for p in self.parameters()], codes)
-
-    def load(self, state: _State) -> None:
-        with torch.no_grad():
-            for parameter, value in zip(self.parameters(), state.numbers, strict=True):
-                parameter.copy_(value)
-        for module, codes in state.codes.items():
-            self._aqlm(module).codes.copy_(codes)
-
-    def _aqlm(self, module: str) -> AqlmWeight:
-        linear = self._linears[module]
-        assert isinstance(linear, AqlmWeight)
-        return linear
-
-    def packed(self) -> dict[str, PackedLinear]:
-        return {module: linear.packed() for module, linear in self._linears.items()}
-
-    def norms(self) -> dict[str, Tensor]:
-        return {name: norm.detach().clone() for name, norm in self._norms.items()}
-
-    def _dense(self, number: int) -> dict[str, Tensor]:
-        return {module: self._linears[module].dense().detach() for module in self._graph.blocks[number].linears}
-
-    def _block(self, number: int, dense: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        if self._stop():
-            raise InterruptedError
-        block = self._graph.blocks[number]
-        norms = {name: self._norms[name] for name in block.norms}
-        return run_block(block, BlockWeights(dict(dense), dict(self._biases), norms), x)
+    def restore(self, snapshot: Snapshot) -> None:
+        about, like = snapshot.about, self.best_state
+        self.step, self.moved, self.best_moved = about["step"], about["moved"], about["best moved"]
+        self.best = math.inf if about["best"] is None else about["best"]
+        self.history = [(step, math.inf if kl is None else kl) for step, kl in about["history"]]
+        self.best_state = State.of(snapshot.arrays, "best", like)
+        self.student.load(State.of(snapshot.arrays, "now", like))
+        self.student.load_pulls(snapshot.arrays, self.step)
+        self.optimiser.load(snapshot.arrays, self.step)

@@ -225,7 +225,7 @@ def test_what_tuning_of_the_whole_gives_is_what_is_written(
         np.testing.assert_array_equal(build.linear(name).buffers["codebooks"], packed.buffers["codebooks"])
         assert ("bias" in packed.buffers) == (name in given["biases"])
     train, validation = given["lessons"]
-    assert [len(part) for part in (*train, *validation)] == [12, 12, 2, 2]
+    assert [len(part) for part in (*train, *validation)] == [36, 36, 2, 2]  # three times the calibration's
     assert given["heads"].source.shape == given["heads"].build.shape == (96, 64)
     states = torch.stack([*train[1], *validation[1]])
     torch.testing.assert_close(states, _last(source), rtol=1e-4, atol=1e-4)
@@ -235,7 +235,7 @@ def _last(source: Path) -> torch.Tensor:
     """What the head of the source reads for the texts that `random_texts` gives."""
     checkpoint = open_checkpoint(source)
     graph = open_graph(checkpoint)
-    tokens = np.random.default_rng(0).integers(0, 96, (14, 64), dtype=np.int32)
+    tokens = np.random.default_rng(0).integers(0, 96, (38, 64), dtype=np.int32)
     x = torch.from_numpy(reference.dequantize(checkpoint.linear("model.embed_tokens"))[tokens])
     for block in graph.blocks:
         x = run_block(block, load_block(checkpoint, block), x)

@@ -11,13 +11,23 @@ import torch
 from backend.quantize.graph import Block, open_graph
 from backend.quantize.recipes import encode, recipe_named
 from backend.quantize.torch_blocks import BlockWeights, load_block, run_block
+from backend.quantize.tuning import block as tuned_block
 from backend.quantize.tuning.block import BlockSettings, tune_block
+from backend.quantize.tuning.codes import CodeSettings
 from backend.quantize.tuning.weights import tunable
 from kernels.cpu import nearest_codes
 from kernels.packed import PackedLinear
 from kernels.packing import aqlm, dense
 from kernels.reference import dequantize
 from tests.unit.architectures.checkpoints import random_tensors
+from tests.unit.quantize.test_tuning_end_to_end import noisy
+
+
+@pytest.fixture(autouse=True)
+def exact_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same on every processor."""
+    monkeypatch.setattr(tuned_block, "has_half_products", lambda: False)
+
 
 SCHEMES = ("aqlm-2x8", "spqr-3", "q8")
 
@@ -58,7 +68,7 @@ def build(block: Block, weights: BlockWeights, scheme: str) -> Mapping[str, Pack
 def test_held_out_outputs_come_nearer_and_codes_stay(scheme: str, case) -> None:  # type: ignore[no-untyped-def]
     block, weights, inputs, targets = case
     packed = build(block, weights, scheme)
-    settings = BlockSettings(epochs=6, rate=1e-2)
+    settings = BlockSettings(epochs=6, texts=2, rate=1e-2)
     tuned = tune_block(block, weights, packed, inputs, targets, held_out=2, settings=settings)
     assert tuned.after < 0.9 * tuned.before
     again = BlockWeights({}, weights.biases, dict(tuned.norms))
@@ -84,6 +94,38 @@ def test_held_out_outputs_come_nearer_and_codes_stay(scheme: str, case) -> None:
     same = tune_block(block, weights, packed, inputs, targets, held_out=2, settings=settings)
     assert same.after == tuned.after
     assert all(np.array_equal(dequantize(same.packed[m]), dequantize(tuned.packed[m])) for m in block.linears)
+
+
+def test_codes_that_move_gain_more(case) -> None:  # type: ignore[no-untyped-def]
+    block, weights, inputs, targets = case
+    packed = {
+        module: noisy(weights.linears[module], number, weights.biases.get(module))
+        for number, module in enumerate(block.linears)
+    }
+    found = [
+        tune_block(
+            block,
+            weights,
+            packed,
+            inputs,
+            targets,
+            held_out=2,
+            settings=BlockSettings(epochs=8, every=2, codes=codes),
+        )
+        for codes in (None, CodeSettings(rate=0.02, share=0.05, trust=0.1))
+    ]
+    assert found[0].moved == 0 < found[1].moved
+    assert found[1].after < 0.97 * found[0].after
+    kept = BlockWeights({}, weights.biases, dict(found[1].norms))
+    for module in block.linears:
+        kept.put(module, found[1].packed[module])
+    with torch.no_grad():
+        wrong_by = (run_block(block, kept, torch.stack(inputs[8:])) - torch.stack(targets[8:])).square().sum()
+        for module in block.linears:
+            kept.put(module, found[0].packed[module])
+        before = BlockWeights(kept.linears, weights.biases, dict(found[0].norms))
+        plain = (run_block(block, before, torch.stack(inputs[8:])) - torch.stack(targets[8:])).square().sum()
+    assert wrong_by < plain  # codes and numbers of the best moment belong together
 
 
 def test_numbers_that_do_not_help_are_not_kept(case) -> None:  # type: ignore[no-untyped-def]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +12,10 @@ import torch
 
 from backend.quantize.graph import Graph, open_graph
 from backend.quantize.torch_blocks import BlockWeights, embed, load_block, run_block, tail_hidden
+from backend.quantize.tuning import student
 from backend.quantize.tuning.codes import CodeMover, CodeSettings
 from backend.quantize.tuning.distill import Heads
-from backend.quantize.tuning.end_to_end import EndSettings, Lesson, tune_model
+from backend.quantize.tuning.end_to_end import EndSettings, Lesson, Snapshot, TunedModel, tune_model
 from backend.quantize.tuning.weights import AqlmWeight
 from kernels.packed import PackedLinear
 from kernels.packing import aqlm
@@ -88,7 +91,13 @@ def case() -> Case:
     )
 
 
-def tune(case: Case, **settings: object):  # type: ignore[no-untyped-def]
+@pytest.fixture(autouse=True)
+def exact_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same on every processor; `test_half_products_learn_as_well` asks for the others."""
+    monkeypatch.setattr(student, "has_half_products", lambda: False)
+
+
+def tune(case: Case, *, more: dict[str, Any] | None = None, **settings: object) -> TunedModel:
     return tune_model(
         case.graph,
         case.packed,
@@ -98,6 +107,7 @@ def tune(case: Case, **settings: object):  # type: ignore[no-untyped-def]
         case.train,
         case.validation,
         settings=EndSettings(**settings),  # type: ignore[arg-type]
+        **(more or {}),
     )
 
 
@@ -134,8 +144,57 @@ def test_the_divergence_and_its_gradient_are_those_of_autograd() -> None:
     assert heads.divergence(source, build.detach(), gradient=False)[1] is None
 
 
+def test_heads_of_half_precision_point_the_same_way() -> None:
+    generator = torch.Generator().manual_seed(0)
+    tables = [torch.randn(20000, 64, generator=generator).bfloat16() for _ in range(2)]
+    source, build = (torch.randn(150, 64, generator=generator) * 0.3 for _ in range(2))
+    exact, direction = Heads(tables[0].float(), tables[1].float()).divergence(source, build)
+    halves = Heads(tables[0], tables[1])
+    assert halves.divergence(source, build, gradient=False)[0] == pytest.approx(exact, rel=1e-5)
+    total, rounded = halves.divergence(source, build)
+    assert total == pytest.approx(exact, rel=1e-2)
+    assert direction is not None
+    assert rounded is not None
+    assert float((rounded - direction).norm() / direction.norm()) < 0.02
+
+
+def test_half_products_learn_as_well(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = tune(case, epochs=4, texts=4, rate=1e-2)
+    monkeypatch.setattr(student, "has_half_products", lambda: True)
+    halves = tune(case, epochs=4, texts=4, rate=1e-2)
+    assert halves.history != plain.history
+    assert halves.before == plain.before  # what is chosen by is exact
+    assert halves.after == pytest.approx(plain.after, rel=0.05)
+
+
+@pytest.mark.parametrize("codes", [None, MOVING], ids=["p", "pv"])
+@pytest.mark.parametrize("at", [1, 5])
+def test_a_run_goes_on_from_a_snapshot_to_the_bit(case: Case, codes: CodeSettings | None, at: int) -> None:
+    settings = {"epochs": 2, "texts": 4, "rate": 1e-2, "codes": codes}
+    whole = tune(case, **settings)
+    seen: list[int] = []
+    kept: list[Snapshot] = []
+
+    def keep(snapshot: Callable[[], Snapshot]) -> None:
+        seen.append(at)
+        if len(seen) == at:
+            now = snapshot()  # views: they are copied as a file would
+            kept.append(Snapshot({name: np.array(one) for name, one in now.arrays.items()}, dict(now.about)))
+
+    tune(case, more={"keep": keep}, **settings)
+    steps: list[int] = []
+    again = tune(case, more={"resume": kept[0], "report": lambda step, *_: steps.append(step)}, **settings)
+    assert steps == list(range(at + 1, 7))
+    assert again.history == whole.history
+    assert (again.moved, again.after) == (whole.moved, whole.after)
+    for module, packed in whole.packed.items():
+        for name, buffer in packed.buffers.items():
+            assert np.array_equal(again.packed[module].buffers[name], buffer)
+    assert all(torch.equal(again.norms[name], norm) for name, norm in whole.norms.items())
+
+
 def test_continuous_numbers_learn_and_codes_stay(case: Case) -> None:
-    tuned = tune(case, epochs=6, rate=1e-2)
+    tuned = tune(case, epochs=6, texts=4, rate=1e-2)
     assert tuned.after < 0.8 * tuned.before
     assert tuned.before == pytest.approx(measured(case, case.packed, case.norms), rel=1e-4)
     assert tuned.after == pytest.approx(measured(case, tuned.packed, tuned.norms), rel=1e-4)
@@ -145,8 +204,8 @@ def test_continuous_numbers_learn_and_codes_stay(case: Case) -> None:
 
 
 def test_codes_that_move_gain_more(case: Case) -> None:
-    plain = tune(case, epochs=6, rate=1e-2)
-    moving = tune(case, epochs=6, rate=1e-2, codes=MOVING)
+    plain = tune(case, epochs=6, texts=4, rate=1e-2)
+    moving = tune(case, epochs=6, texts=4, rate=1e-2, codes=MOVING)
     assert moving.moved > 50
     assert moving.after < 0.97 * plain.after
     assert moving.after == pytest.approx(measured(case, moving.packed, moving.norms), rel=1e-4)
@@ -154,12 +213,12 @@ def test_codes_that_move_gain_more(case: Case) -> None:
         m for m, p in case.packed.items() if not np.array_equal(moving.packed[m].buffers["data"], p.buffers["data"])
     ]
     assert len(changed) > len(case.packed) // 2
-    again = tune(case, epochs=6, rate=1e-2, codes=MOVING)
+    again = tune(case, epochs=6, texts=4, rate=1e-2, codes=MOVING)
     assert again.history == moving.history
 
 
 def test_a_ruinous_rate_keeps_what_was_there(case: Case) -> None:
-    tuned = tune(case, epochs=1, rate=50.0)
+    tuned = tune(case, epochs=1, texts=4, rate=50.0)
     assert tuned.after == tuned.before
     for module, packed in case.packed.items():
         assert np.array_equal(dequantize(tuned.packed[module]), dequantize(packed))

@@ -19,6 +19,7 @@ from backend.api.errors import InvalidModelFileError, InvalidRequestError
 from backend.quantize.aqlm_books import ENTRIES, starting_books, trained
 from backend.quantize.aqlm_descent import descend
 from backend.quantize.aqlm_feedback import Coded, Factor, Search, encode, factor, through
+from backend.quantize.cholesky import Latest
 from backend.quantize.layer import LinearTask, Quantized, Stop
 from kernels.packing import aqlm
 
@@ -31,6 +32,8 @@ _WARM = (3, 49152)
 #: With descent, rows are also coded with scales this much smaller and larger, and the best of the three stays: 1 to
 #: 1.5 % less error. It is the luck of three draws: deciding on the first 512 inputs brings a quarter of that.
 _SCALES = (0.94, 1.06)
+#: Linears that read the same input share its Hessian, and so this.
+_LATEST: Latest[Factor] = Latest()
 _LARGEST = float(np.finfo(np.float16).max)
 
 
@@ -69,7 +72,10 @@ def quantize_aqlm(
     weight = _checked(task)
     inputs = weight.shape[1]
     padded = -(-inputs // group) * group
-    by = factor(_padded(task.hessian, padded), 0.1 if task.tokens > 8 * inputs else 0.3, group, stop)
+    damping = 0.1 if task.tokens > 8 * inputs else 0.3
+    by = _LATEST.get(
+        task.hessian, (damping, group), lambda: factor(_padded(task.hessian, padded), damping, group, stop)
+    )
     search = Search(task.threads, stop)
     scales = _half(weight.square().mean(1).sqrt())
     scales[scales == 0] = 1.0  # a row of zeros, or one too small for float16

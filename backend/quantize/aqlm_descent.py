@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from backend.quantize.aqlm_feedback import BLOCK, Coded, Factor, Search, check
+from backend.quantize.products import product
 from kernels import cpu
 
 __all__ = ["descend"]
@@ -35,13 +36,13 @@ def descend(rows: torch.Tensor, coded: Coded, by: Factor, books: torch.Tensor, s
         first, done = max(0, last - BLOCK), n - last
         block, visits = slice(first, last), slice(done // group, (n - first) // group)
         lower = by.lower[block, :last]
-        hessian = (lower @ lower.T).flip(0, 1).contiguous()
+        hessian = product(lower, lower).flip(0, 1).contiguous()
         count = len(hessian) // group
         diagonal = hessian.reshape(count, group, count, group).diagonal(dim1=0, dim2=2).permute(2, 0, 1)
         forward = torch.linalg.cholesky(diagonal)
         found = cpu.search_block(
             (rows[:, block] - left[:, block]).flip(1).numpy(),
-            (rest[:, :last] @ lower.T).flip(1).numpy(),
+            product(rest[:, :last], lower).flip(1).numpy(),
             forward.numpy(),
             hessian.numpy(),
             tables,
@@ -53,5 +54,5 @@ def descend(rows: torch.Tensor, coded: Coded, by: Factor, books: torch.Tensor, s
         moved = torch.from_numpy(found.left).flip(1)
         codes[:, visits] = torch.from_numpy(found.codes)
         left[:, block] += moved
-        rest[:, :last].addmm_(moved, lower)
+        rest[:, :last] += product(moved, lower.T)
     return Coded(codes, left, rest.flip(1))

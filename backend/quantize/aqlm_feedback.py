@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 import torch
 
+from backend.quantize.cholesky import lower_factor
 from backend.quantize.layer import Stop
+from backend.quantize.products import product
 from kernels import cpu
 
 __all__ = ["BEAM", "BLOCK", "Coded", "Factor", "Search", "check", "encode", "factor", "through"]
@@ -101,17 +103,15 @@ def factor(hessian: torch.Tensor, damping: float, group: int, stop: Stop) -> Fac
     for _ in range(_ATTEMPTS):
         damped = hessian[stored[:, None], stored]
         damped.diagonal().add_(added)
-        lower, failed = torch.linalg.cholesky_ex(damped)
-        del damped
-        if not failed:
+        if lower_factor(damped):
             break
         added *= 10
     else:
         raise ArithmeticError("the Hessian is not positive semidefinite")
     check(stop)
-    blocks = lower.reshape(n // group, group, n // group, group)
+    blocks = damped.reshape(n // group, group, n // group, group)
     diagonal = torch.stack([blocks[j, :, j].flip(0, 1) for j in range(n // group - 1, -1, -1)])
-    return Factor(stored, lower, added, diagonal, group)
+    return Factor(stored, damped, added, diagonal, group)
 
 
 def encode(rows: torch.Tensor, by: Factor, books: torch.Tensor, search: Search) -> Coded:
@@ -128,7 +128,7 @@ def encode(rows: torch.Tensor, by: Factor, books: torch.Tensor, search: Search) 
         check(search.stop)
         first, done = max(0, last - BLOCK), n - last
         block = slice(first, last)
-        fed = (left[:, last:] @ by.lower[last:, block]).flip(1)
+        fed = product(left[:, last:], by.lower[last:, block].T).flip(1)
         found = cpu.search_block(
             rows[:, block].flip(1).numpy(),
             fed.numpy(),
@@ -147,9 +147,9 @@ def encode(rows: torch.Tensor, by: Factor, books: torch.Tensor, search: Search) 
 def through(rows: torch.Tensor, by: Factor, stop: Stop) -> torch.Tensor:
     """The product rows R (m, n), in the order of visits; rows have the last visited input first."""
     n = rows.shape[1]
-    product = torch.empty_like(rows)
+    seen = torch.empty_like(rows)
     for last in range(n, 0, -BLOCK):
         check(stop)
         first = max(0, last - BLOCK)
-        product[:, n - last : n - first] = (rows[:, first:] @ by.lower[first:, first:last]).flip(1)
-    return product
+        seen[:, n - last : n - first] = product(rows[:, first:], by.lower[first:, first:last].T).flip(1)
+    return seen

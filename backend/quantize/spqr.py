@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 
 from backend.api.errors import InvalidModelFileError
+from backend.quantize.cholesky import Latest, lower_factor
 from backend.quantize.layer import LinearTask, Quantized, Stop, relative_error
 from kernels.cpu.column import quantize_columns
 from kernels.packing import spqr
@@ -48,6 +49,9 @@ class Feedback:
     importance: npt.NDArray[np.float32]
 
 
+_LATEST: Latest[Feedback] = Latest()
+
+
 def damping_of(tokens: int, width: int) -> float:
     """What is added to the Hessian's diagonal, as a part of its mean: more where few tokens say little."""
     return 0.1 if tokens >= 8 * width else 0.3
@@ -73,9 +77,7 @@ def feedback_of(hessian: torch.Tensor, damping: float = 0.1) -> Feedback:
         turned = hessian[backwards][:, backwards]
         # an input that is always zero, in all of them: plain rounding
         turned.diagonal().add_(damping * mean if mean > 0 else 1.0)
-        factor, failed = torch.linalg.cholesky_ex(turned)
-        del turned
-        if not failed:
+        if lower_factor(turned):
             break
         damping = max(10 * damping, 1e-3)  # rounding made it indefinite
     else:
@@ -84,8 +86,10 @@ def feedback_of(hessian: torch.Tensor, damping: float = 0.1) -> Feedback:
             why="What it computes from the calibration text is no sum of squares.",
             remedy="Use another calibration text.",
         )
-    matrix = factor.mT.flip(0, 1)  # R transposed; LAPACK's columns are rows here, so nothing is copied once more
-    del factor
+    reversed_ = turned.flip(0, 1)  # R
+    del turned
+    matrix = reversed_.mT.contiguous()
+    del reversed_
     roots = matrix.diagonal().clone()
     matrix /= roots[:, None]
     return Feedback(order.numpy(), matrix.numpy(), (roots * roots).numpy())
@@ -148,7 +152,8 @@ def spqr_parts(
             remedy="The file is probably damaged. Download it again, or choose another one.",
         )
     if feedback is None:
-        feedback = feedback_of(task.hessian, damping_of(task.tokens, task.weight.shape[1]))
+        damping = damping_of(task.tokens, task.weight.shape[1])
+        feedback = _LATEST.get(task.hessian, damping, lambda: feedback_of(task.hessian, damping))
     _check(stop)
     weight = np.ascontiguousarray(task.weight.numpy()[:, feedback.perm])
     spread = np.square(weight).mean(axis=0) * feedback.importance

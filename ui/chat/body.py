@@ -23,6 +23,8 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QApplication, QFrame, QSizePolicy, QTextBrowser, QWidget
 
 from ui.chat.markdown import CodeBlock, MarkdownDocument, Span
+from ui.chat.markdown.formula_object import OBJECT, with_formulas
+from ui.chat.markdown.formulas import Wanted, formulas
 from ui.chat.markdown.styles import CODE_HEADER, KIND, RULE, SPACER
 from ui.theme import color, metrics
 from ui.widgets.buttons import IconButton
@@ -77,6 +79,7 @@ class MessageBody(QTextBrowser):
         self.markdown = MarkdownDocument(self.document(), verbatim=verbatim)
         self.document().documentLayout().documentSizeChanged.connect(self._size_changed)
         self.anchorClicked.connect(self._open)
+        formulas().ready.connect(self._formula_ready)
         if width > 0:
             self._set_width(width)
 
@@ -123,6 +126,11 @@ class MessageBody(QTextBrowser):
         self._place_buttons()
         self._colour_slice()
         self.viewport().update()
+
+    def _formula_ready(self, wanted: Wanted) -> None:
+        if self.markdown.formula_ready(wanted):
+            self._place_buttons()
+            self.viewport().update()
 
     def _colour_slice(self) -> None:
         if not self.markdown.highlight(_SLICE_S):
@@ -391,6 +399,8 @@ def _selected_text(document: QTextDocument, cursor: QTextCursor, markdown: Markd
             units = block.text().encode("utf-16-le")
             first = max(0, start - block.position())
             piece = units[first * 2 : (end - block.position()) * 2].decode("utf-16-le", "replace")
+            if OBJECT in piece:
+                piece = with_formulas(block, first, piece)
             if kind == RULE:
                 piece = "---"
             if first == 0 and block.position() in marks:

@@ -16,6 +16,8 @@ from PySide6.QtCore import QCoreApplication
 from PySide6.QtGui import QTextCursor, QTextDocument
 
 from ui.chat.markdown.fence import OpenFence
+from ui.chat.markdown.formula_object import FORMULA, OBJECT, formula_format, formula_painter, wanted_of
+from ui.chat.markdown.formulas import Wanted, formulas
 from ui.chat.markdown.highlight import HighlightJob, canonical
 from ui.chat.markdown.parser import Env, groups, parse_blocks
 from ui.chat.markdown.parts import CodeBlock, Mark, Marker, Span
@@ -36,10 +38,10 @@ _MAX_SHOWN: Final = 1_000_000
 _MAX_LINES: Final = 10_000
 
 # Characters that may begin, end or change a construct when they are added behind plain words.
-_SPECIAL: Final = re.compile(r"[\n\\`*_\[\]<>&~|!#=+\t\r]")
+_SPECIAL: Final = re.compile(r"[\n\\`*_\[\]<>&~|!#=+$\t\r]")
 # The same where the tail already has marks that a later character could complete.
-_SPECIAL_OPEN: Final = re.compile(r"[\n\\`*_\[\]<>&~|!#=+\t\r();:]")
-_MARKS: Final = re.compile(r"[\[<&*_`~|\\]")
+_SPECIAL_OPEN: Final = re.compile(r"[\n\\`*_\[\]<>&~|!#=+$\t\r();:]")
+_MARKS: Final = re.compile(r"[\[<&*_`~|\\$]")
 _PLAIN_END: Final = re.compile(r"[^\W_]|[.,;:'\"?%)(/ -]")
 _HAS_LETTER: Final = re.compile(r"[^\W\d_]")
 
@@ -69,6 +71,7 @@ class MarkdownDocument:
         self.document.clear()
         self.document.setDefaultFont(look.body_font)
         self.document.setIndentWidth(look.indent)
+        self.document.documentLayout().registerHandler(FORMULA, formula_painter())
         self.truncated = False
         self._text = ""  # the source with plain line ends
         self._lines = 0  # of it
@@ -158,6 +161,23 @@ class MarkdownDocument:
                 return False
             self._jobs.pop(0)
             budget_s /= 2
+        return True
+
+    def formula_ready(self, wanted: Wanted) -> bool:
+        """A formula has been drawn, or could not be: shows it so. False where this document does not have it."""
+        pending = self._writer.pending_formulas
+        if wanted not in pending:
+            return False
+        pending.discard(wanted)
+        if formulas().get(wanted) is None:
+            self._write_all()
+            return True
+        cursor = self.document.find(OBJECT, 0)
+        while not cursor.isNull():
+            form = cursor.charFormat()
+            if wanted_of(form) == wanted:
+                cursor.setCharFormat(formula_format(form, wanted.latex, display=wanted.display))
+            cursor = self.document.find(OBJECT, cursor)
         return True
 
     def _edit(self, write: Callable[[], None]) -> None:

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Final
 from PySide6.QtCore import QCoreApplication
 from PySide6.QtGui import QTextCharFormat
 
+from ui.chat.markdown.formula_object import OBJECT, formula_format, wanted_of
+from ui.chat.markdown.formulas import Wanted, formulas
+from ui.chat.markdown.maths_rules import MATHS_INLINE
 from ui.chat.markdown.parser import Env, parse_inline
 from ui.chat.markdown.sanitise import clean_code, clean_text
 from ui.chat.markdown.styles import Styles
@@ -39,6 +42,8 @@ class InlineWriter:
         self._styles = styles
         #: the format of the last stretch if it was plain text that more text may follow, else None
         self.open_format: QTextCharFormat | None = None
+        #: formulas that are being drawn
+        self.pending: set[Wanted] = set()
 
     def format(self, base: Base) -> QTextCharFormat:
         """Plain text in such a block."""
@@ -66,6 +71,13 @@ class InlineWriter:
                     href.pop()
                 self.open_format = None
                 continue
+            if kind == MATHS_INLINE:
+                around = self._styles.inline(
+                    heading=base.heading, quote=base.quote, bold=depth["bold"] > 0, italic=depth["italic"] > 0
+                )
+                insert(*self.formula(token, around))
+                self.open_format = None
+                continue
             text, link = self._piece(token)
             if not text:
                 continue
@@ -78,6 +90,20 @@ class InlineWriter:
                 char = self._styles.link(char, target)
             insert(text, char)
             self.open_format = char if kind == "text" and not target else None
+
+    def formula(self, token: Token, around: QTextCharFormat) -> tuple[str, QTextCharFormat]:
+        """A formula as one character, or as it was written where it cannot be drawn, among text of format `around`."""
+        latex = clean_code(token.content)
+        made = formula_format(around, latex, display=token.markup not in ("$", "\\("))
+        wanted = wanted_of(made)
+        if not formulas().knows(wanted):
+            self.pending.add(wanted)
+        elif formulas().get(wanted) is None:
+            closing = {"\\(": "\\)", "\\[": "\\]", "\\begin": ""}.get(token.markup, token.markup)
+            opening = "" if token.markup == "\\begin" else token.markup
+            shown = f"{opening}{latex}{closing}".replace("\n", LINE_SEPARATOR)
+            return shown, self._styles.inline(quote=False, code=True)
+        return OBJECT, made
 
     @staticmethod
     def _piece(token: Token) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Markdown to tokens: CommonMark with tables and strikethrough; HTML stays text; links are not guessed.
+"""Markdown to tokens: CommonMark with tables, strikethrough and formulas; HTML stays text; links are not guessed.
 
 Blocks and the text inside them are parsed apart, because only the blocks are needed to find where the stable part of a
 streaming answer ends, and because a hostile line is then recognised before time is spent on it.
@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import MutableMapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
+
+from ui.chat.markdown.maths_rules import add_maths
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -48,6 +50,7 @@ def _markdown() -> MarkdownIt:
 
     made = MarkdownIt("commonmark", {"html": False, "linkify": False, "typographer": False, "maxNesting": MAX_LEVEL})
     made.enable(["table", "strikethrough"])
+    add_maths(made)
     made.disable(["inline", "text_join"])
     return made
 
@@ -64,7 +67,7 @@ def parse_blocks(text: str, env: Env) -> list[Token]:
 
 def parse_inline(content: str, env: Env) -> list[Token]:
     """The tokens inside a paragraph; one text token where the marks are so many that parsing would take long."""
-    if content.count("[") > _MAX_BRACKETS or sum(map(content.count, "*_`~<&")) > _MAX_MARKS:
+    if content.count("[") > _MAX_BRACKETS or sum(map(content.count, "*_`~<&$")) > _MAX_MARKS:
         from markdown_it.token import Token
 
         return [Token("text", "", 0, content=content)]

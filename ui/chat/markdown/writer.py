@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Final
 from PySide6.QtCore import QCoreApplication, Qt
 from PySide6.QtGui import QTextBlockFormat, QTextCharFormat, QTextCursor, QTextDocument, QTextTable
 
+from ui.chat.markdown.formula_object import OBJECT
+from ui.chat.markdown.formulas import Wanted
 from ui.chat.markdown.inline import Base, InlineWriter
+from ui.chat.markdown.maths_rules import MATHS_BLOCK
 from ui.chat.markdown.parser import MAX_LEVEL, Env, Group
 from ui.chat.markdown.parts import CodeBlock, Mark, Marker, Span
 from ui.chat.markdown.sanitise import clean_code, clean_text
@@ -63,6 +66,11 @@ class Writer:
         self._pending_marker = ""
         self._env: Env = {}
         self._lines: Sequence[str] = ()
+
+    @property
+    def pending_formulas(self) -> set[Wanted]:
+        """Formulas that were written and are still being drawn; whoever hears that one is ready removes it."""
+        return self._inline.pending
 
     # where it stands
 
@@ -127,6 +135,8 @@ class Writer:
                 self._fence(token)
             elif kind == "table_open":
                 i = self._table(tokens, i)
+            elif kind == MATHS_BLOCK:
+                self._formula(token)
             elif kind == "hr":
                 self._rule()
             elif kind == "heading_open":
@@ -284,6 +294,16 @@ class Writer:
         position = self._block_position()
         for quote in self._quotes:
             quote.end = position
+
+    def _formula(self, token: Token) -> None:
+        around = self.styles.inline(quote=bool(self._quotes))
+        block = self.styles.block(top=self._gap("text"), indent=self._shown())
+        text, form = self._inline.formula(token, around)
+        if text == OBJECT:
+            block.setAlignment(Qt.AlignmentFlag.AlignHCenter)
+        self._start(block, around, "text")
+        self._insert_long(text, form)
+        self.open_format = None
 
     def _rule(self) -> None:
         styles = self.styles

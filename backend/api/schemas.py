@@ -130,6 +130,7 @@ class TurnStats(Struct, frozen=True, kw_only=True):
     prefill_tok_s: float = 0.0
     tok_s: float = 0.0
     total_s: float = 0.0
+    thinking_s: float = 0.0  # of an answer that thinks aloud first: from its first text to the end of the thought
     seed: int = 0
     finish_reason: FinishReason = "stop"
     context_used: int = 0  # tokens in the KV cache after the answer

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -34,6 +35,7 @@ from backend.api.schemas import (
     TurnStats,
     TurnTicket,
 )
+from backend.api.thinking import split_thought, without_thought
 from backend.chat.context import answer_reserve, fit
 from backend.chat.templates import ChatMessage, ChatTemplate, TemplateSandbox, template_for
 from backend.engine.grammar import from_response_format
@@ -59,6 +61,9 @@ class _Turn:
     sampling: Sampling
     grammar: str | None
     text: str = ""  # of the answer so far, what was there before a `continue` included
+    thinking: bool | None = None  # None: not known yet; False: it does not think aloud, or has ended to
+    thinking_since: float = 0.0
+    thinking_s: float = 0.0
     tokens: int = 0
     stats: TurnStats = field(default_factory=TurnStats)
     cut: ContextCut | None = None
@@ -186,7 +191,7 @@ class Chat:
             _log.exception("a turn failed")
             error = ErrorInfo(code="internal_error", what="The answer failed.", details=repr(problem))
         self._turns.pop(turn.answer.id, None)
-        stats = msgspec.structs.replace(turn.stats, cut=turn.cut)
+        stats = msgspec.structs.replace(turn.stats, cut=turn.cut, thinking_s=round(turn.thinking_s, 2))
         try:
             message = self._store.finish_message(turn.answer.id, status=status, stats=stats, error=error)
             self._publish(TurnEnded(conversation_id=turn.conversation.id, message=message))
@@ -219,7 +224,11 @@ class Chat:
         head = [ChatMessage("system", system)] if system else []
 
         async def render(messages: Sequence[Message]) -> str:
-            shown = head + [ChatMessage(m.role, m.content) for m in messages]
+            # A thought is not sent back: templates of models that think leave it out themselves, others would show it.
+            shown = head + [
+                ChatMessage(m.role, without_thought(m.content) if m.role == "assistant" else m.content)
+                for m in messages
+            ]
             return await template.render(self._sandbox, shown) + turn.text
 
         async def measure(messages: Sequence[Message]) -> int:
@@ -268,6 +277,7 @@ class Chat:
             raise
         offset = len(turn.text)
         turn.text += chunk.text
+        _time_thought(turn)
         self._publish(
             TurnDelta(
                 conversation_id=turn.conversation.id,
@@ -291,6 +301,20 @@ class Chat:
     def _default_sampling(self) -> Sampling:
         loaded = self._engine.loaded
         return loaded.sampling if loaded is not None else Sampling()
+
+
+def _time_thought(turn: _Turn) -> None:
+    """Takes the time from the first text of a thought to its end; once that is known, it costs nothing."""
+    if turn.thinking is False:
+        return
+    now = time.monotonic()
+    turn.thinking_since = turn.thinking_since or now
+    parts = split_thought(turn.text, streaming=True)
+    if parts.thought is not None:
+        turn.thinking_s = now - turn.thinking_since
+        turn.thinking = not parts.closed
+    elif parts.answer:
+        turn.thinking = False
 
 
 def _joined(first: TurnStats, then: TurnStats) -> TurnStats:

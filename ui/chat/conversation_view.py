@@ -485,7 +485,7 @@ class ConversationView(QWidget):
     def _drop(self, entry: _Entry) -> None:
         if entry.item is not None:
             if entry.message.status == "streaming":
-                entry.message.content = entry.item.body.markdown_source() + "".join(entry.pending)
+                entry.message.content = entry.item.content() + "".join(entry.pending)
                 entry.pending.clear()
             entry.item.hide()
             entry.item.deleteLater()

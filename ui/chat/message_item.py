@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
+
 from PySide6.QtCore import QEvent, QPointF, QRect, QRectF, Qt, Signal
 from PySide6.QtGui import QEnterEvent, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QApplication, QHBoxLayout, QPushButton, QStyle, QVBoxLayout, QWidget
 
 from backend.api.schemas import Message
+from backend.api.thinking import Thought, split_thought
 from ui.chat import words
 from ui.chat.actions_row import ActionsRow
 from ui.chat.body import MessageBody
 from ui.chat.composer import MessageInput
+from ui.chat.thinking import ThinkingFold
 from ui.theme import color, metrics
 from ui.widgets.labels import ElidedLabel, text_label
 from ui.widgets.notice import Level, NoticeBar
@@ -47,6 +51,10 @@ class MessageItem(QWidget):
         self._cut: ElidedLabel | None = None
         self._card = QRectF()
         self._column = width
+        self._content = ""
+        self._thinking: ThinkingFold | None = None
+        self._thought_done = self.is_user
+        self._thinking_since = 0.0
 
         speaker = self.tr("You") if self.is_user else self.tr("Nutshell")
         self._name = text_label(speaker, "heading", self)
@@ -59,17 +67,63 @@ class MessageItem(QWidget):
         self.row.triggered.connect(self._act)
         self.row.branch.connect(self.branch)
         self.setAccessibleName(self.tr("Message from {0}").format(speaker))
-        self.body.set_source(message.content)
+        self._show_content(message.content)
         self._show_state()
 
     # content
+
+    def content(self) -> str:
+        """All of the message's text that is shown, thoughts included."""
+        return self._content
+
+    def thinking(self) -> ThinkingFold | None:
+        """What the model thought first, if it did so aloud."""
+        return self._thinking
+
+    def _show_content(self, content: str) -> None:
+        """Takes another text, in its two parts."""
+        self._content = content
+        streaming = self.message.status == "streaming"
+        parts = Thought(None, content) if self.is_user else split_thought(content, streaming=streaming)
+        # Once a streaming text has begun with something else, or its thought has ended, the rest is the answer.
+        self._thought_done = not streaming or (parts.closed and bool(parts.answer))
+        self._show_thought(parts, streaming)
+        if self.body.markdown_source() != parts.answer:
+            if parts.answer.startswith(self.body.markdown_source()) and streaming:
+                self.body.append(parts.answer[len(self.body.markdown_source()) :])
+            else:
+                self.body.set_source(parts.answer)
+
+    def _show_thought(self, parts: Thought, streaming: bool) -> None:
+        if parts.thought is None:
+            if self._thinking is not None:
+                self._thinking.hide()
+            return
+        if self._thinking is None:
+            self._thinking = ThinkingFold(self)
+            self._thinking.height_changed.connect(self.height_changed)
+            self._thinking.reveal_requested.connect(
+                lambda rect: (
+                    self.reveal_requested.emit(rect.translated(self._thinking.pos().toPointF()))
+                    if self._thinking is not None
+                    else None
+                )
+            )
+            self._thinking_since = time.monotonic()
+            self._thinking.show()
+            self.height_changed.emit()
+        self._thinking.setVisible(bool(parts.thought.strip()) or streaming)
+        self._thinking.set_text(parts.thought)
+        stats = self.message.stats
+        seconds = time.monotonic() - self._thinking_since if streaming else stats.thinking_s if stats else 0.0
+        self._thinking.set_state(thinking=streaming and not parts.closed, seconds=seconds)
 
     def set_message(self, message: Message) -> None:
         """The message as it is stored now; text that is shown already is not written again."""
         ended = self.message.status == "streaming" and message.status != "streaming"
         self.message = message
-        if self.body.markdown_source() != message.content:
-            self.body.set_source(message.content)
+        if self._content != message.content or ended:
+            self._show_content(message.content)
         if ended:
             self.body.finish()
         self._show_state()
@@ -77,7 +131,11 @@ class MessageItem(QWidget):
 
     def append(self, text: str) -> None:
         """More of the answer."""
-        self.body.append(text)
+        if self._thought_done:
+            self._content += text
+            self.body.append(text)
+        else:
+            self._show_content(self._content + text)
         self.body.set_caret(True)
 
     def set_figures(self, text: str) -> None:
@@ -146,6 +204,8 @@ class MessageItem(QWidget):
     def restyle(self) -> None:
         """The theme or the zoom changed."""
         self.body.restyle()
+        if self._thinking is not None:
+            self._thinking.restyle()
         self.row.setFixedHeight(ActionsRow.row_height())
         self.height_changed.emit()
 
@@ -192,7 +252,7 @@ class MessageItem(QWidget):
 
     def _act(self, name: str) -> None:
         if name == "copy":
-            QApplication.clipboard().setText(self.message.content or self.body.markdown_source())
+            QApplication.clipboard().setText(self.body.markdown_source())
             self.row.say_copied()
         elif name == "edit":
             self.start_edit()
@@ -208,7 +268,8 @@ class MessageItem(QWidget):
 
     def focus_order(self) -> list[QWidget]:
         """What Tab reaches in it, first to last."""
-        found: list[QWidget] = [self.body, *self.body.code_buttons()]
+        thoughts = self._thinking.focus_order() if self._thinking is not None and not self._thinking.isHidden() else []
+        found: list[QWidget] = [*thoughts, self.body, *self.body.code_buttons()]
         if self._notice is not None:
             found += [self._notice.details_button(), self._notice.action_button()]
         return found + self.row.focus_order()
@@ -229,6 +290,10 @@ class MessageItem(QWidget):
             self._cut.setGeometry(left, y, width, metrics.px(20))
             y += metrics.px(20) + metrics.l
         y = self._arrange_name(left, y, width)
+        if self._thinking is not None and not self._thinking.isHidden():
+            height = self._thinking.arrange(width)
+            self._thinking.setGeometry(left, y, width, height)
+            y += height
         pad_x, pad_y = (metrics.l, metrics.m) if self.is_user else (0, 0)
         top = y
         y += pad_y

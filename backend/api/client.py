@@ -48,10 +48,12 @@ from backend.api.schemas import (
     Job,
     JobChanged,
     LoadModel,
+    Message,
     ModelEntry,
     NewConversation,
     NewFolder,
     NewPreset,
+    NewVersion,
     Preset,
     PresetUpdate,
     SearchHit,
@@ -273,6 +275,15 @@ class Client:
         """Stops an answer; False if it was not being written."""
         path = f"/api/messages/{quote(message_id, safe='')}/cancel"
         return (await self._ask("POST", path, Cancelled)).cancelled
+
+    async def add_version(self, message_id: str, text: str) -> Message:
+        """The same message in other words, beside it."""
+        path = f"/api/messages/{quote(message_id, safe='')}/versions"
+        return await self._ask("POST", path, Message, NewVersion(text=text))
+
+    async def delete_turn(self, message_id: str) -> Conversation:
+        """Takes a question and its answers out, or one of several answers."""
+        return await self._ask("DELETE", f"/api/messages/{quote(message_id, safe='')}", Conversation)
 
     async def search(self, query: str, limit: int = 50) -> list[SearchHit]:
         """Full-text search in titles and messages."""

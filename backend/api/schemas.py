@@ -47,6 +47,7 @@ __all__ = [
     "NewConversation",
     "NewFolder",
     "NewPreset",
+    "NewVersion",
     "Notice",
     "Preset",
     "PresetUpdate",
@@ -212,6 +213,12 @@ class StartTurn(Struct, kw_only=True):
     continue_id: str | None = None
     sampling: Sampling | None = None  # for this turn only
     response_format: dict[str, object] | None = None
+
+
+class NewVersion(Struct, kw_only=True):
+    """Body of POST /api/messages/{id}/versions: the same message in other words."""
+
+    text: str
 
 
 class TurnTicket(Struct, kw_only=True):

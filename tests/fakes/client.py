@@ -360,6 +360,31 @@ class FakeClient(FakeCompressions):
             self.finish(message_id, "stopped")
         return running
 
+    async def add_version(self, message_id: str, text: str) -> Message:
+        self._called("add_version", (message_id, text))
+        old = self._message(message_id)
+        detail = self._detail(old.conversation_id)
+        made = self._add(detail, old.parent_id, old.role, text)
+        detail.conversation.head_id = made.id
+        self.publish(ConversationChanged(conversation=detail.conversation))
+        return deepcopy(made)
+
+    async def delete_turn(self, message_id: str) -> Conversation:
+        self._called("delete_turn", message_id)
+        message = self._message(message_id)
+        detail = self._detail(message.conversation_id)
+        gone = {message_id, message.parent_id if message.role == "assistant" else ""}
+        gone |= {one.id for one in detail.messages if one.parent_id == message_id and one.role == "assistant"}
+        above = min((one for one in detail.messages if one.id in gone), key=detail.messages.index).parent_id
+        detail.messages = [one for one in detail.messages if one.id not in gone]
+        for one in detail.messages:
+            if one.parent_id in gone:
+                one.parent_id = above
+        if detail.conversation.head_id in gone:
+            detail.conversation.head_id = above
+        self.publish(ConversationChanged(conversation=detail.conversation))
+        return deepcopy(detail.conversation)
+
     async def search(self, query: str) -> list[SearchHit]:
         self._called("search", query)
         return deepcopy(self.hits)

@@ -16,6 +16,7 @@ from backend.api.schemas import (
     ConversationChanged,
     ConversationUpdate,
     NewConversation,
+    NewVersion,
     StartTurn,
 )
 from backend.api.services import Services
@@ -67,6 +68,17 @@ def routes(services: Services) -> list[Route]:
     async def cancel_message(request: Request) -> Response:
         return Json(Cancelled(cancelled=services.chat.cancel(request.path_params["id"])))
 
+    async def add_version(request: Request) -> Response:
+        new = await body(request, NewVersion)
+        if not new.text.strip():
+            raise FieldError("'text' must not be empty.", param="text")
+        made = await asyncio.to_thread(store.add_version, request.path_params["id"], new.text)
+        changed(await asyncio.to_thread(store.conversation, made.conversation_id))
+        return Json(made, status_code=201)
+
+    async def delete_turn(request: Request) -> Response:
+        return changed(await asyncio.to_thread(store.delete_turn, request.path_params["id"]))
+
     async def search(request: Request) -> Response:
         query = request.query_params.get("q", "").strip()
         text = request.query_params.get("limit", "50")
@@ -83,5 +95,7 @@ def routes(services: Services) -> list[Route]:
         Route("/api/conversations/{id}/restore", restore, methods=["POST"]),
         Route("/api/conversations/{id}/turns", start_turn, methods=["POST"]),
         Route("/api/messages/{id}/cancel", cancel_message, methods=["POST"]),
+        Route("/api/messages/{id}/versions", add_version, methods=["POST"]),
+        Route("/api/messages/{id}", delete_turn, methods=["DELETE"]),
         Route("/api/search", search),
     ]

@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
         figures |= _search(folder / "large" / "nutshell.db")
         tokens = arguments.tokens or _TOKENS
         say(f"streaming {tokens:,} tokens at {_TOK_S:.0f} tok/s")
-        with Child("app.benchmarks.ui_driver", "chat", str(tokens), str(_TOK_S), env=env, patience_s=600) as window:
+        with Child("app.gui_bench", "chat", str(tokens), str(_TOK_S), env=env, patience_s=600) as window:
             figures |= window.read()
     rows = [("", "measured", "goal")]
     rows += [(_SAID[key], f"{figures[key]:.2f}", GOALS[key]) for key in GOALS]
@@ -109,7 +109,7 @@ def _starts(arguments: argparse.Namespace, env: dict[str, str], folder: Path) ->
     shown, memory = [], []
     for number in range(_STARTS + 1):
         say(f"start {number} of {_STARTS}" if number else "a first start, to warm up")
-        with Child("app.benchmarks.ui_driver", "start", env=env) as window:
+        with Child("app.gui_bench", "start", env=env) as window:
             marks = window.read()
             if number:
                 shown.append(marks["window_s"] - window.started)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
-from PySide6.QtCore import QRectF, QSizeF, Qt
+from PySide6.QtCore import QRect, QRectF, QSizeF, Qt
 from PySide6.QtGui import (
     QFont,
     QFontMetricsF,
@@ -101,7 +101,7 @@ class _FormulaPainter(QPyTextObject):
         return QSizeF(formula.width * scale, formula.ascent * scale + descent)
 
     def drawObject(
-        self, painter: QPainter, rect: QRectF, document: QTextDocument, position: int, form: QTextFormat
+        self, painter: QPainter, rect: QRectF | QRect, document: QTextDocument, position: int, form: QTextFormat
     ) -> None:
         del position
         wanted = wanted_of(form)
@@ -113,7 +113,7 @@ class _FormulaPainter(QPyTextObject):
             return
         scale = _scale(formula, document)
         size = QSizeF(formula.width * scale, (formula.ascent + formula.depth) * scale)
-        formula.renderer().render(painter, QRectF(rect.topLeft(), size))
+        formula.renderer().render(painter, QRectF(QRectF(rect).topLeft(), size))
 
 
 def _scale(formula: Formula, document: QTextDocument) -> float:

@@ -111,6 +111,14 @@ class MessageBody(QTextBrowser):
         """The Markdown, exactly as given."""
         return self.markdown.source
 
+    def plain_text(self, *, selection: bool = False) -> str:
+        """All of the text as it reads, or (`selection`) what is selected of it, if anything is."""
+        cursor = self.textCursor()
+        if not (selection and cursor.hasSelection()):
+            cursor = QTextCursor(self.document())
+            cursor.select(QTextCursor.SelectionType.Document)
+        return _selected_text(self.document(), cursor, self.markdown)
+
     def set_caret(self, shown: bool) -> None:
         """The thin caret behind the last character, while an answer streams."""
         if shown != self._caret:

@@ -56,6 +56,9 @@ class MessageColumn(QWidget):
     edit_submitted = Signal(str, str)
     branch_requested = Signal(str, int)
     continue_requested = Signal(str)
+    reply_edited = Signal(str, str)
+    quote_requested = Signal(str)
+    delete_requested = Signal(str)
     prompt_chosen = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -97,6 +100,23 @@ class MessageColumn(QWidget):
         self._build_visible()
         self._go_to_end()
         self._latest.hide()
+
+    def place(self) -> list[tuple[str, int]]:
+        """Where the view is: the messages up to the first in sight, nearest first, and how far below their tops."""
+        value = self._scroll.verticalScrollBar().value()
+        first = self._visible().start
+        return [(entry.message.id, value - entry.top) for entry in reversed(self._entries[: first + 1])]
+
+    def go_to_place(self, place: list[tuple[str, int]]) -> None:
+        """Back to a place, or to the message before it where that one is gone."""
+        for message_id, offset in place:
+            index = self._by_id.get(message_id)
+            if index is not None:
+                self._follow = False
+                self._set_value(self._entries[index].top + offset)
+                self._build_visible()
+                self._set_value(self._entries[index].top + offset)
+                return
 
     # entries
 
@@ -194,6 +214,8 @@ class MessageColumn(QWidget):
         item.height_changed.connect(lambda: self._item_changed(message_id))
         item.action.connect(lambda name: self._act(message_id, name))
         item.edited.connect(lambda text: self.edit_submitted.emit(message_id, text))
+        item.reply_edited.connect(lambda text: self.reply_edited.emit(message_id, text))
+        item.quoted.connect(self.quote_requested)
         item.branch.connect(lambda step: self.branch_requested.emit(message_id, step))
         item.reveal_requested.connect(lambda rect: self._reveal(message_id, rect))
         item.show()
@@ -277,6 +299,8 @@ class MessageColumn(QWidget):
             self.regenerate_requested.emit(message_id)
         elif name == "continue":
             self.continue_requested.emit(message_id)
+        elif name == "delete":
+            self.delete_requested.emit(message_id)
 
     # scrolling
 

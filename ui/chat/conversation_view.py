@@ -37,6 +37,8 @@ class ConversationView(MessageColumn):
         edit_submitted(id, text): a user's turn with a new text.
         branch_requested(id, step): another version, step -1 or +1.
         continue_requested(id): go on with a stopped or interrupted answer.
+        reply_edited(id, text): an answer in other words, to be kept beside the first.
+        quote_requested(str): words to be answered to. delete_requested(id): the turn of a message shall go.
         prompt_chosen(str): an example of the empty state.
         gap_found(id): text is missing before a piece that arrived; the whole message is wanted (`replace_message`).
     """
@@ -53,11 +55,19 @@ class ConversationView(MessageColumn):
 
     # what the shell calls
 
-    def set_branch(self, messages: Sequence[Message], siblings: Mapping[str, tuple[int, int]] | None = None) -> None:
+    def set_branch(
+        self,
+        messages: Sequence[Message],
+        siblings: Mapping[str, tuple[int, int]] | None = None,
+        *,
+        stay: bool = False,
+    ) -> None:
         """Shows these messages, root first; `siblings`: id -> (index from 0, how many), for those with versions.
 
-        The view goes to the end. System messages are not shown.
+        The view goes to the end; with `stay`, where it is not there already, it stays with the message that it shows.
+        System messages are not shown.
         """
+        place = self.place() if stay and not self._follow else None
         self.clear()
         for message in messages:
             if message.role != "system":
@@ -67,6 +77,8 @@ class ConversationView(MessageColumn):
         self._show_empty()
         self._place_all()
         self._go_to_end()
+        if place is not None:
+            self.go_to_place(place)
         self._build_visible()
         self._idle_timer.start(0)
 

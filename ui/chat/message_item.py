@@ -6,7 +6,7 @@ import time
 
 from PySide6.QtCore import QEvent, QPointF, QRect, QRectF, Qt, Signal
 from PySide6.QtGui import QEnterEvent, QPainter, QPaintEvent, QPen
-from PySide6.QtWidgets import QApplication, QHBoxLayout, QPushButton, QStyle, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QApplication, QHBoxLayout, QMenu, QPushButton, QStyle, QVBoxLayout, QWidget
 
 from backend.api.schemas import Message
 from backend.api.thinking import Thought, split_thought
@@ -14,6 +14,7 @@ from ui.chat import words
 from ui.chat.actions_row import ActionsRow
 from ui.chat.body import MessageBody
 from ui.chat.composer import MessageInput
+from ui.chat.message_menu import message_menu
 from ui.chat.thinking import ThinkingFold
 from ui.theme import color, metrics
 from ui.widgets.labels import ElidedLabel, text_label
@@ -31,7 +32,8 @@ class MessageItem(QWidget):
 
     Signals:
         height_changed: `arrange` would answer otherwise now.
-        action(str): "retry" or "continue". edited(str): the new text of a user's turn.
+        action(str): "retry", "continue" or "delete". edited(str): the new text of a user's turn.
+        reply_edited(str): an answer in other words. quoted(str): words that an answer shall be about.
         branch(int): -1 or +1.
         reveal_requested(QRectF): a part that should be scrolled into view.
     """
@@ -39,6 +41,8 @@ class MessageItem(QWidget):
     height_changed = Signal()
     action = Signal(str)
     edited = Signal(str)
+    reply_edited = Signal(str)
+    quoted = Signal(str)
     branch = Signal(int)
     reveal_requested = Signal(QRectF)
 
@@ -167,7 +171,7 @@ class MessageItem(QWidget):
     def start_edit(self) -> None:
         """The text becomes a field, in place."""
         if self._editor is None:
-            self._editor = _Editor(self)
+            self._editor = _Editor(self, sends=self.is_user)
             self._editor.saved.connect(self._save_edit)
             self._editor.cancelled.connect(self.cancel_edit)
             self._editor.input.textChanged.connect(self.height_changed)
@@ -184,7 +188,7 @@ class MessageItem(QWidget):
             self._editor.hide()
             self.body.show()
             self.row.show()
-            button = self.row.button("edit")
+            button = self.row.button("edit" if self.is_user else "more")
             if button is not None:
                 button.setFocus(Qt.FocusReason.OtherFocusReason)
             self.height_changed.emit()
@@ -222,6 +226,7 @@ class MessageItem(QWidget):
                 actions.append(("retry", "retry", self.tr("Answer again")))
                 if self._can_continue():
                     actions.append(("continue", "continue", self.tr("Continue the answer")))
+            actions.append(("more", "more", self.tr("More")))
         self.row.set_actions(actions)
         if not streaming:
             stats = message.stats
@@ -254,14 +259,34 @@ class MessageItem(QWidget):
         if name == "copy":
             QApplication.clipboard().setText(self.body.markdown_source())
             self.row.say_copied()
-        elif name == "edit":
+        elif name in ("edit", "edit_reply"):
             self.start_edit()
+        elif name == "more":
+            self.open_menu()
+        elif name == "copy_text":
+            QApplication.clipboard().setText(self.body.plain_text())
+            self.row.say_copied()
+        elif name == "quote":
+            self.quoted.emit(self.body.plain_text(selection=True))
         else:
             self.action.emit(name)
 
+    def open_menu(self) -> QMenu:
+        """What else can be done with the message, under its last button."""
+        selected = self.body.textCursor().hasSelection()
+        menu = message_menu(self, self.message, self._model.text(), selection=selected)
+        menu.triggered.connect(lambda action: self._act(str(action.data())) if action.data() else None)
+        button = self.row.button("more")
+        if button is not None:
+            menu.popup(button.mapToGlobal(button.rect().bottomLeft()))
+        return menu
+
     def _save_edit(self, text: str) -> None:
         self.cancel_edit()
-        self.edited.emit(text)
+        if self.is_user:
+            self.edited.emit(text)
+        elif text != self.message.content:
+            self.reply_edited.emit(text)
 
     def _reveal_in_body(self, rect: QRectF) -> None:
         self.reveal_requested.emit(rect.translated(QPointF(self.body.pos())))
@@ -372,17 +397,17 @@ class MessageItem(QWidget):
 
 
 class _Editor(QWidget):
-    """A user's turn as a field, with Save & send and Cancel."""
+    """A message as a field, with Cancel, and Save & send for a user's turn or Save for an answer."""
 
     saved = Signal(str)
     cancelled = Signal()
 
-    def __init__(self, parent: QWidget) -> None:
+    def __init__(self, parent: QWidget, *, sends: bool) -> None:
         super().__init__(parent)
         self.input = MessageInput(self, max_lines=_EDIT_LINES)
-        self.input.setAccessibleName(self.tr("Edit your message"))
-        self.save = QPushButton(self.tr("Save && send"))
-        self.save.setAccessibleName(self.tr("Save and send"))
+        self.input.setAccessibleName(self.tr("Edit your message") if sends else self.tr("Edit the answer"))
+        self.save = QPushButton(self.tr("Save && send") if sends else self.tr("Save"))
+        self.save.setAccessibleName(self.tr("Save and send") if sends else self.tr("Save"))
         self.save.setProperty("kind", "primary")
         self.cancel = QPushButton(self.tr("Cancel"))
         row = QHBoxLayout()

@@ -11,6 +11,7 @@ from ui.chat.composer import Composer
 from ui.chat.conversation_view import ConversationView
 from ui.theme import metrics, theme_changed
 from ui.viewmodels.chat_session import ChatSession
+from ui.widgets.dialogs import ConfirmDialog
 
 __all__ = ["ChatScreen"]
 
@@ -47,6 +48,9 @@ class ChatScreen(QWidget):
         self.view.branch_requested.connect(chat.step_branch)
         self.view.continue_requested.connect(chat.continue_answer)
         self.view.prompt_chosen.connect(self._take_prompt)
+        self.view.reply_edited.connect(chat.edit_reply)
+        self.view.delete_requested.connect(self._delete_turn)
+        self.view.quote_requested.connect(self.quote)
         chat.opened.connect(self._opened)
         chat.branch_changed.connect(self._show_branch)
         chat.text_arrived.connect(self._text_arrived)
@@ -77,6 +81,22 @@ class ChatScreen(QWidget):
         if self._chat.send(text):
             self.composer.clear()
 
+    def quote(self, text: str) -> None:
+        """Put words in front of what is typed, as a quotation."""
+        quoted = "\n".join(f"> {line}".rstrip() for line in text.strip("\n").split("\n"))
+        typed = self.composer.text()
+        before = f"{typed.rstrip()}\n\n" if typed.strip() else ""
+        self.composer.set_text(f"{before}{quoted}\n\n")
+        self.focus_composer()
+
+    def _delete_turn(self, message_id: str) -> None:
+        title = self.tr("Delete this question and its answer?")
+        text = self.tr("They leave this conversation for good. What came after stays.")
+        dialog = ConfirmDialog(self.window(), title, text, action=self.tr("Delete"))
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.accepted.connect(lambda: self._chat.delete_turn(message_id))
+        dialog.open()
+
     def _take_prompt(self, text: str) -> None:
         self.composer.set_text(text)
         self.focus_composer()
@@ -106,7 +126,7 @@ class ChatScreen(QWidget):
         fresh = not self._given or shown != [message.id for message in branch[: len(shown)]]
         before, self._given = self._given, {message.id: self._digest(message) for message in branch}
         if fresh:
-            self.view.set_branch([structs.replace(message) for message in branch], siblings)
+            self.view.set_branch([structs.replace(message) for message in branch], siblings, stay=bool(before))
             return
         for position, message in enumerate(branch):
             versions = siblings.get(message.id, (0, 1))

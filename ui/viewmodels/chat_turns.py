@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from PySide6.QtCore import QObject, Signal
 
@@ -121,6 +123,21 @@ class ChatTurns(ChatFollower):
         message = self.message(message_id, "user")
         if message is not None and text.strip():
             self._start(StartTurn(parent_id=message.parent_id, text=text))
+
+    def edit_reply(self, message_id: str, text: str) -> None:
+        """Keep an answer in other words, as another version of it."""
+        message = self.message(message_id, "assistant")
+        if message is not None and text.strip():
+            self._mend(message.conversation_id, lambda engine: engine.add_version(message.id, text))
+
+    def delete_turn(self, message_id: str) -> None:
+        """Take a question and its answers out of the conversation, or one of several answers."""
+        message = self.state.get(message_id) if self.state is not None else None
+        if message is not None and not self.busy:
+            self._mend(message.conversation_id, lambda engine: engine.delete_turn(message.id))
+
+    def _mend(self, conversation_id: str, request: Callable[[EngineClient], Coroutine[Any, Any, object]]) -> None:
+        self._link.run(request, success=lambda _done: self._read(conversation_id), failure=self.problem.emit)
 
     def continue_answer(self, message_id: str = "") -> None:
         """Go on with an answer that was stopped, cut off or interrupted."""

@@ -262,7 +262,9 @@ class MessageItem(QWidget):
         elif name in ("edit", "edit_reply"):
             self.start_edit()
         elif name == "more":
-            self.open_menu()
+            button = self.row.button("more")
+            if button is not None:
+                self.menu().popup(button.mapToGlobal(button.rect().bottomLeft()))
         elif name == "copy_text":
             QApplication.clipboard().setText(self.body.plain_text())
             self.row.say_copied()
@@ -271,14 +273,11 @@ class MessageItem(QWidget):
         else:
             self.action.emit(name)
 
-    def open_menu(self) -> QMenu:
-        """What else can be done with the message, under its last button."""
+    def menu(self) -> QMenu:
+        """What else can be done with the message."""
         selected = self.body.textCursor().hasSelection()
         menu = message_menu(self, self.message, self._model.text(), selection=selected)
         menu.triggered.connect(lambda action: self._act(str(action.data())) if action.data() else None)
-        button = self.row.button("more")
-        if button is not None:
-            menu.popup(button.mapToGlobal(button.rect().bottomLeft()))
         return menu
 
     def _save_edit(self, text: str) -> None:

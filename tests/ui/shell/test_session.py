@@ -350,3 +350,18 @@ def test_a_turn_that_waits_is_given_up_by_stop(stage: Stage) -> None:
     stage.chat.stop()
     assert not stage.chat.busy
     assert stage.returned == ["Other words"]
+
+
+def test_an_edited_answer_is_another_version_and_a_deleted_turn_is_gone(stage: Stage) -> None:
+    stage.attach()
+    key = stage.open("Merge lists")
+    question, answer = stage.chat.branch()[-2:]
+    before = stage.texts()
+    stage.chat.edit_reply(answer.id, "In other words.")
+    stage.loop.until(lambda: stage.texts()[-1] == "In other words.")
+    assert stage.chat.siblings()[stage.chat.branch()[-1].id] == (1, 2)
+    stage.chat.delete_turn(question.id)
+    stage.loop.until(lambda: stage.texts() == before[:-2])
+    assert stage.fake.called("delete_turn") == [question.id]
+    assert stage.chat.open_id == key
+    assert stage.problems == []

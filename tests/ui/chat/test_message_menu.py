@@ -1,0 +1,115 @@
+"""What the menu of a message does."""
+
+from __future__ import annotations
+
+import pytest
+from PySide6.QtWidgets import QApplication, QMenu
+from pytestqt.qtbot import QtBot
+
+from backend.api.schemas import TurnStats
+from tests.ui.chat.support import message
+from ui.chat.conversation_view import ConversationView
+from ui.chat.message_item import MessageItem
+from ui.chat.message_menu import details_of
+
+
+@pytest.fixture
+def view(qtbot: QtBot) -> ConversationView:
+    made = ConversationView()
+    qtbot.addWidget(made)
+    made.resize(800, 600)
+    made.show()
+    stats = TurnStats(prompt_tokens=12, completion_tokens=40, tok_s=24.3, ttft_s=0.2, seed=7, thinking_s=3.0)
+    made.set_branch(
+        [message("u", "user", "Which?"), message("a", "assistant", "The **second** one.\n\n- so\n- it is", stats=stats)]
+    )
+    return made
+
+
+def item(view: ConversationView, name: str) -> MessageItem:
+    made = view.item(name)
+    assert made is not None
+    return made
+
+
+def choose(shown: MessageItem, name: str) -> None:
+    menu = shown.menu()
+    action = next(one for one in menu.actions() if one.data() == name)
+    action.trigger()
+    menu.close()
+
+
+def test_plain_text_has_no_marks(view: ConversationView) -> None:
+    choose(item(view, "a"), "copy_text")
+    assert QApplication.clipboard().text() == "The second one.\n- so\n- it is"
+
+
+def test_a_selection_or_everything_is_quoted(view: ConversationView, qtbot: QtBot) -> None:
+    shown = item(view, "a")
+    with qtbot.waitSignal(view.quote_requested) as quoted:
+        choose(shown, "quote")
+    assert quoted.args == ["The second one.\n- so\n- it is"]
+    cursor = shown.body.document().find("second")
+    shown.body.setTextCursor(cursor)
+    with qtbot.waitSignal(view.quote_requested) as quoted:
+        choose(shown, "quote")
+    assert quoted.args == ["second"]
+
+
+def test_an_answer_is_edited_in_place(view: ConversationView, qtbot: QtBot) -> None:
+    shown = item(view, "a")
+    choose(shown, "edit_reply")
+    editor = shown.editor()
+    assert editor is not None
+    assert editor.save.text() == "Save"
+    editor.input.setPlainText("The first one.")
+    with qtbot.waitSignal(view.reply_edited) as edited:
+        editor.save.click()
+    assert edited.args == ["a", "The first one."]
+    choose(shown, "edit_reply")
+    with qtbot.assertNotEmitted(view.reply_edited):
+        editor.save.click()  # nothing was changed
+
+
+def test_a_question_is_not_an_answer_to_edit(view: ConversationView) -> None:
+    menu = item(view, "u").menu()
+    assert "edit_reply" not in [one.data() for one in menu.actions()]
+    menu.close()
+
+
+def test_deleting_is_asked_of_the_screen(view: ConversationView, qtbot: QtBot) -> None:
+    with qtbot.waitSignal(view.delete_requested) as wish:
+        choose(item(view, "u"), "delete")
+    assert wish.args == ["u"]
+
+
+def test_details_tell_all_figures(view: ConversationView) -> None:
+    lines = details_of(item(view, "a").message, "Qwen")
+    text = "\n".join(lines)
+    for part in ("Model: Qwen", "24 tok/s", "Seed 7", "12 tokens of prompt", "Thought for 3.0 s"):
+        assert part in text
+    menu = item(view, "a").menu()
+    below = [one for one in menu.findChildren(QMenu) if one.actions()]
+    assert any("Seed 7" in one.text() for one in below[0].actions())
+    below[0].actions()[-1].trigger()
+    assert "Seed 7" in QApplication.clipboard().text()
+    menu.close()
+
+
+def test_the_view_stays_where_it_is_when_a_turn_goes(qtbot: QtBot) -> None:
+    view = ConversationView()
+    qtbot.addWidget(view)
+    view.resize(800, 600)
+    view.show()
+    messages = [message(str(i), "assistant" if i % 2 else "user", f"Text {i}\n\n" * 8) for i in range(40)]
+    view.set_branch(messages)
+    view.scroll_to_message("20")
+    place = view.place()[0]
+    view.set_branch(messages[:10] + messages[12:], stay=True)
+    assert view.place()[0] == place
+    assert not view.is_following()
+    view.set_branch(messages[:20] + messages[22:], stay=True)  # what was in sight is gone
+    assert view.place()[0][0] == "19"
+    view.scroll_to_end()
+    view.set_branch(messages, stay=True)
+    assert view.is_following()

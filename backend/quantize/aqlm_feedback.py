@@ -21,6 +21,8 @@ __all__ = ["BEAM", "BLOCK", "Coded", "Factor", "Search", "check", "encode", "fac
 
 #: Inputs between two products with everything before them.
 BLOCK = 128
+#: The same for what lies further back: products of so many columns are twice as fast as of 128.
+_WIDE = 1024
 #: Partial sums in the search: 4 leaves 2 % more error, 16 half a percent less.
 BEAM = 8
 #: Attempts at a Cholesky, each with ten times the damping of the one before.
@@ -101,7 +103,7 @@ def factor(hessian: torch.Tensor, damping: float, group: int, stop: Stop) -> Fac
     mean = float(hessian.diagonal().mean(dtype=torch.float64))
     added = damping * mean if mean > 0 else 1.0
     for _ in range(_ATTEMPTS):
-        damped = hessian[stored[:, None], stored]
+        damped = hessian.index_select(0, stored).index_select(1, stored)  # half the time of one step
         damped.diagonal().add_(added)
         if lower_factor(damped):
             break
@@ -124,23 +126,26 @@ def encode(rows: torch.Tensor, by: Factor, books: torch.Tensor, search: Search) 
     codes = torch.empty((m, n // by.group, len(books)), dtype=torch.uint8)
     left, rest = torch.empty_like(rows), torch.empty_like(rows)
     tables = books.transpose(1, 2).contiguous().numpy()
-    for last in range(n, 0, -BLOCK):
-        check(search.stop)
-        first, done = max(0, last - BLOCK), n - last
-        block = slice(first, last)
-        fed = product(left[:, last:], by.lower[last:, block].T).flip(1)
-        found = cpu.search_block(
-            rows[:, block].flip(1).numpy(),
-            fed.numpy(),
-            by.diagonal[done // by.group : (n - first) // by.group].numpy(),
-            by.lower[block, block].flip(0, 1).contiguous().numpy(),
-            tables,
-            beam=search.beam,
-            threads=search.threads,
-        )
-        codes[:, done // by.group : (n - first) // by.group] = torch.from_numpy(found.codes)
-        left[:, block] = torch.from_numpy(found.left).flip(1)
-        rest[:, done : n - first] = torch.from_numpy(found.rest)
+    for end in range(n, 0, -_WIDE):
+        begin = max(0, end - _WIDE)
+        before = product(left[:, end:], by.lower[end:, begin:end].T)
+        for last in range(end, begin, -BLOCK):
+            check(search.stop)
+            first, done = max(begin, last - BLOCK), n - last
+            block, visits = slice(first, last), slice(done // by.group, (n - first) // by.group)
+            fed = before[:, first - begin : last - begin] + product(left[:, last:end], by.lower[last:end, block].T)
+            found = cpu.search_block(
+                rows[:, block].flip(1).numpy(),
+                fed.flip(1).numpy(),
+                by.diagonal[visits].numpy(),
+                by.lower[block, block].flip(0, 1).contiguous().numpy(),
+                tables,
+                beam=search.beam,
+                threads=search.threads,
+            )
+            codes[:, visits] = torch.from_numpy(found.codes)
+            left[:, block] = torch.from_numpy(found.left).flip(1)
+            rest[:, done : n - first] = torch.from_numpy(found.rest)
     return Coded(codes, left, rest)
 
 
@@ -148,8 +153,8 @@ def through(rows: torch.Tensor, by: Factor, stop: Stop) -> torch.Tensor:
     """The product rows R (m, n), in the order of visits; rows have the last visited input first."""
     n = rows.shape[1]
     seen = torch.empty_like(rows)
-    for last in range(n, 0, -BLOCK):
+    for last in range(n, 0, -_WIDE):
         check(stop)
-        first = max(0, last - BLOCK)
+        first = max(0, last - _WIDE)
         seen[:, n - last : n - first] = product(rows[:, first:], by.lower[first:, first:last].T).flip(1)
     return seen

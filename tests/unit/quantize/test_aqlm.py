@@ -150,3 +150,15 @@ def test_the_factor_is_a_root_of_the_damped_hessian() -> None:
     torch.testing.assert_close(back, task.hessian + 0.3 * mean * torch.eye(136), atol=1e-4, rtol=1e-4)
     traces = task.hessian.diagonal().reshape(-1, 8).sum(1)[by.visits]
     assert bool((traces[:-1] >= traces[1:]).all())
+
+
+@pytest.mark.parametrize("inputs", [1024, 1032, 2216])
+def test_feedback_reaches_over_wide_blocks(inputs: int) -> None:
+    task = _task(out=16, inputs=inputs, tokens=3000)
+    by = factor(task.hessian, 0.1, 8, lambda: False)
+    rows = (task.weight / task.weight.square().mean(1, keepdim=True).sqrt())[:, by.stored]
+    search = Search(1, lambda: False)
+    coded = encode(rows, by, starting_books(rows, torch.ones(16), by, 1, 0), search)
+    expected = (coded.left.double() @ by.lower.double()).flip(1).float()
+    torch.testing.assert_close(coded.rest, expected, atol=2e-4, rtol=1e-3)
+    torch.testing.assert_close(through(coded.left, by, lambda: False), expected, atol=2e-4, rtol=1e-3)

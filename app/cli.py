@@ -15,7 +15,9 @@ from backend.api.errors import NutshellError
 
 __all__ = ["build_parser", "run_command"]
 
-_COMMANDS = ("ask", "chat", "models", "download", "serve", "hardware", "pack", "compress", "export", "measure", "bench")
+_COMMANDS = (
+    "ask", "chat", "models", "download", "serve", "hardware", "pack", "compress", "slider", "export", "measure", "bench"
+)  # fmt: skip
 
 _EPILOG = """\
 examples:

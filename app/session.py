@@ -21,6 +21,7 @@ class Session:
 
     Args:
         model: path, id or name as the user typed it; "" for the one used last, else the built-in one.
+        position: of the model's slider; None: its default, or it has none.
         load: False for commands that need no model.
         arguments, env: more command-line arguments and variables for the engine.
         host: the address that the arguments make it listen on.
@@ -37,6 +38,7 @@ class Session:
         self,
         model: str = "",
         *,
+        position: float | None = None,
         load: bool = True,
         arguments: Sequence[str] = (),
         env: Mapping[str, str] = MappingProxyType({}),
@@ -44,12 +46,14 @@ class Session:
     ) -> None:
         self.notices: list[str] = []
         self._wish: ModelWish | None = None
+        self._position = position
         more = list(arguments)
         if load:
             self._wish = first_model(model)
             self.notices += self._wish.notices
             if self._wish.path is not None:  # known as a file: the engine loads it while it starts
                 more += ["--model", str(self._wish.path)]
+                more += [] if position is None else ["--position", str(position)]
             elif not self._wish.text:
                 raise no_model()
         # No restarts: a command that fails says so, and the person decides.
@@ -82,17 +86,17 @@ class Session:
             await self.client.close()
         await self.supervisor.stop()
 
-    async def load(self, wanted: str) -> LoadedModel:
-        """Loads another model by path, id or name.
+    async def load(self, wanted: str, position: float | None = None) -> LoadedModel:
+        """Loads another model by path, id or name, at a position of its slider.
 
         Raises:
             ModelError, NotFoundError, MemoryShortageError.
         """
         wish = first_model(wanted)
         if wish.path is not None:
-            request = LoadModel(path=str(wish.path))
+            request = LoadModel(path=str(wish.path), position=position)
         else:
-            request = LoadModel(id=match_model(wanted, await self.client.models()).id)
+            request = LoadModel(id=match_model(wanted, await self.client.models()).id, position=position)
         await self.client.wait_for_job(await self.client.load_model(request))
         self.model = await self._current()
         return self.model
@@ -126,7 +130,7 @@ class Session:
 
     async def _first(self, wish: ModelWish, model: LoadedModel | None, job_id: str | None) -> LoadedModel:
         if wish.path is None:
-            return await self.load(wish.text)
+            return await self.load(wish.text, self._position)
         if model is not None:
             return model
         if job_id is not None:

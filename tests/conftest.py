@@ -79,6 +79,14 @@ def tiny_pack(tiny_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture(scope="session")
+def slider_pack(tiny_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with a slider: q4, q8 and f16. Do not change it."""
+    from tests.packs import write_slider_pack
+
+    return write_slider_pack(tiny_gguf, tmp_path_factory.mktemp("packs") / "tiny-slider.nutshell")
+
+
+@pytest.fixture(scope="session")
 def tiny_folder(tiny_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Hugging Face folder with AQLM weights of the tiny model's size and vocabulary. Do not change it."""
     from tests.packs import write_aqlm_folder

@@ -11,6 +11,7 @@ import numpy as np
 from backend.engine.tokenizing import gguf_tokenizer_files
 from backend.formats.checkpoint import Checkpoint, open_checkpoint
 from backend.formats.hf_aqlm_writer import write_hf_aqlm
+from backend.formats.pack_slider import Anchor, PackSlider, key_of
 from backend.formats.pack_writer import write_pack
 from kernels.packed import PackedLinear
 from kernels.reference import dequantize
@@ -29,6 +30,40 @@ def write_rounded_pack(source: Path, path: Path, scheme: str, *, name: str = "Ro
             [(array, checkpoint.array(array)) for array in checkpoint.arrays()],
             gguf_tokenizer_files(source) if checkpoint.kind == "gguf" else checkpoint.tokenizer_files(),
             {"name": name, "source": source.name, "data_free": True},
+        )
+    finally:
+        checkpoint.close()
+    return path
+
+
+def write_slider_pack(source: Path, path: Path, schemes: tuple[str, ...] = ("q4", "q8", "f16")) -> Path:
+    """The same with all of the schemes (smallest first) and a slider, whose order is that of the model."""
+    checkpoint = open_checkpoint(source, dense_scheme="f32")
+    try:
+        found = {scheme: dict(_modules(checkpoint, scheme)) for scheme in schemes}
+        names = list(checkpoint.linears())
+        order = tuple(range(len(names))) * (len(schemes) - 1)
+        errors = tuple(0.01 / 10**number for number in range(len(schemes)))
+        slider = PackSlider(
+            ladders=dict.fromkeys(names, schemes),
+            sizes={name: tuple(found[scheme][name].nbytes for scheme in schemes) for name in names},
+            errors=dict.fromkeys(names, errors),
+            sensitivities=(1.0,) * len(names),
+            order=order,
+            kl=tuple(0.5 / (1 + number) for number in range(len(order) + 1)),
+            anchors=(Anchor(0, 0.5, 12.0), Anchor(len(order), 0.01, 8.0)),
+            perplexity=7.9,
+            mixtures={},
+            default=len(names),
+        )
+        write_pack(
+            path,
+            checkpoint.config,
+            [(key_of(name, scheme), found[scheme][name]) for name in names for scheme in schemes],
+            [(array, checkpoint.array(array)) for array in checkpoint.arrays()],
+            gguf_tokenizer_files(source) if checkpoint.kind == "gguf" else checkpoint.tokenizer_files(),
+            {"name": "Slider", "source": source.name, "scheme": "slider", "data_free": True},
+            slider=slider,
         )
     finally:
         checkpoint.close()

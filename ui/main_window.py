@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -137,6 +138,7 @@ class MainWindow(QMainWindow):
         self.chat.list.modelReset.connect(self._open_last)
         self.models.list.modelReset.connect(self._name_models)
         self.models.kv_changed.connect(lambda kv: self.keep(kv=kv))
+        self.models.positions_changed.connect(lambda places: self.keep(slider_positions=json.dumps(places)))
 
     # State of the window
 
@@ -152,6 +154,7 @@ class MainWindow(QMainWindow):
         kv = self._settings.get("kv")
         if kv in ("f16", "q8"):
             self.models.kv = kv
+        self.models.positions.update(_places(self._settings.get("slider_positions")))
         policy = self._settings.get("context_policy")
         if policy in ("stop", "drop_middle", "drop_oldest"):
             self.chat.draft.context_policy = policy
@@ -386,3 +389,13 @@ class MainWindow(QMainWindow):
     def _focus_composer(self) -> None:
         if self.pages.currentWidget() is self.chat_screen:
             self.chat_screen.focus_composer()
+
+
+def _places(text: object) -> dict[str, float]:
+    """Where the sliders of models stood, as the settings have it; what is not that is nothing."""
+    try:
+        found = json.loads(text) if isinstance(text, str) and text else {}
+    except ValueError:
+        return {}
+    places = found.items() if isinstance(found, dict) else ()
+    return {path: float(place) for path, place in places if isinstance(place, int | float) and 0 <= place <= 1}

@@ -47,7 +47,7 @@ async def _ask(arguments: argparse.Namespace, question: str) -> int:
     from app.dialogue import open_dialogue
     from app.session import Session
 
-    async with Session(arguments.model, arguments=engine_arguments(arguments)) as session:
+    async with Session(arguments.model, position=arguments.position, arguments=engine_arguments(arguments)) as session:
         for notice in session.notices:
             say(notice)
         sampling = sampling_from(arguments, session.model.sampling)

@@ -153,7 +153,7 @@ class _Chat:
     def _open(self) -> None:
         from app.session import Session
 
-        session = Session(self._model, arguments=engine_arguments(self._arguments))
+        session = Session(self._model, position=self._arguments.position, arguments=engine_arguments(self._arguments))
         self._session = self._runner.run(session.__aenter__())
         self._model = session.model.entry.path
         for notice in session.notices:

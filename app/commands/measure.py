@@ -37,6 +37,12 @@ def add(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("build", metavar="BUILD", help="a file of Nutshell's, a Hugging Face folder, or a GGUF file")
     parser.add_argument("--reference", required=True, metavar="SRC", help="the model that the build was made from")
     parser.add_argument(
+        "--position",
+        type=number(float, 0, 1),
+        metavar="P",
+        help="of the build's slider: 0 is fastest, 1 is best (default: the build's own)",
+    )
+    parser.add_argument(
         "--text",
         default="code",
         metavar="FILE",
@@ -69,6 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
             text,
             tokens=arguments.tokens or TOKENS,
             threads=arguments.threads or 0,
+            position=arguments.position,
             report=line.tell,
         )
     finally:

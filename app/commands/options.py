@@ -40,9 +40,15 @@ def byte_count(text: str) -> int:
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Adds --model and --kv."""
+    """Adds --model, --position and --kv."""
     parser.add_argument(
         "--model", default="", metavar="M", help="a file or folder, or (part of) a name or id from `models`"
+    )
+    parser.add_argument(
+        "--position",
+        type=number(float, 0, 1),
+        metavar="P",
+        help="of the model's slider, where it has one: 0 is fastest, 1 is best (default: the model's own)",
     )
     parser.add_argument(
         "--kv",
@@ -59,7 +65,7 @@ def engine_arguments(arguments: argparse.Namespace) -> list[str]:
 
 
 def add_answer_options(parser: argparse.ArgumentParser) -> None:
-    """Adds --model, --kv, --system, --temperature, --seed, --max-tokens and --no-save."""
+    """Adds --model, --position, --kv, --system, --temperature, --seed, --max-tokens and --no-save."""
     add_model_options(parser)
     parser.add_argument("--system", default="", metavar="TEXT", help="the system prompt: how the model should behave")
     parser.add_argument(

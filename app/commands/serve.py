@@ -71,7 +71,9 @@ async def _serve(arguments: argparse.Namespace) -> int:
     more = ["--serve", "--host", arguments.host, "--port", str(arguments.port), *engine_arguments(arguments)]
     # By the environment, because the arguments of a process can be read by every user of the machine.
     env = {"NUTSHELL_API_KEY": arguments.api_key} if arguments.api_key else {}
-    async with Session(arguments.model, arguments=more, env=env, host=arguments.host) as session:
+    async with Session(
+        arguments.model, position=arguments.position, arguments=more, env=env, host=arguments.host
+    ) as session:
         for notice in session.notices:
             say(notice)
         handshake = await session.supervisor.ready()

@@ -47,9 +47,11 @@ from backend.api.schemas import (
     HardwareReport,
     Job,
     JobChanged,
+    LoadedModel,
     LoadModel,
     Message,
     ModelEntry,
+    MoveModel,
     NewConversation,
     NewFolder,
     NewPreset,
@@ -77,6 +79,8 @@ _encoder = msgspec.json.Encoder()
 _PLAN_S = 300.0
 #: Seconds for a question that the engine has to ask the hub.
 _HUB_S = 60.0
+#: For another position of a slider: it waits for the answer that is being written, and reads from the disk.
+_MOVE_S = 600.0
 
 
 class Client:
@@ -125,6 +129,12 @@ class Client:
     async def load_model(self, request: LoadModel) -> Job:
         """Starts loading; the job's events say how it goes. See also `loaded_model`."""
         return await self._ask("POST", "/api/models/load", Job, request)
+
+    async def move_model(self, position: float) -> LoadedModel:
+        """Moves the loaded model's slider, 0 (fastest) to 1 (best), when the answers before it are written."""
+        return await self._ask(
+            "POST", "/api/models/position", LoadedModel, MoveModel(position=position), read_s=_MOVE_S
+        )
 
     async def unload_model(self) -> None:
         """Frees the model."""

@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 takes a free one")
     parser.add_argument("--api-key", help="opens /v1 for other programs (or the variable NUTSHELL_API_KEY)")
     parser.add_argument("--model", help="model to load at once: a path, or an id or name of the list")
+    parser.add_argument("--position", type=float, help="of that model's slider: 0 is fastest, 1 is best")
     parser.add_argument("--n-ctx", type=int, default=0, help="tokens of context for every model; 0: our choice")
     parser.add_argument("--n-threads", type=int, default=0, help="threads for every model; 0: one per core")
     parser.add_argument(
@@ -127,15 +128,15 @@ async def _run(options: argparse.Namespace, wire: IO[bytes], stop: StopSwitch) -
         raise
     try:
         if options.model:
-            services.opening = asyncio.create_task(services.open_model(_request(options.model)))
+            services.opening = asyncio.create_task(services.open_model(_request(options.model, options.position)))
         _say(wire, Handshake(port=server.port, token=server.token, pid=os.getpid(), version=version()))
         await stop.wait()
     finally:
         await server.stop()
 
 
-def _request(model: str) -> LoadModel:
+def _request(model: str, position: float | None) -> LoadModel:
     path = Path(model).expanduser()
     if path.is_file() or path.suffix.lower() in (".gguf", ".nutshell") or len(path.parts) > 1:
-        return LoadModel(path=str(path.absolute()))
-    return LoadModel(id=model)
+        return LoadModel(path=str(path.absolute()), position=position)
+    return LoadModel(id=model, position=position)

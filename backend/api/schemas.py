@@ -44,6 +44,8 @@ __all__ = [
     "Message",
     "ModelChanged",
     "ModelEntry",
+    "ModelSlider",
+    "MoveModel",
     "NewConversation",
     "NewFolder",
     "NewPreset",
@@ -54,6 +56,7 @@ __all__ = [
     "Role",
     "Sampling",
     "SearchHit",
+    "SliderPoint",
     "StartTurn",
     "TurnDelta",
     "TurnEnded",
@@ -335,6 +338,32 @@ class LoadModel(Struct, kw_only=True):
     n_threads: Annotated[int, Meta(ge=0)] = 0
     n_gpu_layers: int = -1  # -1: as many as fit
     kv: KvChoice = ""  # how keys and values are stored; "": the engine's choice; for our own engine only
+    #: of its slider, 0 (fastest) to 1 (best); None: the model's default, or it has none
+    position: Annotated[float, Meta(ge=0, le=1)] | None = None
+
+
+class MoveModel(Struct, kw_only=True):
+    """Body of POST /api/models/position: where the loaded model's slider shall stand, 0 (fastest) to 1 (best)."""
+
+    position: Annotated[float, Meta(ge=0, le=1)]
+
+
+class SliderPoint(Struct, frozen=True, array_like=True):
+    """A position of a slider. On the wire an array: there are a hundred."""
+
+    place: float  # of the handle, 0 to 1
+    bytes: int  # of the weights
+    kl: float  # nats per token to the source, measured or predicted
+    tok_s: float  # predicted for this machine; 0: not known
+    measured: bool  # from the file, when it was made
+
+
+class ModelSlider(Struct, kw_only=True):
+    """The slider of a loaded model."""
+
+    position: float  # where it stands
+    default: float
+    points: list[SliderPoint]  # from left to right
 
 
 class LoadedModel(Struct, kw_only=True):
@@ -350,6 +379,7 @@ class LoadedModel(Struct, kw_only=True):
     load_s: float
     sampling: Sampling  # the model's defaults
     kv: KvChoice = ""  # as it was loaded; "": there is no choice with this model
+    slider: ModelSlider | None = None  # None: it was made at one size
     template_notice: str = ""  # one sentence where the file's own chat template could not be used
 
 

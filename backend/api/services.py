@@ -106,7 +106,7 @@ class Services:
         try:
             if request.id is not None:
                 entry = find(await asyncio.to_thread(self.models.scan), request.id)
-                request = LoadModel(id=entry.id) if entry is not None else request
+                request = LoadModel(id=entry.id, position=request.position) if entry is not None else request
             await self.loader.start(request)
         except NutshellError as error:
             logger.warning("the model %s cannot be loaded: %s", request.id or request.path, error)

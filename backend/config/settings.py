@@ -154,6 +154,7 @@ class Settings:
     )
     sidebar_visible = _Setting(True, "Conversations at the side", "Show the list of conversations.", shown=False)
     inspector_visible = _Setting(True, "Inspector at the side", "Show model and sampling controls.", shown=False)
+    slider_positions = _Setting("", "Sliders", "Where the sliders of models stood last.", shown=False)
     last_conversation = _Setting("", "Conversation", "The conversation that was open last.", shown=False)
     window_geometry = _Setting("", "Window", "Size and place of the window, as the system gave them.", shown=False)
 

@@ -12,7 +12,7 @@ import msgspec
 import psutil
 
 from backend.api.errors import ConflictError
-from backend.api.schemas import LoadedModel, LoadModel, ModelEntry, Sampling
+from backend.api.schemas import LoadedModel, LoadModel, ModelEntry, ModelSlider, Sampling
 from backend.engine.llama_cpp import LlamaCppModel
 from backend.engine.model import Aborted, Model, TokenTree
 from backend.formats.sniff import recognise
@@ -59,11 +59,49 @@ def load_model(entry: ModelEntry, options: LoadModel, progress: Callable[[float]
         load_s=time.perf_counter() - started,
         sampling=recommended_sampling(entry, info.metadata),
         kv="" if load is _load_gguf else options.kv or "f16",
+        slider=_slider(model) if load is _load_native else None,
     )
     return model, loaded
 
 
+def move_model(model: Model, loaded: LoadedModel, position: float) -> LoadedModel:
+    """Moves a model's slider; its cache is empty afterwards, unless it stood there already.
+
+    Args:
+        model: loaded.
+        loaded: what was told of it.
+        position: 0 to 1.
+
+    Returns:
+        what is now to be told of it; the same object where nothing has changed.
+
+    Raises:
+        InvalidRequestError: there is no slider, or no such position.
+        MemoryShortageError: nothing has changed.
+    """
+    from backend.engine.native import NativeModel
+    from backend.formats.pack import no_slider
+
+    if not isinstance(model, NativeModel) or model.slider is None:
+        raise no_slider(loaded.entry.name)
+    if not model.move(model.slider.steps(position)):
+        return loaded
+    _warm_up(model)
+    return msgspec.structs.replace(loaded, weight_bytes=model.info.weight_bytes, slider=_slider(model))
+
+
+def _slider(model: Model) -> ModelSlider | None:
+    from backend.engine.native import NativeModel
+    from backend.engine.slider import slider_of
+
+    return slider_of(model) if isinstance(model, NativeModel) else None
+
+
 def _load_gguf(entry: ModelEntry, options: LoadModel, threads: int, progress: Callable[[float], bool]) -> Model:
+    if options.position is not None:
+        from backend.formats.pack import no_slider
+
+        raise no_slider(entry.name)
     return LlamaCppModel(
         Path(entry.path),
         n_ctx=options.n_ctx or _default_context(entry),
@@ -89,6 +127,7 @@ def _load_native(entry: ModelEntry, options: LoadModel, threads: int, progress: 
         n_threads=threads,
         n_batch=min(256, _passes_of(entry.bytes)),  # 512 is no faster and takes 28 MB more
         kv=options.kv or "f16",
+        position=options.position,
         use_gpu=options.n_gpu_layers != 0,
         progress=lambda done: progress(start + (1 - start) * done),
     )

@@ -7,6 +7,7 @@ in one native call; what happens here for each token is a few microseconds of bo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,9 +20,12 @@ from backend.architectures import Built, CommonArgs, build, read_args
 from backend.engine.model import Aborted, Grammar, Logits, ModelInfo, TokenTree
 from backend.engine.native_cuda import cuda_executors
 from backend.engine.native_weights import Weights, weights_of
+from backend.engine.slider import Speeds
 from backend.engine.tokenizing import HfTokenizer, gguf_tokenizer_files
 from backend.engine.tokenizing.files import settings
 from backend.formats.checkpoint import Checkpoint, open_checkpoint
+from backend.formats.pack import PackCheckpoint, no_slider
+from backend.formats.pack_slider import PackSlider
 from backend.hardware.trim import trim
 from kernels.program import Executor, Program
 
@@ -50,13 +54,18 @@ class NativeModel:
         n_ctx: tokens of context; more than the model was trained for is cut down to that.
         n_threads: threads for decode and prefill.
         n_batch: most nodes of one pass.
+        position: of the slider of a pack that has one, 0 to 1; None: its default.
         use_gpu: computes on the first CUDA device, if there is one and torch is installed.
         kv: how keys and values are stored.
         progress: called with the loaded fraction; returning False gives up.
         executors: what makes the executor; None: the native kernels.
 
+    Attributes:
+        speeds: of one token, at the positions of its slider where that was measured.
+
     Raises:
         ModelError: damaged, or of a kind that is not known here, with the reason.
+        InvalidRequestError: a position of what has no slider, or outside of it.
         MemoryShortageError: weights and cache do not fit; nothing was loaded.
         Aborted: `progress` returned False.
     """
@@ -69,6 +78,7 @@ class NativeModel:
         n_threads: int,
         n_batch: int = 512,
         kv: KvType = "f16",
+        position: float | None = None,
         use_gpu: bool = False,
         progress: Callable[[float], bool] | None = None,
         executors: Executors | None = None,
@@ -77,12 +87,13 @@ class NativeModel:
         if not go_on(0.0):
             raise Aborted
         self._grammars: Any = None
-        self._checkpoint: Checkpoint | None = open_checkpoint(path)
+        self.speeds = Speeds()
+        self._checkpoint: Checkpoint | None = open_checkpoint(path, position=position)
         try:
             checkpoint = self._checkpoint
             args = read_args(checkpoint.config)
             n_ctx = min(n_ctx, args.max_position_embeddings)
-            _check_memory(path, n_ctx * kv_bytes_per_token(args, kv))
+            _check_memory(path, _weight_bytes(path, checkpoint) + n_ctx * kv_bytes_per_token(args, kv))
             files = dict(checkpoint.tokenizer_files())
             if checkpoint.kind == "gguf":
                 files = gguf_tokenizer_files(path)
@@ -100,6 +111,45 @@ class NativeModel:
             raise
         self._pending = 0
         self.info = self._describe(path, built, weights, n_ctx, n_threads, n_batch, settings_of=files)
+
+    # -- the slider ----------------------------------------------------------------------------------------------------
+
+    @property
+    def slider(self) -> PackSlider | None:
+        """What there is to choose from; None in most models."""
+        checkpoint = self._checkpoint
+        return checkpoint.slider if isinstance(checkpoint, PackCheckpoint) else None
+
+    @property
+    def steps(self) -> int:
+        """The position that is loaded: upgrades; 0 without a slider."""
+        checkpoint = self._checkpoint
+        return checkpoint.steps if isinstance(checkpoint, PackCheckpoint) else 0
+
+    def move(self, steps: int) -> bool:
+        """Takes another position; False where it is taken already.
+
+        Linears that have the same level there stay what they are; of the others, views into the mapped file are taken,
+        and their pages are read where they are not in memory. The cache of keys and values is dropped: they were
+        computed by other weights, and an answer would depend on where the handle had been before.
+
+        Raises:
+            InvalidRequestError: there is no slider. ValueError: no such position.
+            MemoryShortageError: there is no room for another cache; nothing has changed.
+        """
+        checkpoint = self._checkpoint
+        if not isinstance(checkpoint, PackCheckpoint) or checkpoint.slider is None:
+            raise no_slider(self.info.name)
+        if steps == checkpoint.steps:
+            return False
+        view = checkpoint.at(steps)
+        before, program = weights_of(self._program), build(view).program
+        weights = weights_of(program)
+        weights.without(before).touch(lambda _: True)
+        executor = self._make(self.info.n_ctx, self.info.n_batch, program)
+        self._checkpoint, self._program, self._executor, self._pending = view, program, executor, 0
+        self.info = replace(self.info, bytes_per_token=weights.bytes_per_token, weight_bytes=weights.bytes)
+        return True
 
     # -- Model ---------------------------------------------------------------------------------------------------------
 
@@ -190,9 +240,9 @@ class NativeModel:
             raise RuntimeError("the model is closed")
         return self._executor
 
-    def _make(self, capacity: int, n_batch: int) -> Executor:
+    def _make(self, capacity: int, n_batch: int, program: Program | None = None) -> Executor:
         try:
-            return self._executors(self._program, capacity, n_batch)
+            return self._executors(program or self._program, capacity, n_batch)
         except MemoryError as error:
             raise _shortage(capacity, repr(error)) from None
 
@@ -265,13 +315,19 @@ def _native_executors(kv: KvType, n_threads: int) -> Executors:
     return make
 
 
-def _check_memory(path: Path, cache: int) -> None:
+def _weight_bytes(path: Path, checkpoint: Checkpoint) -> int:
+    """What is read of the files; of a pack with a slider only its position's share."""
+    if isinstance(checkpoint, PackCheckpoint) and checkpoint.slider is not None:
+        return checkpoint.slider.bytes[checkpoint.steps]
+    return path.stat().st_size if path.is_file() else sum(f.stat().st_size for f in path.glob("*.safetensors"))
+
+
+def _check_memory(path: Path, size: int) -> None:
     """Refuses a load that would push other programs, or itself, out of memory.
 
     What the system has read of the file already counts as available, so a warm file is not counted twice.
     """
-    size = path.stat().st_size if path.is_file() else sum(f.stat().st_size for f in path.glob("*.safetensors"))
-    needed, available = size + cache + _BESIDE, int(psutil.virtual_memory().available)
+    needed, available = size + _BESIDE, int(psutil.virtual_memory().available)
     if needed > available:
         raise MemoryShortageError(
             f"There is not enough memory to load {path.name}.",

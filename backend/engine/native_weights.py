@@ -32,6 +32,12 @@ class Weights:
     bytes: int
     bytes_per_token: int
 
+    def without(self, others: Weights) -> Weights:
+        """Those that are not among the others."""
+        known = {_place(linear) for linear in others.linears}
+        linears = tuple(linear for linear in self.linears if _place(linear) not in known)
+        return Weights(linears, sum(linear.nbytes for linear in linears), 0)
+
     def touch(self, progress: Callable[[float], bool]) -> None:
         """Reads a byte of every page of a mapped file, so that the first answer does not wait for the disk.
 
@@ -54,7 +60,7 @@ class Weights:
                     unsaid += part.size
                     if unsaid >= _REPORT:
                         unsaid = 0
-                        if not progress(min(done / self.bytes, 1.0)):
+                        if not progress(min(done / max(self.bytes, 1), 1.0)):
                             raise Aborted
         if not progress(1.0):
             raise Aborted

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from backend.api.errors import ConflictError, MemoryShortageError, NoModelError, NutshellError
 from backend.api.schemas import Completion, LoadedModel, LoadModel, ModelEntry, TurnStats
 from backend.engine.generate import End, Prefill, Session, Token, TokenLogprob, generate
+from backend.engine.loading import move_model
 from backend.engine.model import Model
 
 __all__ = ["Engine", "Generation", "GenerationDone", "PrefillProgress", "TextChunk", "TokenLogprob"]
@@ -138,6 +139,25 @@ class Engine:
             self._session = Session(model)
             self.loaded = loaded
             return loaded
+
+        return await self._call(work)
+
+    async def move(self, position: float) -> LoadedModel:
+        """Moves the loaded model's slider, after the requests before it; the next answer is of the new position.
+
+        Raises:
+            NoModelError: none is loaded.
+            InvalidRequestError: it has no slider, or no such position.
+            MemoryShortageError: there is no room; nothing has changed.
+        """
+
+        def work() -> LoadedModel:
+            session, loaded = self._need(), self.loaded
+            assert loaded is not None
+            moved = move_model(session.model, loaded, position)
+            if moved is not loaded:
+                self._session, self.loaded = Session(session.model), moved
+            return moved
 
         return await self._call(work)
 

@@ -76,7 +76,7 @@ class Checkpoint(Protocol):
         ...
 
 
-def open_checkpoint(path: Path | str, *, dense_scheme: str | None = None) -> Checkpoint:
+def open_checkpoint(path: Path | str, *, dense_scheme: str | None = None, position: float | None = None) -> Checkpoint:
     """Opens a folder or a file; reads headers only.
 
     Args:
@@ -84,15 +84,21 @@ def open_checkpoint(path: Path | str, *, dense_scheme: str | None = None) -> Che
         dense_scheme: "f32", "f16" or "bf16" for linears that are stored as plain numbers or come out of a GGUF. None:
             as stored, and f16 for the quantised types of a GGUF (whose numbers f16 rounds by up to 2^-11; "f32" is
             exact).
+        position: of a pack's slider, 0 (fastest) to 1 (best); None: its default.
 
     Raises:
         InvalidModelFileError, UnsupportedModelError: with the reason in sentences.
+        InvalidRequestError: a position of a model that has no slider, or outside of it.
         ValueError: another dense_scheme.
     """
     if dense_scheme not in (None, "f32", "f16", "bf16"):
         raise ValueError(f"dense_scheme {dense_scheme!r}")
     path = Path(path)
     kind = recognise(path)
+    if position is not None and kind in ("gguf", "hf"):
+        from backend.formats.pack import no_slider
+
+        raise no_slider(path.name)
     if kind == "gguf":
         from backend.formats.gguf_dense import GgufCheckpoint
 
@@ -104,5 +110,5 @@ def open_checkpoint(path: Path | str, *, dense_scheme: str | None = None) -> Che
     if kind == "pack":
         from backend.formats.pack import PackCheckpoint
 
-        return PackCheckpoint(path)
+        return PackCheckpoint(path, position=position)
     raise unrecognised(path)

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from backend.api.errors import InvalidModelFileError, UnsupportedModelError
+from backend.api.errors import InvalidModelFileError, InvalidRequestError, UnsupportedModelError
 from backend.formats.checkpoint import Floats
 from backend.formats.gguf_cursor import damaged
 from backend.formats.json_text import parse_object
 from backend.formats.numbers import check_finite
 from backend.formats.pack_layout import check_buffers, check_numbers, check_parameters
+from backend.formats.pack_slider import PackSlider, key_of, read_slider
 from backend.formats.safetensors import DTYPES, Tensor, TensorFile
 from kernels.packed import PackedLinear
 
-__all__ = ["ALIGNMENT", "FILE_NAME", "FORMAT", "SUFFIX", "VERSION", "PackCheckpoint"]
+__all__ = ["ALIGNMENT", "FILE_NAME", "FORMAT", "PLAIN_VERSION", "SUFFIX", "VERSION", "PackCheckpoint", "no_slider"]
 
 SUFFIX = ".nutshell"
 FORMAT = "nutshell"
-#: Raised whenever an older program would misread the file.
-VERSION = 3
+#: Raised whenever an older program would misread the file. Only files with a slider are of the last one.
+VERSION = 4
+PLAIN_VERSION = 3
 #: The first version with the layout that a scheme has now. Files of older ones are refused if they hold that scheme.
 # spqr: outliers in steps of 16, by rows before; aqlm: a block of inputs of all rows in one run, of 256 rows before
 _LAYOUT_SINCE = {"spqr": 2, "aqlm": 3}
@@ -37,19 +40,23 @@ class PackCheckpoint:
 
     Attributes:
         metadata: name, architecture, scheme, bits_per_weight, parameters, data_free, source ... (pack.md).
+        slider: what there is to choose from; None in most packs.
+        steps: the position that `linear` and the others are of; 0 without a slider.
     """
 
     kind = "pack"
 
-    def __init__(self, path: Path, *, data: bool = True) -> None:
+    def __init__(self, path: Path, *, data: bool = True, position: float | None = None) -> None:
         """Reads the header; compares every buffer with the layout by arithmetic.
 
         Args:
             path: the file.
             data: False: for a look at the header; nothing is mapped, and no linear can be had.
+            position: of its slider, 0 to 1; None: the default one.
 
         Raises:
             InvalidModelFileError: damaged.
+            InvalidRequestError: a position where there is no slider, or outside of it.
             UnsupportedModelError: made by a newer version of Nutshell, or by one whose layout was another.
         """
         self.path = Path(path)
@@ -68,6 +75,56 @@ class PackCheckpoint:
         self._files: dict[str, Tensor] = {}
         self._sort()
         self._check(parse_object(texts.get("linears", "").encode(), "its list of blocks"))
+        self.slider: PackSlider | None = None
+        self.steps = 0
+        #: what a module is called in the file
+        self._keys = {module: module for module in self._shapes}
+        self._made: dict[str, PackedLinear] = {}
+        if "slider" in texts:
+            self.slider = read_slider(parse_object(texts["slider"].encode(), "its slider"), self._sizes())
+            self._take(self.slider, self.slider.steps(position))
+        elif any("@" in module for module in self._shapes):
+            raise damaged("It has linears at several levels and no slider.", str(sorted(self._shapes)[:3]))
+        elif position is not None:
+            raise no_slider(self.path.name)
+
+    def at(self, steps: int) -> PackCheckpoint:
+        """The same file at another position: nothing is read, and what is the same linear there is the same object.
+
+        Raises:
+            ValueError: there is no such position, or no slider.
+        """
+        if self.slider is None:
+            raise ValueError("there is no slider")
+        other = copy.copy(self)
+        other._take(self.slider, steps)
+        return other
+
+    def mixed(self, ranks: Sequence[int]) -> PackCheckpoint:
+        """The same file with any mixture of levels; `steps` is then of no meaning.
+
+        Raises:
+            IndexError, ValueError: there are no such levels.
+        """
+        if self.slider is None:
+            raise ValueError("there is no slider")
+        other = copy.copy(self)
+        other._name(self.slider.named(ranks))
+        return other
+
+    def _take(self, slider: PackSlider, steps: int) -> None:
+        self._name(slider.levels(steps))
+        self.steps = steps
+
+    def _name(self, levels: Mapping[str, str]) -> None:
+        plain = {key: key for key in self._shapes if "@" not in key}
+        self._keys = plain | {module: key_of(module, level) for module, level in levels.items()}
+
+    def _sizes(self) -> dict[str, tuple[tuple[int, int], int]]:
+        return {
+            key: ((one.out_features, one.in_features), sum(tensor.bytes for tensor in self._buffers[key].values()))
+            for key, one in self._shapes.items()
+        }
 
     def _sort(self) -> None:
         """Sorts the tensors by what their names begin with."""
@@ -117,16 +174,22 @@ class PackCheckpoint:
         """Bytes of the whole file."""
         return self._file.size
 
+    @property
+    def packed_bytes(self) -> int:
+        """Of all linears, at all levels."""
+        return sum(tensor.bytes for buffers in self._buffers.values() for tensor in buffers.values())
+
     def has(self, name: str) -> bool:
         """See Checkpoint."""
         module, _, part = name.rpartition(".")
-        if name in self._shapes or name in self._arrays:
+        if name in self._keys or name in self._arrays:
             return True
-        return module in self._shapes and (part == "weight" or (part == "bias" and "bias" in self._buffers[module]))
+        key = self._keys.get(module, "")
+        return bool(key) and (part == "weight" or (part == "bias" and "bias" in self._buffers[key]))
 
     def linears(self) -> tuple[str, ...]:
         """See Checkpoint."""
-        return tuple(self._shapes)
+        return tuple(self._keys)
 
     def arrays(self) -> tuple[str, ...]:
         """See Checkpoint."""
@@ -137,8 +200,8 @@ class PackCheckpoint:
         module, _, part = name.rpartition(".")
         if name in self._arrays:
             numbers: Floats = self._file.array(self._arrays[name].name)
-        elif part == "bias" and "bias" in self._buffers.get(module, {}):
-            numbers = self._file.array(self._buffers[module][part].name)
+        elif part == "bias" and "bias" in self._buffers.get(self._keys.get(module, ""), {}):
+            numbers = self._file.array(self._buffers[self._keys[module]][part].name)
         else:
             raise _missing(name)
         check_finite(numbers, "numbers", name)
@@ -146,26 +209,32 @@ class PackCheckpoint:
 
     def linear(self, module: str) -> PackedLinear:
         """See Checkpoint."""
-        if module not in self._shapes:
+        key = self._keys.get(module, "")
+        if not key:
             raise _missing(module)
-        shape = self._shapes[module]
-        buffers = {name: self._file.array(tensor.name) for name, tensor in self._buffers[module].items()}
+        if key in self._made:
+            return self._made[key]
+        shape = self._shapes[key]
+        buffers = {name: self._file.array(tensor.name) for name, tensor in self._buffers[key].items()}
         packed = PackedLinear(shape.scheme, shape.out_features, shape.in_features, shape.parameters, buffers)
         check_numbers(module, packed)
+        if self.slider is not None:
+            self._made[key] = packed
         return packed
 
     def shape(self, module: str) -> PackedLinear:
         """A linear's scheme and sizes, without its buffers."""
-        if module not in self._shapes:
+        if module not in self._keys:
             raise _missing(module)
-        return self._shapes[module]
+        return self._shapes[self._keys[module]]
 
     def tokenizer_files(self) -> dict[str, bytes]:
         """See Checkpoint."""
         return {name: np.asarray(self._file.array(tensor.name)).tobytes() for name, tensor in self._files.items()}
 
     def close(self) -> None:
-        """See Checkpoint."""
+        """See Checkpoint. All positions of a file are closed together."""
+        self._made.clear()
         self._file.close()
 
 
@@ -179,6 +248,15 @@ def _check_version(text: str) -> int:
             remedy="Look for a newer version of Nutshell.",
         )
     return int(text)
+
+
+def no_slider(name: str) -> InvalidRequestError:
+    """For a position of a model that has none."""
+    return InvalidRequestError(
+        f"{name} has no slider.",
+        why="It was made at one size only.",
+        remedy="Use it without a position, or make it at several levels.",
+    )
 
 
 def _missing(name: str) -> InvalidModelFileError:

@@ -12,8 +12,9 @@ import numpy as np
 
 from backend.formats.checkpoint import Floats
 from backend.formats.hf_aqlm import aqlm_name
-from backend.formats.pack import ALIGNMENT, FILE_NAME, FORMAT, VERSION
+from backend.formats.pack import ALIGNMENT, FILE_NAME, FORMAT, PLAIN_VERSION, VERSION
 from backend.formats.pack_layout import check_buffers, check_parameters
+from backend.formats.pack_slider import PackSlider
 from backend.formats.safetensors_writer import TensorWriter, replacing
 from kernels.packed import PackedLinear
 
@@ -30,6 +31,8 @@ def write_pack(
     arrays: Iterable[tuple[str, Floats]],
     tokenizer: Mapping[str, bytes],
     metadata: Mapping[str, Any],
+    *,
+    slider: PackSlider | None = None,
 ) -> None:
     """Writes a model; of the linears only the one at hand is in memory.
 
@@ -41,13 +44,15 @@ def write_pack(
         tokenizer: files by name ("tokenizer.json").
         metadata: shown to the person: name, source, data_free ... `architecture`, `scheme`, `parameters` and
             `bits_per_weight` are added where missing.
+        slider: of `modules` that are called `pack_slider.key_of`; then they must give the last three themselves.
 
     Raises:
         ModelError: the file cannot be written; nothing is left behind.
         ValueError: a name of a file that no tokenizer has; a name twice.
     """
     layers = config.get("num_hidden_layers")
-    room = 4096 + 2 * len(json.dumps(config)) + _ENTRY * 40 * (layers if isinstance(layers, int) else 32)
+    levels = max(map(len, slider.ladders.values())) if slider else 1
+    room = 4096 + 2 * len(json.dumps(config)) + _ENTRY * 40 * levels * (layers if isinstance(layers, int) else 32)
     linears: dict[str, list[Any]] = {}
     sizes: Counter[str] = Counter()
     weights = 0
@@ -75,8 +80,10 @@ def write_pack(
             **metadata,
         }
         texts = {"config": config, "about": about, "linears": linears}
+        if slider:
+            texts["slider"] = slider.as_json()
         writer.finish(
-            {"format": FORMAT, "version": str(VERSION)}
+            {"format": FORMAT, "version": str(VERSION if slider else PLAIN_VERSION)}
             | {key: json.dumps(value, separators=(",", ":"), allow_nan=False) for key, value in texts.items()}
         )
 

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
+
 from backend.api.errors import ConflictError, InvalidRequestError, NutshellError
 from backend.api.schemas import Event, Job, LoadedModel, LoadModel, ModelChanged, ModelEntry
 from backend.jobs.jobs import JobHandle, Jobs
@@ -24,6 +26,10 @@ class LoadsModels(Protocol):
 
     async def load(self, entry: ModelEntry, options: LoadModel, progress: Callable[[float], bool]) -> LoadedModel:
         """Loads; `progress` gets a fraction on the engine's thread and returns False to cancel."""
+        ...
+
+    async def move(self, position: float) -> LoadedModel:
+        """Moves its slider."""
         ...
 
     async def unload(self) -> None:
@@ -103,6 +109,7 @@ class ModelLoader:
             n_threads=request.n_threads or self._defaults.n_threads,
             n_gpu_layers=request.n_gpu_layers,
             kv=request.kv or self._defaults.kv or "f16",
+            position=request.position,
         )
         before = self._current
         if before is not None:
@@ -135,6 +142,23 @@ class ModelLoader:
                 remedy="Ask again.",
             )
         return loaded
+
+    async def move(self, position: float) -> LoadedModel:
+        """Moves the loaded model's slider.
+
+        Raises:
+            ConflictError: another model is being loaded.
+            NoModelError, InvalidRequestError, MemoryShortageError: as `Engine.move`.
+        """
+        if self._current is not None:
+            raise ConflictError("Another model is being loaded.", remedy="Move the slider when it is there.")
+        before = self._engine.loaded
+        moved = await self._engine.move(position)
+        if moved is not before:
+            if self._options is not None:
+                self._options = msgspec.structs.replace(self._options, position=position)
+            self._publish(ModelChanged(model=moved))
+        return moved
 
     async def unload(self) -> None:
         """Frees the model; a load that is under way is given up."""

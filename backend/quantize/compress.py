@@ -22,7 +22,7 @@ from backend.quantize import gate
 from backend.quantize.already import already_built, run_sum
 from backend.quantize.calibration import calibration_tokens
 from backend.quantize.evaluation_text import tokenizer_of
-from backend.quantize.finish import Row, describe_build, publish, restate, rows_of, table_level, write_build
+from backend.quantize.finish import Row, describe_build, publish, restate, rows_of, write_build
 from backend.quantize.graph import Graph, open_graph
 from backend.quantize.modules import check_out, storage_error
 from backend.quantize.options import Options, Report
@@ -31,6 +31,8 @@ from backend.quantize.prepare import Prepared, build_path, inspect, prepare, ref
 from backend.quantize.recipes import HEAD_SCHEMES, encode, recipe_named
 from backend.quantize.run_blocks import Blocks
 from backend.quantize.run_tuning import tune_whole
+from backend.quantize.slider.ladders import TABLES, table_level
+from backend.quantize.slider.run import build_slider
 from backend.quantize.source import Source
 from backend.quantize.states import Texts
 from backend.quantize.store import Store, peek, work_folder
@@ -42,8 +44,6 @@ __all__ = ["Built", "Estimate", "compress", "inspect", "read_texts"]
 
 _CALIBRATION = "calibration"
 _FINISHED = "finished"
-#: what the slider chooses from for embedding and head
-_SLIDER_TABLES = ("q4", "q8")
 #: documents that a build's description names
 _NAMED = 64
 
@@ -58,9 +58,10 @@ class Built:
         planned: the same as it was said before; None: this run went on from another. predicted: as it was said after
             its first block; None: it had none.
         rows: every linear at every level.
-        block_bits: per weight of the layers at the first level. all_bits: the whole file over all weights.
-        perplexity: on validation text, from the file; a check for ruin and no measurement. perplexity_source: of the
-            source on the same.
+        block_bits: per weight of the layers at the first level. all_bits: the whole file over all weights; with a
+            slider, what its default position takes.
+        perplexity: on validation text, from the file (with a slider, at its default position); a check for ruin and no
+            measurement. perplexity_source: of the source on the same.
         seconds_7b: that a model of 7 billion weights would take on 8 cores like these, by the rates of this run.
         memory: the most bytes that were held.
         notes: what the person should know, in sentences.
@@ -89,8 +90,8 @@ def compress(
     Args:
         source: a Hugging Face folder or a GGUF file.
         out: the file; `.nutshell` is added where the name has none. The work is kept in `<out>.work` beside it.
-        options: with one level, the work is deleted when the build is there; with several it stays, for the slider, and
-            the build has the first.
+        options: with several levels the build has all of them, and a slider. The work is deleted when the build is
+            there.
         report: told of progress some times a second.
         restart: throw away what an earlier call has done.
         force: `out` may be replaced.
@@ -111,7 +112,7 @@ def compress(
     machine = None if restart else peek(folder, "machine")
     prepared = prepare(source, options, machine=machine)
     try:
-        there = None if restart or len(options.levels) > 1 else already_built(prepared, out)
+        there = None if restart else already_built(prepared, out)
         if there is not None:
             if folder.is_dir():
                 Store(folder, prepared.run()).remove()
@@ -160,7 +161,7 @@ def _there(prepared: Prepared, out: Path, rows: tuple[Row, ...], about: Mapping[
         time.monotonic() - began,
         rows,
         sum(row.bits * row.weights for row in blocks) / sum(row.weights for row in blocks),
-        8 * size / sum(row.weights for row in rows),
+        float(about["bits_per_weight"] if about.get("scheme") == "slider" else 8 * size / sum(r.weights for r in rows)),
         quality.get("perplexity"),
         quality.get("perplexity_source"),
         prepared.seven_b(Plan.of(prepared.pieces())),
@@ -253,7 +254,7 @@ class _Run:
         search, found = partial(nearest_codes, threads=self._options.threads), {}
         for job in self._prepared.tables:
             key = job.module.rpartition(".")[2]
-            more = _SLIDER_TABLES if len(self._options.levels) > 1 else ()
+            more = TABLES if len(self._options.levels) > 1 else ()
             for scheme in dict.fromkeys((job.recipe.name, *more)):
                 recipe, level = recipe_named(scheme, HEAD_SCHEMES), table_level(scheme)
                 if self._store.get(job.module, level) is None:
@@ -282,6 +283,18 @@ class _Run:
         found = self._store.get_arrays(_CALIBRATION)
         about = describe_build(self._prepared, self._out, found[0] if found else {}, kept)
         about["run"] = run_sum(self._prepared)
+        if len(options.levels) > 1:
+            told = self._slider(graph, texts, hidden, about, unnamed)
+        else:
+            told = self._plain(graph, texts, hidden, about, unnamed)
+        notes = [told["warning"]] if told.get("warning") else []
+        if kept:
+            notes.append(f"{len(kept)} linears that write massive activations are kept at 4 bits.")
+        return {"more": told, "notes": notes, "seconds_7b": self._prepared.seven_b(self._plan)}
+
+    def _plain(self, graph: Graph, texts: Texts, hidden: Any, about: dict[str, Any], unnamed: Path) -> dict[str, Any]:
+        """Writes and checks a build of one level; what is to be added to its description."""
+        teller = self._teller
         write_build(self._prepared, graph, self.source, self._store, about, unnamed)
         teller.finish("write")
         teller.begin("measure")
@@ -289,20 +302,19 @@ class _Run:
         with torch.no_grad():
             source = gate.source_loss(graph, head, hidden, texts.validation, stop=teller.stop)
         del head
-        loss = gate.build_loss(unnamed, texts.validation, threads=options.threads, stop=teller.stop)
+        loss = gate.build_loss(unnamed, texts.validation, threads=self._options.threads, stop=teller.stop)
         teller.finish("measure")
-        verdict = gate.verdict(loss, source)
-        notes = [verdict] if verdict else []
-        if kept:
-            notes.append(f"{len(kept)} linears that write massive activations are kept at 4 bits.")
-        quality = {
-            "perplexity": _exp(loss),
-            "perplexity_source": _exp(source),
-            "tokens": int(texts.validation.size),
-            "text": "validation",
-        }
-        more: dict[str, Any] = {"checked": quality} | ({"warning": verdict} if verdict else {})
-        return {"more": more, "notes": notes, "seconds_7b": self._prepared.seven_b(self._plan)}
+        return _checked(loss, source, texts)
+
+    def _slider(self, graph: Graph, texts: Texts, hidden: Any, about: dict[str, Any], unnamed: Path) -> dict[str, Any]:
+        """The same with several."""
+        slider = build_slider(
+            self._prepared, graph, self.source, self._store, texts, hidden, about, unnamed, self._teller
+        )
+        at = next(one for one in slider.anchors if one.steps == slider.default)
+        told = _checked(math.log(at.perplexity), math.log(slider.perplexity), texts)
+        weights = sum(job.weights for job in self._prepared.jobs)
+        return told | {"bits_per_weight": round(8 * slider.bytes[slider.default] / weights, 3)}
 
     # -- after ---------------------------------------------------------------------------------------------------------
 
@@ -323,7 +335,7 @@ class _Run:
             time.monotonic() - self._began,
             tuple(rows),
             sum(row.bits * row.weights for row in first.values()) / weights,
-            8 * size / whole,
+            float(known["more"].get("bits_per_weight", 8 * size / whole)),
             quality["perplexity"],
             quality["perplexity_source"],
             float(known["seconds_7b"]),
@@ -332,8 +344,7 @@ class _Run:
             None if self.resumed else self._teller.planned,
             self._teller.predicted,
         )
-        if len(self._options.levels) == 1:
-            self._store.remove()
+        self._store.remove()
         return built
 
 
@@ -347,6 +358,18 @@ def read_texts(prepared: Prepared) -> tuple[Texts, dict[str, Any]]:
     sources = [str(source) for source in found.sources]
     about = {"sources": sources[:_NAMED], "documents": len(sources), "seed": found.seed}
     return Texts(found.tokens, found.validation), about
+
+
+def _checked(loss: float, source: float, texts: Texts) -> dict[str, Any]:
+    """For the description of a build: nats per token of it and of its source on the texts of validation."""
+    quality = {
+        "perplexity": _exp(loss),
+        "perplexity_source": _exp(source),
+        "tokens": int(texts.validation.size),
+        "text": "validation",
+    }
+    verdict = gate.verdict(loss, source)
+    return {"checked": quality} | ({"warning": verdict} if verdict else {})
 
 
 def _exp(loss: float) -> float | None:

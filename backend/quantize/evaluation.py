@@ -91,12 +91,13 @@ def measure(build: Path, reference: Path, text: EvaluationText | str, **options:
         build: a pack, a Hugging Face folder, or a GGUF file.
         reference: what it was made from.
         text: what is measured on; one without a name is called "text".
-        options: `report` for `Evaluation.of`, the others for `Evaluation`.
+        options: `report` and `position` for `Evaluation.of`, the others for `Evaluation`.
     """
     report: Report = options.pop("report", _silent)
     if isinstance(text, str):
         text = EvaluationText("text", text)
-    return Evaluation(reference, [text], **options).of(build, report)[0]
+    position: float | None = options.pop("position", None)
+    return Evaluation(reference, [text], **options).of(build, report, position=position)[0]
 
 
 class Evaluation:
@@ -168,24 +169,26 @@ class Evaluation:
                     store.write(index, self._expected(model, contexts, index, count))
         return time.monotonic() - began
 
-    def of(self, build: Path, report: Report | None = None) -> list[Measured]:
+    def of(self, build: Path, report: Report | None = None, *, position: float | None = None) -> list[Measured]:
         """Measures a build on every text; runs the reference first where that is needed.
 
         Args:
             build: a pack, a Hugging Face folder, or a GGUF file; with the reference's vocabulary.
             report: told after every pass (stage "measure"); returning False gives up.
+            position: of a pack's slider, 0 to 1; None: its default, or it has none.
 
         Raises:
+            InvalidRequestError: a position of what has no slider.
             UnsupportedModelError: it has another vocabulary.
             ModelError: it is damaged, cannot be run here, or computes what are no numbers.
             DiskFullError, MemoryShortageError: no room.
             InterruptedError: `report` returned False.
         """
-        sizes = sizes_of(build)
+        sizes = sizes_of(build, position)
         reference_seconds = self.prepare(report)
         count = _Count(report or _silent, build.name, sum(contexts.tokens.size for contexts in self._texts))
         found = []
-        with self._opened(build, reference=False) as model:
+        with self._opened(build, reference=False, position=position) as model:
             self._check_vocabulary(build, model)
             for contexts, store in zip(self._texts, self._stores, strict=True):
                 began = time.monotonic()
@@ -220,9 +223,9 @@ class Evaluation:
         return found
 
     @contextmanager
-    def _opened(self, path: Path, *, reference: bool) -> Iterator[Model]:
+    def _opened(self, path: Path, *, reference: bool, position: float | None = None) -> Iterator[Model]:
         length = max(contexts.tokens.shape[1] for contexts in self._texts)
-        model = open_model(path, length=length, threads=self._threads, reference=reference)
+        model = open_model(path, length=length, threads=self._threads, reference=reference, position=position)
         try:
             yield model
         finally:

@@ -17,6 +17,7 @@ from backend.formats.gguf import read_header
 from backend.formats.gguf_header import GGUFHeader, TensorInfo
 from backend.formats.gguf_names import to_hf
 from backend.formats.gguf_tables import TENSOR_TYPES
+from backend.formats.pack import PackCheckpoint, no_slider
 from backend.formats.sniff import recognise
 
 __all__ = ["BATCH", "Sizes", "is_layer", "layer_types", "open_model", "passes", "sizes_of"]
@@ -41,7 +42,7 @@ class Sizes:
     file_bytes: int
 
 
-def open_model(path: Path, *, length: int, threads: int, reference: bool) -> Model:
+def open_model(path: Path, *, length: int, threads: int, reference: bool, position: float | None = None) -> Model:
     """A model for contexts of `length` tokens; batches of BATCH.
 
     Args:
@@ -50,12 +51,16 @@ def open_model(path: Path, *, length: int, threads: int, reference: bool) -> Mod
         threads: that compute; 0: one for each core.
         reference: a GGUF file is run by our own engine with its weights as 16-bit floats, not by llama.cpp, which
             rounds activations to 8 bits.
+        position: of a pack's slider; None: its default.
 
     Raises:
+        InvalidRequestError: a position of what has no slider.
         ModelError, MemoryShortageError: why it cannot be loaded.
     """
     threads = threads or psutil.cpu_count(logical=False) or 1
     gguf = recognise(path) == "gguf"
+    if position is not None and gguf:
+        raise no_slider(path.name)
     if gguf and not reference:
         from backend.engine.llama_cpp import LlamaCppModel
 
@@ -64,7 +69,7 @@ def open_model(path: Path, *, length: int, threads: int, reference: bool) -> Mod
 
     if gguf:
         _check_room(read_header(path, chat=False))
-    return NativeModel(path, n_ctx=length, n_threads=threads, n_batch=BATCH)
+    return NativeModel(path, n_ctx=length, n_threads=threads, n_batch=BATCH, position=position)
 
 
 def passes(model: Model, tokens: npt.NDArray[np.int32], unscored: int) -> Iterator[tuple[int, Logits]]:
@@ -90,8 +95,10 @@ def passes(model: Model, tokens: npt.NDArray[np.int32], unscored: int) -> Iterat
     model.rewind(0)
 
 
-def sizes_of(path: Path) -> Sizes:
+def sizes_of(path: Path, position: float | None = None) -> Sizes:
     """From the headers; of a folder that is not a pack every linear is looked at, which takes a while.
+
+    Of a pack with a slider: what a position takes (None: the default one), as if it were a file of its own.
 
     Raises:
         ModelError: it is damaged, or of a kind that is not known here.
@@ -107,15 +114,18 @@ def sizes_of(path: Path) -> Sizes:
                 bias = shapes.get(f"{module}.bias")
                 counted.add(module, tensor.bytes + (bias.bytes if bias else 0), tensor.elements)
         return counted.sizes(header.total_bytes or header.file_size)
-    checkpoint = open_checkpoint(path)
+    checkpoint = open_checkpoint(path, position=position)
+    unused = 0
     try:
+        if isinstance(checkpoint, PackCheckpoint) and checkpoint.slider is not None:
+            unused = checkpoint.packed_bytes - checkpoint.slider.size(checkpoint.slider.ranks(checkpoint.steps))
         for module in checkpoint.linears():
             packed = checkpoint.linear(module)
             counted.add(module, packed.nbytes, packed.out_features * packed.in_features)
     finally:
         checkpoint.close()
     files = path.glob("*.safetensors") if path.is_dir() else [path]
-    return counted.sizes(sum(file.stat().st_size for file in files))
+    return counted.sizes(sum(file.stat().st_size for file in files) - unused)
 
 
 def layer_types(path: Path) -> dict[str, float]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from backend.api.version import version
 from backend.engine.tokenizing.gguf_source import gguf_tokenizer_files
 from backend.formats.checkpoint import Floats
 from backend.formats.pack import SUFFIX
+from backend.formats.pack_slider import PackSlider
 from backend.formats.pack_writer import scheme_name, write_pack
 from backend.formats.safetensors_writer import sync
 from backend.quantize.graph import Graph
@@ -20,14 +21,17 @@ from backend.quantize.levels import level_for
 from backend.quantize.prepare import Prepared
 from backend.quantize.run_blocks import TUNED, level_of, norms_name
 from backend.quantize.run_tuning import FINAL_NORMS, WHOLE
+from backend.quantize.slider.ladders import table_level
 from backend.quantize.source import Source
 from backend.quantize.store import Store, Stored
 from kernels.packed import PackedLinear
 
-__all__ = ["Row", "describe_build", "publish", "restate", "rows_of", "table_level", "write_build"]
+__all__ = ["Row", "describe_build", "publish", "restate", "restate_file", "rows_of", "write_build", "write_pack_of"]
 
 #: text kept free in the description, for what is only known once the file can be read
 _FREE = 512
+#: the same for each position of a slider: "0.0001234, " where there was "0.1, ", and what else its anchors take
+_FREE_POSITION = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +60,6 @@ class Row:
     def weights(self) -> int:
         """How many there are."""
         return self.out_features * self.in_features
-
-
-def table_level(scheme: str) -> str:
-    """The name of a table's level in the store."""
-    return f"table-{scheme}"
 
 
 def rows_of(prepared: Prepared, graph: Graph, store: Store) -> list[Row]:
@@ -102,7 +101,7 @@ def write_build(
         about: for the file's description.
         path: where to; no list of models looks there.
     """
-    options, checkpoint = prepared.options, source.checkpoint
+    options = prepared.options
     tables = {job.module: table_level(job.recipe.name) for job in prepared.tables}
     made = {"none": "", "block": TUNED}.get(options.tuning, WHOLE)
     norms: dict[str, Floats] = {}
@@ -121,13 +120,32 @@ def write_build(
             assert stored is not None, job.module
             yield job.module, stored.packed
 
+    write_pack_of(source, modules(), norms, about, path)
+
+
+def write_pack_of(
+    source: Source,
+    modules: Iterable[tuple[str, PackedLinear]],
+    norms: Mapping[str, Floats],
+    about: Mapping[str, Any],
+    path: Path,
+    *,
+    slider: PackSlider | None = None,
+) -> None:
+    """Writes linears with what the source has besides: settings, norms (`norms` instead where there is one), tokenizer.
+
+    Room is left for `restate`.
+    """
+    checkpoint = source.checkpoint
+    free = _FREE + (_FREE_POSITION * len(slider.kl) if slider else 0)
     write_pack(
         path,
         checkpoint.config,
-        modules(),
+        modules,
         ((name, norms[name] if name in norms else checkpoint.array(name)) for name in checkpoint.arrays()),
         gguf_tokenizer_files(checkpoint.path) if checkpoint.kind == "gguf" else checkpoint.tokenizer_files(),
-        {**about, "free": " " * _FREE},
+        {**about, "free": " " * free},
+        slider=slider,
     )
 
 
@@ -149,29 +167,42 @@ def describe_build(prepared: Prepared, out: Path, calibration: Mapping[str, Any]
     }
 
 
-def restate(path: Path, more: Mapping[str, Any]) -> None:
+def restate(path: Path, more: Mapping[str, Any], *, slider: PackSlider | None = None) -> None:
     """Adds to the description of a build that nobody knows yet: a kill in the middle leaves it unreadable.
 
+    Args and errors as of `restate_file`.
+    """
+    with path.open("r+b") as file:
+        restate_file(file, more, slider=slider)
+
+
+def restate_file(file: BinaryIO, more: Mapping[str, Any], *, slider: PackSlider | None = None) -> None:
+    """Adds to the description of a build.
+
     Args:
-        path: of the build.
+        file: of the build, open for reading and writing.
         more: keys for the description, of less than 512 bytes in all.
+        slider: what is to be said of it now; None: as it is.
 
     Raises:
         ValueError: they are more.
     """
-    with path.open("r+b") as file:
-        room = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(room))
-        about = json.loads(header["__metadata__"]["about"])
-        about.pop("free", None)
-        header["__metadata__"]["about"] = json.dumps(about | dict(more), separators=(",", ":"), allow_nan=False)
-        text = json.dumps(header, separators=(",", ":"), ensure_ascii=True).encode()
-        if len(text) > room:
-            raise ValueError(f"a description of {len(text)} bytes for {room}")
-        file.seek(8)
-        file.write(text.ljust(room))
-        file.flush()
-        os.fsync(file.fileno())
+    file.seek(0)
+    room = int.from_bytes(file.read(8), "little")
+    header = json.loads(file.read(room))
+    texts = header["__metadata__"]
+    about = json.loads(texts["about"])
+    about.pop("free", None)
+    texts["about"] = json.dumps(about | dict(more), separators=(",", ":"), allow_nan=False)
+    if slider is not None:
+        texts["slider"] = json.dumps(slider.as_json(), separators=(",", ":"), allow_nan=False)
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=True).encode()
+    if len(text) > room:
+        raise ValueError(f"a description of {len(text)} bytes for {room}")
+    file.seek(8)
+    file.write(text.ljust(room))
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def publish(path: Path, out: Path) -> None:

@@ -60,6 +60,8 @@ _COPY = 4e8
 _VALIDATION = 0.125
 #: speed of torch's large products over NumPy's small ones: 180 GFLOP/s and 99 on one Zen 5 core
 _LARGE = 1.8
+#: of a slider: tokens that sensitivities are measured on, and positions that are measured (slider/)
+_SENSITIVITY_TOKENS, _SLIDER_POSITIONS = 512, 9
 #: torch and the program themselves
 _BASE = 450 << 20
 
@@ -181,10 +183,24 @@ def pieces_of(
         step *= 1.3 if options.tuning == "pv" else 1.0
         found += [Piece(f"whole/{number + 1}", "step", "step", step) for number in range(texts)]
     stored = sum(level_bytes(sizes, level) for level in options.levels)
+    few, measured = min(_VALIDATION * tokens, 2048), 2
+    if not sequential:
+        found += _sensitivities(sizes, forward, flops)
+        measured += _SLIDER_POSITIONS
     found.append(Piece("write", "write", "write", 2 * stored / _COPY + 0.5))
-    few = min(_VALIDATION * tokens, 2048)
-    found.append(Piece("measure", "measure", "measure", few * 2 * weights / (flops * _FORWARD) * 2 + 1))
+    found.append(Piece("measure", "measure", "measure", few * 2 * weights / (flops * _FORWARD) * measured + 1))
     return found
+
+
+def _sensitivities(sizes: Sizes, forward: float, flops: float) -> list[Piece]:
+    """A block is walked through once for each linear up to its end, and twice more; then the head for each of all."""
+    linears = sum(len(outs) for _, outs in sizes.groups)
+    passes = [_SENSITIVITY_TOKENS * (linears * (layer + 1) + 2) for layer in range(sizes.n_layers)]
+    speed = flops * _FORWARD
+    pieces = [Piece(f"sensitivity/{i}", "sensitivity", "forward", n * forward / speed) for i, n in enumerate(passes)]
+    tokens = _SENSITIVITY_TOKENS / 4 * linears * sizes.n_layers
+    head = 2 * 2 * sizes.vocab * sizes.hidden * tokens / speed
+    return [*pieces, Piece(f"sensitivity/{sizes.n_layers}", "sensitivity head", "forward", head)]
 
 
 def _linear(

@@ -173,19 +173,20 @@ def _estimated(prepared: Prepared, folder: Path) -> Estimate:
     plan = Plan.of(prepared.pieces())
     tables = table_bytes(sizes, str(options.head), str(options.embedding))
     builds = tuple(_level(sizes, level, tables) for level in options.levels)
-    # a store has its tables at 4 and at 8 bits too
-    stored = tables * (1 if len(options.levels) == 1 else 4) + sum(
-        level_bytes(sizes, level) for level in options.levels
-    )
+    layers = sum(level_bytes(sizes, level) for level in options.levels)
+    # with a slider all levels are in one file, and the tables at 4 and at 8 bits
+    several = len(options.levels) > 1
+    stored = layers + tables * (4 if several else 1)
+    size = stored if several else builds[0].bytes
     kinds = 2 if options.tuning != "none" else 1.2  # hidden states in the build, and of some texts in the source
     states = int(2 * kinds * 4 * options.tokens * sizes.hidden)
     table = 2 * sizes.vocab * sizes.hidden
     return Estimate(
         builds,
-        builds[0].bytes,
+        size,
         memory_of(sizes, options, table=table, batch=max(BATCH, options.sequence)),
         options.memory,
-        builds[0].bytes + stored + states + (64 << 20),
+        size + stored + states + (64 << 20),
         _free(folder),
         plan.total,
         prepared.seven_b(plan),

@@ -311,6 +311,10 @@ class Pieces:
     def __contains__(self, name: str) -> bool:
         return name in self._tensors
 
+    def names(self) -> tuple[str, ...]:
+        """Of all of them."""
+        return tuple(self._tensors)
+
     def get(self, name: str) -> npt.NDArray[Any]:
         """A copy of an array. Raises KeyError: there is none of this name."""
         tensor = self._tensors[name]

@@ -14,8 +14,9 @@ from copy import deepcopy
 from itertools import count
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
-from backend.api.errors import EngineUnavailableError, NoModelError, NotFoundError, NutshellError
+from backend.api.errors import EngineUnavailableError, InvalidRequestError, NoModelError, NotFoundError, NutshellError
 from backend.api.schemas import (
     AnyEvent,
     BackendStatus,
@@ -38,9 +39,11 @@ from backend.api.schemas import (
     MessageStatus,
     ModelChanged,
     ModelEntry,
+    ModelSlider,
     NewConversation,
     Sampling,
     SearchHit,
+    SliderPoint,
     StartTurn,
     TurnDelta,
     TurnEnded,
@@ -51,7 +54,7 @@ from backend.api.schemas import (
 )
 from tests.fakes.compression_client import FakeCompressions
 
-__all__ = ["GB", "FakeClient", "fake_conversation", "fake_loaded", "fake_models"]
+__all__ = ["GB", "FakeClient", "fake_conversation", "fake_loaded", "fake_models", "fake_sliding"]
 
 GB = 1_000_000_000
 _ids = count(1)
@@ -102,6 +105,25 @@ def fake_loaded(entry: ModelEntry | None = None) -> LoadedModel:
         entry=entry, n_ctx=8192, n_threads=2, n_gpu_layers=0, n_vocab=49152, weight_bytes=entry.bytes,
         kv_bytes=188_743_680, load_s=0.2, sampling=Sampling(temperature=0.2, top_p=0.9),
     )  # fmt: skip
+
+
+def fake_sliding(position: float = 0.5) -> LoadedModel:
+    """A loaded model that was made at several sizes: a hundred positions, five of them measured."""
+    entry = ModelEntry(
+        id="f" * 16, name="Qwen2.5-Coder-1.5B slider", path="builds/qwen-slider.nutshell", source="file",
+        bytes=1_450_000_000, architecture="qwen2", parameters=1_540_000_000, quantization="slider",
+        context_length=32768, layers=28,
+    )  # fmt: skip
+    points = [
+        SliderPoint(
+            place=step / 100, bytes=600_000_000 + step * 5_000_000, kl=0.6 * 0.955**step,
+            tok_s=48 - 0.2 * step, measured=step % 25 == 0,
+        )
+        for step in range(101)
+    ]  # fmt: skip
+    slider = ModelSlider(position=position, default=0.5, points=points)
+    size = next(point.bytes for point in points if point.place >= position)
+    return replace(fake_loaded(entry), weight_bytes=size, kv="f16", slider=slider)
 
 
 def fake_conversation(
@@ -279,6 +301,19 @@ class FakeClient(FakeCompressions):
         """Another model, or none, is loaded now."""
         self.loaded = loaded
         self.publish(ModelChanged(model=loaded))
+
+    async def move_model(self, position: float) -> LoadedModel:
+        self._called("move_model", position)
+        assert self.loaded is not None
+        slider = self.loaded.slider
+        if slider is None:
+            raise InvalidRequestError("It has no slider.", remedy="Choose another model.")
+        point = max((one for one in slider.points if one.place <= position), key=lambda one: one.place)
+        moved = replace(
+            self.loaded, weight_bytes=point.bytes, slider=replace(slider, position=point.place)
+        )  # fmt: skip
+        self.publish_model(moved)
+        return deepcopy(moved)
 
     async def unload_model(self) -> None:
         self._called("unload_model")

@@ -196,7 +196,7 @@ def _rename(old: str, new: str) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     ("edit", "word"),
     [
-        (_about("version", "4"), "newer version"),
+        (_about("version", "5"), "newer version"),
         (_about("version", "0"), "version number"),
         (_about("version", "one"), "version number"),
         (_about("version", "²"), "version number"),

@@ -15,7 +15,7 @@ from PySide6.QtWidgets import QApplication
 
 from backend.api.errors import EngineUnavailableError
 from backend.api.schemas import ConversationDetail, ErrorInfo, GpuReport, Message, SearchHit
-from tests.fakes.client import GB, FakeClient, fake_conversation, fake_loaded
+from tests.fakes.client import GB, FakeClient, fake_conversation, fake_loaded, fake_sliding
 from tests.ui.shell.support import Loop, qt_loop
 from ui.bridge.engine_link import EngineLink
 from ui.main_window import MainWindow
@@ -266,6 +266,13 @@ def inspector_unfolded(stage: Stage) -> None:
     stage.attach().open()
     stage.window.inspector.sampling.fold.button.click()
     stage.window.inspector.sampling.slider.setValue(22)
+
+
+@scene()
+def slider(stage: Stage) -> None:
+    stage.fake.loaded = fake_sliding(0.62)
+    stage.attach().open()
+    stage.loop.until(lambda: stage.window.inspector.position.takes.text())
 
 
 @scene()

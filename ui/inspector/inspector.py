@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QButtonGroup, QCheckBox, QPlainTextEdit, QRadioBut
 from backend.api.schemas import ContextPolicy, HardwareReport, Sampling, TurnStats
 from ui.bridge.engine_link import EngineLink
 from ui.inspector.fields import help_label, section
+from ui.inspector.position import PositionPanel
 from ui.inspector.sampling import SamplingPanel
 from ui.theme import color, metrics, theme_changed
 from ui.viewmodels.chat_session import ChatSession
@@ -50,6 +51,8 @@ class Inspector(QWidget):
         self.prompt.textChanged.connect(self._changed)
         self.sampling = SamplingPanel()
         self.sampling.changed.connect(self._changed)
+        self.position = PositionPanel()
+        self.position.wanted.connect(models.move)
         self.policies = QButtonGroup(self)
         policies = QWidget()
         choices = QVBoxLayout(policies)
@@ -76,6 +79,8 @@ class Inspector(QWidget):
         column = QVBoxLayout(inner)
         column.setContentsMargins(metrics.l, metrics.m, metrics.l, metrics.l)
         column.setSpacing(metrics.xl)
+        self.position_section = section(self.tr("Speed or quality"), self.position)
+        column.addWidget(self.position_section)
         column.addWidget(section(self.tr("System prompt"), self.prompt))
         column.addWidget(section(self.tr("Creativity"), self.sampling))
         column.addWidget(section(self.tr("When the chat gets too long"), policies))
@@ -103,6 +108,7 @@ class Inspector(QWidget):
         chat.text_arrived.connect(lambda delta: self._written(delta.message_id, delta.tokens))
         chat.progress.connect(self._read)
         chat.busy_changed.connect(self._show_kv)
+        chat.busy_changed.connect(self._show_position)
         models.changed.connect(self._model_changed)
         theme_changed.connect(self.update)
         self.refresh()
@@ -197,6 +203,12 @@ class Inspector(QWidget):
         self._report = report
         self._show_memory()
 
+    def _show_position(self, _busy: object = None) -> None:
+        """Models that were made at several sizes have a slider."""
+        loaded = self._models.loaded
+        self.position.set_model(loaded, moving=self._models.moving, answering=self._chat.busy)
+        self.position_section.setVisible(loaded is not None and loaded.slider is not None)
+
     def _show_kv(self, _busy: object = None) -> None:
         """The choice is there with models that have one, and waits for the end of an answer or a load."""
         loaded = self._models.loaded
@@ -214,6 +226,7 @@ class Inspector(QWidget):
 
     def _show_memory(self) -> None:
         self._show_kv()
+        self._show_position()
         loaded, report = self._models.loaded, self._report
         if loaded is None:
             self.memory.set_value(0.0, self.tr("No model is loaded."))

@@ -140,9 +140,9 @@ class CompressionSession(QObject):
         self.plan, self.plan_error, self.planning = None, None, ""
         self.changed.emit()
 
-    def start(self, source: CompressionSource, level: str, options: CompressionOptions, name: str = "") -> None:
-        """Begin."""
-        request = NewCompression(path=source.entry.path, levels=[level], options=options, name=name)
+    def start(self, source: CompressionSource, levels: list[str], options: CompressionOptions, name: str = "") -> None:
+        """Begin. One level is a build; several are a build with a slider."""
+        request = NewCompression(path=source.entry.path, levels=levels, options=options, name=name)
         self._link.run(lambda engine: engine.start_compression(request), success=self._began, failure=self._refused)
 
     def resume(self, compression_id: str) -> None:

@@ -14,6 +14,8 @@ from ui.viewmodels.words import model_name
 __all__ = ["ModelSession"]
 
 _LOAD = "load_model"
+#: models whose slider's place is remembered
+_REMEMBERED = 64
 
 
 class ModelSession(QObject):
@@ -22,6 +24,7 @@ class ModelSession(QObject):
     changed = Signal()  # loaded model, loading job or its progress
     problem = Signal(object)  # ErrorInfo: a model could not be loaded
     kv_changed = Signal(str)  # how the conversation is to be remembered from now on
+    positions_changed = Signal(object)  # where the sliders of models stand: {path: 0..1}
 
     def __init__(self, link: EngineLink, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -29,6 +32,9 @@ class ModelSession(QObject):
         self.list = ModelListModel(self)
         self.loaded: LoadedModel | None = None
         self.kv: KvChoice = "f16"  # what the user chose for all models
+        self.positions: dict[str, float] = {}  # of sliders that the user moved, by the model's path, oldest first
+        self._moving = False  # another position was asked for
+        self._next: float | None = None  # and then another one
         self._job: Job | None = None
         self._asking = False  # a load was asked for and its job is not known yet
         self._asked = ""  # name of the model whose load was asked for here
@@ -44,6 +50,11 @@ class ModelSession(QObject):
     def loading(self) -> bool:
         """Whether a model is on its way."""
         return self._job is not None or self._asking
+
+    @property
+    def moving(self) -> bool:
+        """Whether the slider's new position is on its way."""
+        return self._moving
 
     @property
     def progress(self) -> float | None:
@@ -104,6 +115,40 @@ class ModelSession(QObject):
         if self.loaded is not None and self.loaded.kv not in ("", kv):
             self.load_path(self.loaded.entry.path)
 
+    def move(self, position: float) -> None:
+        """Move the loaded model's slider, 0 (fast) to 1 (best); the next answer is of the new position."""
+        if self._moving:
+            self._next = position
+            return
+        self._moving, self._next = True, None
+        self.changed.emit()
+        self._link.run(lambda engine: engine.move_model(position), success=self._moved, failure=self._not_moved)
+
+    def _moved(self, model: LoadedModel) -> None:
+        self._moving = False
+        if self.loaded is not None and self.loaded.entry.path == model.entry.path:
+            self.loaded = model
+            if model.slider is not None:
+                path = model.entry.path
+                self.positions.pop(path, None)
+                self.positions[path] = model.slider.position
+                while len(self.positions) > _REMEMBERED:
+                    del self.positions[next(iter(self.positions))]
+                self.positions_changed.emit(dict(self.positions))
+        self._go_on()
+
+    def _not_moved(self, error: ErrorInfo) -> None:
+        self._moving = False
+        self.problem.emit(error)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        following, self._next = self._next, None
+        if following is not None and self.loaded is not None:
+            self.move(following)
+        else:
+            self.changed.emit()
+
     def unload(self) -> None:
         """Let the model go and free its memory."""
         self._link.run(lambda engine: engine.unload_model(), failure=self.problem.emit)
@@ -138,6 +183,7 @@ class ModelSession(QObject):
     def _state_changed(self, state: str, _sentence: str) -> None:
         if state != "ready" and not self._link.alive:
             self._job = None
+            self._moving, self._next = False, None
             self._asking, self._asked = False, ""
             self.loaded = None  # but it is still wanted: it comes back with the engine
             self.list.set_loaded(None)
@@ -166,7 +212,11 @@ class ModelSession(QObject):
         self.problem.emit(error)
 
     def _set_loaded(self, model: LoadedModel | None) -> None:
-        self.loaded = model
+        before, self.loaded = self.loaded, model
+        if model is not None and model.slider is not None and (before is None or before.entry.path != model.entry.path):
+            position = self.positions.get(model.entry.path)
+            if position is not None and position != model.slider.position:
+                self.move(position)
         # Not while another model is being loaded: a model that ends the engine must not be tried for ever.
         self._wanted = model.entry.path if model is not None else None
         self.list.set_loaded(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -21,7 +22,10 @@ from backend.api.compression import CompressionOptions, Tuning
 from ui.theme import metrics
 from ui.widgets import ElidedLabel, HoverButton, IconButton, text_label
 
-__all__ = ["OptionsForm"]
+__all__ = ["SLIDER", "OptionsForm"]
+
+#: the levels of a build with a slider, besides the one that was chosen
+SLIDER = ("aqlm-2x8", "aqlm-3x8", "spqr-4")
 
 _GB = 1_000_000_000
 
@@ -48,6 +52,17 @@ class OptionsForm(QWidget):
         self.memory.addItem(self.tr("Half of what is free"), 0)
         for amount in (2, 4, 8, 16, 32):
             self.memory.addItem(self.tr("At most {0} GB").format(amount), amount * _GB)
+        self.slider = QCheckBox(self.tr("2, 3 and 4 bits in one file"))
+        words = self.tr(
+            "Then a slider moves between speed and quality while you chat. Takes about three times as long and three "
+            "times the room on the disk, not in memory; without fine-tuning."
+        )
+        self.slider.setAccessibleDescription(words)
+        self.slider.toggled.connect(self._slider_toggled)
+        sliding = QVBoxLayout()
+        sliding.setSpacing(metrics.px(2))
+        sliding.addWidget(self.slider)
+        sliding.addWidget(text_label(words, "secondary", wrap=True))
         self.own = QCheckBox(self.tr("Only my texts"))
         self.own.setEnabled(False)
         for box in (self.tuning, self.memory):
@@ -97,17 +112,35 @@ class OptionsForm(QWidget):
             field.setAccessibleName(words)
             grid.addWidget(label, row, 0)
             grid.addWidget(field, row, 1)
-        grid.addWidget(text_label(self.tr("Your own texts")), 3, 0, Qt.AlignmentFlag.AlignTop)
-        grid.addLayout(texts, 3, 1)
+        grid.addWidget(text_label(self.tr("Slider")), 3, 0, Qt.AlignmentFlag.AlignTop)
+        grid.addLayout(sliding, 3, 1)
+        grid.addWidget(text_label(self.tr("Your own texts")), 4, 0, Qt.AlignmentFlag.AlignTop)
+        grid.addLayout(texts, 4, 1)
 
     def options(self) -> CompressionOptions:
         """What was chosen."""
         return CompressionOptions(
-            tuning=cast(Tuning, self.tuning.currentData()),
+            tuning="none" if self.slider.isChecked() else cast(Tuning, self.tuning.currentData()),
             texts=list(self._texts),
             own_text_only=self.own.isChecked() and bool(self._texts),
             memory=int(self.memory.currentData()),
         )
+
+    def levels(self, level: str, order: Sequence[str]) -> list[str]:
+        """What the build is to hold.
+
+        Args:
+            level: that was chosen.
+            order: all that there are, from the smallest to the largest.
+        """
+        wanted = {level, *(SLIDER if self.slider.isChecked() else ())}
+        return [one for one in order if one in wanted]
+
+    def _slider_toggled(self, on: bool) -> None:
+        tuned = self.tuning.currentData() != "none"
+        self.tuning.setEnabled(not on)
+        if tuned:
+            self.changed.emit()
 
     def add_texts(self, paths: list[str]) -> None:
         """More files or folders for calibration."""

@@ -23,11 +23,11 @@ _ACROSS = 480
 
 
 class PlanPage(QWidget):
-    """Signals: back_requested, plan_requested(CompressionOptions), start_requested(level, CompressionOptions, name)."""
+    """Signals: back_requested, plan_requested(options), start_requested(levels, options, name)."""
 
     back_requested = Signal()
     plan_requested = Signal(object)
-    start_requested = Signal(str, object, str)
+    start_requested = Signal(object, object, str)
 
     def __init__(self, session: CompressionSession, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -156,6 +156,7 @@ class PlanPage(QWidget):
         self.plan_requested.emit(self._options())
 
     def _start(self) -> None:
-        position = self.list.position()
-        if position is not None and position.verdict != "no":
-            self.start_requested.emit(position.level, self._options(), self.form.name.text().strip())
+        position, plan = self.list.position(), self._session.plan
+        if position is not None and plan is not None and position.verdict != "no":
+            levels = self.form.levels(position.level, [one.level for one in plan.positions])
+            self.start_requested.emit(levels, self._options(), self.form.name.text().strip())

@@ -156,12 +156,12 @@ class WizardPage(QWidget):
         self._request = PlanCompression(path=self._request.path, options=options)
         self.session.make_plan(self._request, self._name)
 
-    def _start(self, level: str, options: CompressionOptions, name: str) -> None:
+    def _start(self, levels: list[str], options: CompressionOptions, name: str) -> None:
         plan = self.session.plan
         if plan is not None:
             self.plan.start.setEnabled(False)  # until the engine has answered
             self.progress.forget_points()
-            self.session.start(plan.source, level, options, name)
+            self.session.start(plan.source, levels, options, name)
 
     def _to_sources(self) -> None:
         self.session.forget_plan()

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from backend.api.body import body
 from backend.api.events import Subscription
 from backend.api.failures import Json
-from backend.api.schemas import BackendStatus, LoadModel
+from backend.api.schemas import BackendStatus, LoadModel, MoveModel
 from backend.api.services import Services
 from backend.api.sse import KEEP_ALIVE_S, EventStream, comment, data
 from backend.api.version import version
@@ -52,6 +52,9 @@ def routes(services: Services) -> list[Route]:
     async def load(request: Request) -> Response:
         return Json(await services.loader.start(await body(request, LoadModel)), status_code=202)
 
+    async def move(request: Request) -> Response:
+        return Json(await services.loader.move((await body(request, MoveModel)).position))
+
     async def unload(request: Request) -> Response:
         await services.loader.unload()
         return Response(status_code=204)
@@ -83,6 +86,7 @@ def routes(services: Services) -> list[Route]:
         Route("/api/hardware", hardware),
         Route("/api/models", models),
         Route("/api/models/load", load, methods=["POST"]),
+        Route("/api/models/position", move, methods=["POST"]),
         Route("/api/models/unload", unload, methods=["POST"]),
         Route("/api/jobs", jobs),
         Route("/api/jobs/{id}", job),

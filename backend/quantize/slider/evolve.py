@@ -96,6 +96,7 @@ def evolve(
                 return result
             if (kl := fitness(_levels(ladders, child), most)) < best:
                 best, place = kl, child
+                result = Evolved(_levels(ladders, place), _size(ladders, place), best, before, generation)
         result = Evolved(_levels(ladders, place), _size(ladders, place), best, before, generation)
         report(result)
     return result

@@ -71,6 +71,18 @@ class Slider:
         """At the right end."""
         return self.start.bytes + sum(upgrade.bytes for upgrade in self.upgrades)
 
+    @property
+    def last(self) -> int:
+        """The rightmost position."""
+        return len(self.upgrades)
+
+    def costs(self) -> list[float]:
+        """Of every position, from left to right; never below 0."""
+        found = [self.start.cost]
+        for upgrade in self.upgrades:
+            found.append(found[-1] - upgrade.gain)
+        return [max(cost, 0.0) for cost in found]
+
     def at(self, steps: int) -> Position:
         """After so many upgrades.
 

@@ -47,7 +47,7 @@ def plan(loop: Loop, session: CompressionSession) -> None:
 def start(loop: Loop, session: CompressionSession) -> None:
     plan(loop, session)
     assert session.plan is not None
-    session.start(session.plan.source, "aqlm-2x8", CompressionOptions(), "Mine")
+    session.start(session.plan.source, ["aqlm-2x8"], CompressionOptions(), "Mine")
     loop.until(lambda: session.running is not None)
 
 

@@ -115,6 +115,7 @@ class MainWindow(QMainWindow):
 
     def _connect(self) -> None:
         self.sidebar.opened.connect(self.open_conversation)
+        self.sidebar.found.connect(self.chat_screen.show_match)
         self.top_bar.renamed.connect(lambda title: self.chat.rename(self.chat.open_id, title))
         self.top_bar.model.menu_requested.connect(self.toggle_model_menu)
         self.top_bar.menu_requested.connect(self._show_menu)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QColor, QImage
 from PySide6.QtWidgets import QApplication
@@ -52,6 +53,23 @@ def merge(left: list[int], right: list[int]) -> list[int]:
 > The standard library has it too: `heapq.merge` does the same lazily, for any number of lists.
 
 For linked lists the same walk needs no extra memory: only the links change.
+"""
+THOUGHT = "<think>\nThe pairs 1 and n, 2 and n-1 each give $n+1$.\n\nThere are **n/2** such pairs.\n</think>\n\n"
+FORMULAS = r"""Write the sum twice, once backwards; each of the $n$ columns then adds up to $n+1$:
+
+$$
+2 \sum_{k=1}^{n} k = \underbrace{(n+1) + (n+1) + \dots + (n+1)}_{n\ \text{times}}
+$$
+
+So $\sum_{k=1}^{n} k = \frac{n(n+1)}{2}$, and for squares
+
+\begin{align}
+\sum_{k=1}^{n} k^2 &= \frac{n(n+1)(2n+1)}{6} \\
+\int_0^n x^2\,dx &= \frac{n^3}{3}
+\end{align}
+
+- the difference is of order $n^2$, at a price of $5 or $10;
+- in matrices: $A = \begin{pmatrix} 1 & 1 \\ 0 & 1 \end{pmatrix}^n$.
 """
 ARABIC_QUESTION = "كيف تعمل الثلاجة؟"
 ARABIC_ANSWER = "الثلاجة **تنقل** الحرارة من الداخل إلى الخارج."
@@ -141,6 +159,56 @@ def streaming(stage: Stage) -> None:
     )
     stage.fake.say(answer, "both = list(merge(a, b, c))\n```\n\nNone of the three lists is")
     stage.loop.until(lambda: stage.window.chat.branch()[-1].content.endswith("is"))
+
+
+@scene()
+def formulas_and_a_thought(stage: Stage) -> None:
+    stage.fake.details = {
+        one.conversation.id: one
+        for one in [fake_conversation("Sum of the first numbers", [("Why is it n(n+1)/2?", THOUGHT + FORMULAS)])]
+    }
+    detail = next(iter(stage.fake.details.values()))
+    detail.messages[-1].stats = structs.replace(detail.messages[-1].stats, thinking_s=7.4)  # type: ignore[type-var]
+    stage.attach().open()
+    item = stage.window.chat_screen.view.item(detail.messages[-1].id)
+    assert item is not None
+    fold = item.thinking()
+    assert fold is not None
+    fold.button.click()
+    stage.loop.until(lambda: not item.body.markdown._writer.pending_formulas, 20)
+
+
+@scene()
+def messages_that_wait(stage: Stage) -> None:
+    answer = stage.attach().open().ask("And three of them?")
+    stage.fake.say(answer, "Merge the first two, then")
+    for text in ("Then show me a test for it, with lists of different lengths and with empty ones", "Thank you"):
+        stage.window.chat_screen.composer.queue_requested.emit(text)
+    stage.window.chat_screen.composer.set_text("One more thing")
+
+
+@scene()
+def a_found_message(stage: Stage) -> None:
+    stage.attach()
+    detail = next(iter(stage.fake.details.values()))
+    snippet = "When one list ends, append the rest of the \u2068other\u2069. def merge"
+    stage.fake.hits = [
+        SearchHit(
+            conversation_id=detail.conversation.id, message_id=detail.messages[1].id, title="", snippet=snippet
+        )
+    ]  # fmt: skip
+    stage.window.sidebar.search.setText("other")
+    stage.loop.until(lambda: stage.fake.called("search") and stage.window.chat.list.shown == 1)
+    stage.window.sidebar.list.clicked.emit(stage.window.chat.list.index_of(detail.conversation.id))
+    stage.loop.until(lambda: stage.window.chat_screen.view.message_ids())
+
+
+@scene()
+def editing_an_answer(stage: Stage) -> None:
+    stage.attach().open(2)
+    item = stage.window.chat_screen.view.item(stage.window.chat.branch()[-1].id)
+    assert item is not None
+    item.start_edit()
 
 
 @scene()

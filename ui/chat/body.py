@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import math
-import time
+from collections.abc import Sequence
 from typing import Final
 
 from PySide6.QtCore import QMimeData, QPointF, QRect, QRectF, QSize, Qt, QTimer, QUrl, Signal
@@ -20,14 +20,15 @@ from PySide6.QtGui import (
     QTextOption,
     QWheelEvent,
 )
-from PySide6.QtWidgets import QApplication, QFrame, QSizePolicy, QTextBrowser, QWidget
+from PySide6.QtWidgets import QFrame, QSizePolicy, QTextBrowser, QWidget
 
+from ui.chat.code_buttons import CodeButtons
 from ui.chat.markdown import CodeBlock, MarkdownDocument, Span
 from ui.chat.markdown.formula_object import OBJECT, with_formulas
 from ui.chat.markdown.formulas import Wanted, formulas
 from ui.chat.markdown.styles import CODE_HEADER, KIND, RULE, SPACER
+from ui.chat.search_marks import marks_in
 from ui.theme import color, metrics
-from ui.widgets.buttons import IconButton
 from ui.widgets.dialogs import open_link
 
 __all__ = ["MessageBody"]
@@ -35,7 +36,6 @@ __all__ = ["MessageBody"]
 #: One slice of colouring code. Two of them with their painting stay under the 16 ms of a frame.
 _SLICE_S: Final = 0.006
 _PAUSE_MS: Final = 10
-_COPIED_MS: Final = 1200
 
 
 class MessageBody(QTextBrowser):
@@ -55,7 +55,7 @@ class MessageBody(QTextBrowser):
         super().__init__(parent)
         self._height = 0
         self._caret = False
-        self._buttons: list[_CopyButton] = []
+        self._buttons: list[CodeButtons] = []
         self._colouring = QTimer(self)
         self._colouring.setSingleShot(True)
         self._colouring.setInterval(_PAUSE_MS)
@@ -110,6 +110,11 @@ class MessageBody(QTextBrowser):
     def markdown_source(self) -> str:
         """The Markdown, exactly as given."""
         return self.markdown.source
+
+    def mark_words(self, words: Sequence[str]) -> None:
+        """Marks what a search found; none takes the marks away."""
+        if words or self.extraSelections():
+            self.setExtraSelections(marks_in(self.document(), words))
 
     def plain_text(self, *, selection: bool = False) -> str:
         """All of the text as it reads, or (`selection`) what is selected of it, if anything is."""
@@ -297,36 +302,26 @@ class MessageBody(QTextBrowser):
     # code buttons
 
     def _place_buttons(self, *, tail_only: bool = False) -> None:
-        """Puts a copy button on every code block; `tail_only`: nothing moved but at the end."""
+        """Puts buttons on every code block; `tail_only`: nothing moved but at the end."""
         codes = self.markdown.codes
         while len(self._buttons) < len(codes):
-            button = _CopyButton(self.viewport())
-            button.clicked.connect(self._copy_code)
-            self._buttons.append(button)
+            self._buttons.append(CodeButtons(self.viewport()))
         first = max(0, min(len(codes), len(self._buttons)) - 2) if tail_only else 0
-        for i, button in enumerate(self._buttons[first:], first):
+        for i, buttons in enumerate(self._buttons[first:], first):
             if i >= len(codes):
-                button.hide()
+                buttons.hide()
                 continue
-            rect = self._code_rect(codes[i])
-            side = button.width()
-            inset = (self.markdown.header_height - side) // 2
-            place = QPointF(rect.right() - side - inset, rect.top() + inset).toPoint()
-            if button.pos() != place:
-                button.move(place)
-            if button.isHidden():
-                button.show()
+            buttons.serve(codes[i])
+            buttons.place(self._code_rect(codes[i]), self.markdown.header_height)
 
     def code_buttons(self) -> list[QWidget]:
         """The buttons that copy a code block, first to last."""
-        return list(self._buttons[: len(self.markdown.codes)])
+        return [buttons.copy for buttons in self._buttons[: len(self.markdown.codes)]]
 
-    def _copy_code(self) -> None:
-        sender = self.sender()
-        for button, code in zip(self._buttons, self.markdown.codes, strict=False):
-            if button is sender:
-                QApplication.clipboard().setText(code.code)
-                button.say_copied()
+    def code_focus_order(self) -> list[QWidget]:
+        """All buttons on code, as Tab goes through them."""
+        shown = self._buttons[: len(self.markdown.codes)]
+        return [button for buttons in shown for button in (buttons.copy, buttons.save)]
 
     # behaviour
 
@@ -358,30 +353,6 @@ class MessageBody(QTextBrowser):
 
     def _open(self, url: QUrl) -> None:
         open_link(self, bytes(url.toEncoded().data()).decode("ascii", "replace"))
-
-
-class _CopyButton(IconButton):
-    """Copies one code block, and says so for a moment."""
-
-    def __init__(self, parent: QWidget) -> None:
-        super().__init__("copy", "", parent)
-        self.set_label(self.tr("Copy code"))
-        self._since = 0.0
-
-    def _rescale(self) -> None:
-        super()._rescale()
-        self.setFixedSize(QSize(metrics.px(24), metrics.px(24)))
-
-    def say_copied(self) -> None:
-        self._since = time.monotonic()
-        self.set_icon("check", "ok")
-        self.set_label(self.tr("Copied"))
-        QTimer.singleShot(_COPIED_MS, self, self._restore)
-
-    def _restore(self) -> None:
-        if time.monotonic() - self._since >= _COPIED_MS / 1000 - 0.05:
-            self.set_icon("copy")
-            self.set_label(self.tr("Copy code"))
 
 
 def _top(block: QTextBlock) -> float:

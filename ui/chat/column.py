@@ -68,6 +68,7 @@ class MessageColumn(QWidget):
         self._models: dict[str, str] = {}
         self._follow = True
         self._moving = False
+        self._marked: tuple[str, tuple[str, ...]] = ("", ())  # a message that was found, and the words in it
 
         self._scroll = ScrollArea(self)
         self._canvas = Canvas()
@@ -218,7 +219,14 @@ class MessageColumn(QWidget):
         item.quoted.connect(self.quote_requested)
         item.branch.connect(lambda step: self.branch_requested.emit(message_id, step))
         item.reveal_requested.connect(lambda rect: self._reveal(message_id, rect))
+        if message_id == self._marked[0]:
+            self._mark_item(entry)
         item.show()
+
+    def _mark_item(self, entry: Entry) -> None:
+        if entry.item is not None:
+            message_id, words = self._marked
+            entry.item.body.mark_words(words if entry.message.id == message_id else ())
 
     def _build_visible(self) -> None:
         """Builds what is in sight; heights found on the way may bring more into sight."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from PySide6.QtCore import QEvent, QMimeData, QSize, Qt, Signal
@@ -34,9 +35,11 @@ class MessageInput(QPlainTextEdit):
         submitted: Enter, without Shift and without an input method in the middle of a word.
         escaped: Esc.
         height_changed: it grew or shrank.
+        recalled(int): Up (-1) or Down (+1) in an empty field, or in one whose text was recalled and not changed.
     """
 
     height_changed = Signal()
+    recalled = Signal(int)
     submitted = Signal()
     escaped = Signal()
 
@@ -44,6 +47,7 @@ class MessageInput(QPlainTextEdit):
         super().__init__(parent)
         self._max_lines = max_lines
         self._composing = False
+        self._recalled: str | None = None
         self._width = -1
         self.setProperty("bare", True)
         self.setFrameShape(QFrame.Shape.NoFrame)
@@ -86,7 +90,20 @@ class MessageInput(QPlainTextEdit):
             self.escaped.emit()
             event.accept()
             return
+        plain = not event.modifiers() & ~Qt.KeyboardModifier.KeypadModifier
+        if key in (Qt.Key.Key_Up, Qt.Key.Key_Down) and plain and self.toPlainText() in ("", self._recalled):
+            self.recalled.emit(-1 if key == Qt.Key.Key_Up else 1)
+            event.accept()
+            return
         super().keyPressEvent(event)
+
+    def show_recalled(self, text: str) -> None:
+        """Shows an earlier text; Up and Down go on from it until it is changed."""
+        self._recalled = text
+        cursor = self.textCursor()
+        cursor.select(cursor.SelectionType.Document)
+        cursor.insertText(text)  # one step for Ctrl+Z
+        self.setTextCursor(cursor)
 
     def inputMethodEvent(self, event: QInputMethodEvent) -> None:
         self._composing = bool(event.preeditString())
@@ -136,15 +153,19 @@ class Composer(QWidget):
         send_requested(str): the text, without blank lines around it. The composer empties itself only when told to
             (`clear`), so that nothing is lost when a message cannot be sent.
         stop_requested: Stop was pressed, or Esc while busy.
+        queue_requested(str): the same as `send_requested`, while an answer is being written.
     """
 
     send_requested = Signal(str)
+    queue_requested = Signal(str)
     stop_requested = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._busy = False
         self._reason = ""
+        self._history: list[str] = []
+        self._place = 0  # in it; its length: nothing is recalled
         self.input = MessageInput(self)
         self.input.setPlaceholderText(self.tr("Ask anything"))
         self.input.setAccessibleName(self.tr("Message"))
@@ -174,6 +195,7 @@ class Composer(QWidget):
 
         self.input.submitted.connect(self._submit)
         self.input.escaped.connect(self._escape)
+        self.input.recalled.connect(self._recall)
         self.input.height_changed.connect(self._grow)
         self.input.textChanged.connect(self._refresh)
         self.button.clicked.connect(self._press)
@@ -205,6 +227,23 @@ class Composer(QWidget):
             self._busy = busy
             self._refresh()
 
+    def set_history(self, texts: Sequence[str]) -> None:
+        """What Up brings back, oldest first."""
+        if list(texts) != self._history:
+            self._history = list(texts)
+            self._place = len(self._history)
+
+    def _recall(self, step: int) -> None:
+        if not self.text():
+            self._place = len(self._history)
+        place = self._place + step
+        if 0 <= place < len(self._history):
+            self._place = place
+            self.input.show_recalled(self._history[place])
+        elif place == len(self._history):
+            self._place = place
+            self.input.show_recalled("")
+
     def is_busy(self) -> bool:
         """Whether Stop is shown."""
         return self._busy
@@ -231,8 +270,11 @@ class Composer(QWidget):
         return not self._reason and not self._busy and bool(self.text().strip())
 
     def _submit(self) -> None:
+        text = self.text().strip("\r\n").rstrip()
         if self._can_send():
-            self.send_requested.emit(self.text().strip("\r\n").rstrip())
+            self.send_requested.emit(text)
+        elif self._busy and text and not self._reason:
+            self.queue_requested.emit(text)
 
     def _escape(self) -> None:
         if self._busy:
@@ -255,7 +297,11 @@ class Composer(QWidget):
             self.button.set_label(self.tr("Send"), "Return")
             self.button.setEnabled(enabled)
         set_tone(self.hint, "warn" if self._reason else "secondary")
-        self.hint.setText(self._reason or self.tr("Enter to send, Shift+Enter for a new line"))
+        if self._busy and self.text().strip():
+            hint = self.tr("Enter to send it after this answer")
+        else:
+            hint = self.tr("Enter to send, Shift+Enter for a new line")
+        self.hint.setText(self._reason or hint)
         self.input.setAccessibleDescription(self._reason)
 
     def _restyle(self) -> None:

@@ -183,6 +183,13 @@ class ConversationView(MessageColumn):
             self._build_visible()
             self._set_value(self._entries[index].top - metrics.l)
 
+    def mark_words(self, message_id: str, words: Sequence[str]) -> None:
+        """Marks words in one message, and takes all marks before away; ("", ()) only does that."""
+        self._marked = (message_id, tuple(words))
+        for entry in self._entries:
+            if entry.item is not None:
+                self._mark_item(entry)
+
     def message_ids(self) -> list[str]:
         """The ids shown, root first."""
         return [entry.message.id for entry in self._entries]

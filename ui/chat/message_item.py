@@ -293,7 +293,7 @@ class MessageItem(QWidget):
     def focus_order(self) -> list[QWidget]:
         """What Tab reaches in it, first to last."""
         thoughts = self._thinking.focus_order() if self._thinking is not None and not self._thinking.isHidden() else []
-        found: list[QWidget] = [*thoughts, self.body, *self.body.code_buttons()]
+        found: list[QWidget] = [*thoughts, self.body, *self.body.code_focus_order()]
         if self._notice is not None:
             found += [self._notice.details_button(), self._notice.action_button()]
         return found + self.row.focus_order()
@@ -318,7 +318,8 @@ class MessageItem(QWidget):
             height = self._thinking.arrange(width)
             self._thinking.setGeometry(left, y, width, height)
             y += height
-        pad_x, pad_y = (metrics.l, metrics.m) if self.is_user else (0, 0)
+        boxed = self.is_user or self.is_editing()
+        pad_x, pad_y = (metrics.l, metrics.m) if boxed else (0, 0)
         top = y
         y += pad_y
         if self.is_editing() and self._editor is not None:
@@ -331,7 +332,7 @@ class MessageItem(QWidget):
             height = 0
             self.body.setGeometry(left + pad_x, y, width - 2 * pad_x, 0)
         y += height + pad_y
-        self._card = QRectF(left, top, width, y - top) if self.is_user else QRectF()
+        self._card = QRectF(left, top, width, y - top) if boxed else QRectF()
         if self._notice is not None and not self._notice.isHidden():
             y += metrics.s
             notice_height = self._notice.heightForWidth(width)

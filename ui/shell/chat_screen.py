@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from msgspec import structs
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from backend.api.schemas import Message, TurnDelta
 from ui.chat.composer import Composer
 from ui.chat.conversation_view import ConversationView
+from ui.chat.queue_bar import QueueBar
+from ui.chat.search_marks import words_of
 from ui.theme import metrics, theme_changed
 from ui.viewmodels.chat_session import ChatSession
 from ui.widgets.dialogs import ConfirmDialog
@@ -23,16 +25,23 @@ class ChatScreen(QWidget):
         super().__init__(parent)
         self._chat = chat
         self._drafts: dict[str, str] = {}  # conversation id -> what was typed and not sent
+        self._queues: dict[str, list[str]] = {}  # conversation id -> what is sent after the answer being written
+        self._match = ("", "")  # a message that is to be shown when its conversation is, and the words to mark
         self._shown_id = ""
         self.view = ConversationView()
         self.composer = Composer()
+        self.queue = QueueBar()
         self._given: dict[str, tuple[object, ...]] = {}  # message id -> what the view was given of it
         foot = QHBoxLayout()
         bar = self.view.scroll_area().verticalScrollBar().sizeHint().width()
         foot.setSpacing(0)
         foot.setContentsMargins(metrics.xl, metrics.xs, metrics.xl, metrics.s)
         foot.addStretch(1)
-        foot.addWidget(self.composer, 1000)
+        write = QVBoxLayout()
+        write.setSpacing(0)
+        write.addWidget(self.queue)
+        write.addWidget(self.composer)
+        foot.addLayout(write, 1000)
         foot.addStretch(1)
         foot.addSpacing(bar)  # in line with the text above, which has a scroll bar beside it
         column = QVBoxLayout(self)
@@ -43,6 +52,9 @@ class ChatScreen(QWidget):
 
         self.composer.send_requested.connect(self._send)
         self.composer.stop_requested.connect(chat.stop)
+        self.composer.queue_requested.connect(self._enqueue)
+        self.queue.edit_requested.connect(self._take_back)
+        self.queue.remove_requested.connect(self._drop_queued)
         self.view.regenerate_requested.connect(chat.regenerate)
         self.view.edit_submitted.connect(chat.edit)
         self.view.branch_requested.connect(chat.step_branch)
@@ -56,7 +68,7 @@ class ChatScreen(QWidget):
         chat.text_arrived.connect(self._text_arrived)
         chat.progress.connect(self.view.set_progress)
         chat.message_finished.connect(self._finished)
-        chat.busy_changed.connect(self.composer.set_busy)
+        chat.busy_changed.connect(self._busy_changed)
         chat.text_returned.connect(self._give_back)
         self.view.gap_found.connect(self._mend)
         theme_changed.connect(self._fit)
@@ -74,8 +86,58 @@ class ChatScreen(QWidget):
         if item is not None:
             item.start_edit()
 
+    def show_match(self, message_id: str, query: str) -> None:
+        """Bring a message that a search found into view, its words marked; ("", "") takes the marks away."""
+        self._match = (message_id, query)
+        self._try_match()
+
+    def _try_match(self) -> None:
+        message_id, query = self._match
+        self.view.mark_words(message_id, words_of(query))
+        if message_id and self._chat.show_message(message_id):
+            self._match = ("", "")
+            QTimer.singleShot(0, self, lambda: self.view.scroll_to_message(message_id))
+
     def _fit(self) -> None:
         self.composer.setMaximumWidth(metrics.measure_width())
+        self.queue.setMaximumWidth(metrics.measure_width())
+
+    # Messages that wait for the answer
+
+    def _enqueue(self, text: str) -> None:
+        self._queues.setdefault(self._chat.open_id, []).append(text)
+        self.composer.clear()
+        self._show_queue()
+
+    def _take_back(self, place: int) -> None:
+        waiting = self._queues.get(self._chat.open_id, [])
+        if place < len(waiting):
+            self._give_back(waiting.pop(place))
+            self._show_queue()
+            self.focus_composer()
+
+    def _drop_queued(self, place: int) -> None:
+        waiting = self._queues.get(self._chat.open_id, [])
+        if place < len(waiting):
+            del waiting[place]
+            self._show_queue()
+
+    def _show_queue(self) -> None:
+        self.queue.set_texts(self._queues.get(self._chat.open_id, []))
+
+    def _busy_changed(self, busy: bool) -> None:
+        self.composer.set_busy(busy)
+        if not busy:
+            QTimer.singleShot(0, self, self._send_next)
+
+    def _send_next(self) -> None:
+        """Send what waits, after an answer that came to its end. After Stop or an error it waits to be looked at."""
+        waiting = self._queues.get(self._chat.open_id)
+        answer = self._chat.message("", "assistant")
+        if waiting and not self._chat.busy and answer is not None and answer.status == "complete":
+            if self._chat.send(waiting[0]):
+                del waiting[0]
+            self._show_queue()
 
     def _send(self, text: str) -> None:
         if self._chat.send(text):
@@ -109,6 +171,8 @@ class ChatScreen(QWidget):
     def _opened(self) -> None:
         typed = self.composer.text()
         if self._shown_id != self._chat.open_id:
+            if not self._shown_id and self._chat.busy:  # the new chat has become a conversation
+                self._queues[self._chat.open_id] = self._queues.pop("", [])
             self._drafts[self._shown_id] = typed
             self._shown_id = self._chat.open_id
             draft = self._drafts.pop(self._shown_id, "")
@@ -117,10 +181,16 @@ class ChatScreen(QWidget):
         self._given.clear()
         self._show_branch()
         self.composer.set_busy(self._chat.busy)
+        self._show_queue()
+        if self._match[0]:
+            self._try_match()
+        if not self._chat.busy:
+            QTimer.singleShot(0, self, self._send_next)  # the answer may have ended while another chat was shown
 
     def _show_branch(self) -> None:
         """Give the view what has changed; all of it only when another branch is shown."""
         branch = [message for message in self._chat.branch() if message.role != "system"]
+        self.composer.set_history([message.content for message in branch if message.role == "user"])
         siblings = self._chat.siblings()
         shown = self.view.message_ids()
         fresh = not self._given or shown != [message.id for message in branch[: len(shown)]]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from PySide6.QtCore import QModelIndex, QObject, QPersistentModelIndex, QRect, QSize, Qt
 from PySide6.QtGui import QPainter, QPen
 from PySide6.QtWidgets import QLineEdit, QStyle, QStyledItemDelegate, QStyleOptionViewItem, QWidget
 
 from ui.theme import color, metrics
 from ui.viewmodels.conversation_list import ConversationRole
+from ui.widgets.labels import text_direction
 
 __all__ = ["ConversationDelegate"]
 
@@ -70,13 +73,34 @@ class ConversationDelegate(QStyledItemDelegate):
             painter.setFont(metrics.font("secondary"))
             painter.setPen(color("muted"))
             below = QRect(lines.left(), text.bottom(), lines.width(), lines.height() // 2)
-            plain = " ".join(snippet.replace(MATCH_START, "").replace(MATCH_END, "").split())
-            shown = painter.fontMetrics().elidedText(plain, Qt.TextElideMode.ElideRight, below.width())
-            painter.drawText(below, self._align(option), shown)
+            self._paint_snippet(painter, option, below, " ".join(snippet.split()))
         painter.setFont(metrics.font("control"))
         painter.setPen(color("text"))
         title = painter.fontMetrics().elidedText(str(index.data()), Qt.TextElideMode.ElideRight, text.width())
         painter.drawText(text, self._align(option), title)
+
+    def _paint_snippet(self, painter: QPainter, option: QStyleOptionViewItem, area: QRect, snippet: str) -> None:
+        """One line that begins near the first match, with the matches underlined."""
+        measure = painter.fontMetrics()
+        before = snippet.find(MATCH_START)
+        lead = snippet[:before]
+        # The match is in sight: of what stands before it, a third of the line.
+        while before > 0 and measure.horizontalAdvance(lead) > area.width() // 3 and " " in lead:
+            lead = lead.partition(" ")[2]
+        snippet = (("…" if before > len(lead) else "") + lead + snippet[before:]) if before >= 0 else snippet
+        plain = snippet.replace(MATCH_START, "").replace(MATCH_END, "")
+        shown = measure.elidedText(plain, Qt.TextElideMode.ElideRight, area.width())
+        if option.direction != Qt.LayoutDirection.RightToLeft and text_direction(plain) == option.direction:
+            at = 0
+            for number, piece in enumerate(re.split(f"[{MATCH_START}{MATCH_END}]", snippet)):
+                end = min(at + len(piece), len(shown))
+                if number % 2 and end > at:
+                    left = measure.horizontalAdvance(shown[:at])
+                    width = measure.horizontalAdvance(shown[:end]) - left
+                    below = area.center().y() + measure.height() // 2
+                    painter.fillRect(area.left() + left, below, width, 2, color("accent"))
+                at += len(piece)
+        painter.drawText(area, self._align(option), shown)
 
     # Renaming in place
 

@@ -59,9 +59,11 @@ class Sidebar(QWidget):
 
     Signals:
         opened(str): a conversation was chosen.
+        found(str, str): the message in it that was found, and what was looked for; ("", "") when nothing is any more.
     """
 
     opened = Signal(str)
+    found = Signal(str, str)
 
     def __init__(self, chat: ChatSession, actions: Actions, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -182,6 +184,7 @@ class Sidebar(QWidget):
         else:
             self._pause.stop()
             self._chat.search("")
+            self.found.emit("", "")
 
     def _focus_list(self) -> None:
         first = self._chat.list.neighbour("", 1)
@@ -192,8 +195,10 @@ class Sidebar(QWidget):
 
     def _open(self, index: QModelIndex) -> None:
         conversation_id = str(index.data(ConversationRole.ID) or "")
+        message_id = str(index.data(ConversationRole.MESSAGE) or "")
         if conversation_id:
             self.opened.emit(conversation_id)
+            self.found.emit(message_id, self.search.text() if message_id else "")
 
     def _menu(self, place: QPoint) -> None:
         index = self.list.indexAt(place)

@@ -155,6 +155,16 @@ class ChatTurns(ChatFollower):
             self.branch_changed.emit()
             self._save(ConversationUpdate(head_id=leaf))
 
+    def show_message(self, message_id: str) -> bool:
+        """Show the branch that a message of the open conversation is on; False where it is not in it."""
+        if self.state is None or self.state.get(message_id) is None:
+            return False
+        if all(one.id != message_id for one in self.state.branch()) and not self.busy:
+            self.state.show(self.state.leaf_of(message_id))
+            self.branch_changed.emit()
+            self._save(ConversationUpdate(head_id=self.state.head_id))
+        return True
+
     def message(self, message_id: str, role: str) -> Message | None:
         """The message of that id, or ("") the last one of that role in the branch."""
         if self.state is None:

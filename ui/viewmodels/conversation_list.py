@@ -25,6 +25,7 @@ class ConversationRole(IntEnum):
     IS_HEADER = Qt.ItemDataRole.UserRole + 2
     STREAMING = Qt.ItemDataRole.UserRole + 3
     SNIPPET = Qt.ItemDataRole.UserRole + 4
+    MESSAGE = Qt.ItemDataRole.UserRole + 5  # id of the message that the snippet is of, or ""
 
 
 class _Row(NamedTuple):
@@ -48,7 +49,7 @@ class ConversationListModel(QAbstractListModel):
         self._rows: list[_Row] = []
         self._streaming: frozenset[str] = frozenset()
         self._filter = ""
-        self._hits: dict[str, str] = {}  # conversation id -> snippet
+        self._hits: dict[str, SearchHit] = {}  # conversation id -> its first match inside a message, or in the title
 
     # What is shown
 
@@ -83,7 +84,9 @@ class ConversationListModel(QAbstractListModel):
         self._filter = text.strip().casefold()
         self._hits = {}
         for hit in hits:
-            self._hits.setdefault(hit.conversation_id, hit.snippet if hit.message_id else "")
+            known = self._hits.get(hit.conversation_id)
+            if known is None or (known.message_id is None and hit.message_id is not None):
+                self._hits[hit.conversation_id] = hit
         self._update()
         self._touch([row.id for row in self._rows if row.id])
 
@@ -138,6 +141,7 @@ class ConversationListModel(QAbstractListModel):
             return None  # on its way out: the view may still ask while its row is being removed
         title = conversation.title or self.tr("New chat")
         streaming = row.id in self._streaming
+        hit = self._hits.get(row.id) if self._filter else None
         values: Mapping[int, object] = {
             Qt.ItemDataRole.DisplayRole: title,
             Qt.ItemDataRole.EditRole: conversation.title,
@@ -145,7 +149,8 @@ class ConversationListModel(QAbstractListModel):
             Qt.ItemDataRole.AccessibleTextRole: self.tr("{0}, answering").format(title) if streaming else title,
             ConversationRole.ID: row.id,
             ConversationRole.STREAMING: streaming,
-            ConversationRole.SNIPPET: self._hits.get(row.id, "") if self._filter else "",
+            ConversationRole.SNIPPET: hit.snippet if hit is not None and hit.message_id else "",
+            ConversationRole.MESSAGE: (hit.message_id or "") if hit is not None else "",
         }
         return values.get(role)
 

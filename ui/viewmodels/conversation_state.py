@@ -75,6 +75,10 @@ class ConversationState:
             return None
         return self._newest_leaf(family[index]) or family[index]
 
+    def leaf_of(self, message_id: str) -> str:
+        """The end of the newest branch that goes through a message."""
+        return self._newest_leaf(message_id) or message_id
+
     def last(self, role: str) -> Message | None:
         """The last message of that role in the branch."""
         return next((message for message in reversed(self.branch()) if message.role == role), None)

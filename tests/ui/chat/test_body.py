@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QDesktopServices, QTextCursor, QWheelEvent
@@ -7,6 +9,7 @@ from PySide6.QtWidgets import QApplication, QPushButton, QVBoxLayout, QWidget
 from pytestqt.qtbot import QtBot
 
 from ui.chat.body import MessageBody
+from ui.chat.code_buttons import file_name, write_file
 from ui.theme import DARK, apply_theme
 from ui.widgets import LinkDialog, Toast
 
@@ -152,3 +155,18 @@ def test_a_change_of_theme_repaints_text_and_code(body: MessageBody, qapp: QAppl
     image = body.grab().toImage()
     code = body.code_buttons()[0]
     assert image.pixelColor(200, code.y() + 35).name().upper() == DARK.code
+
+
+@pytest.mark.parametrize(
+    ("language", "name"),
+    [("py", "code.py"), ("", "code.txt"), ("c++", "code.cpp"), ("makefile", "Makefile"), ("???", "code.txt")],
+)
+def test_code_is_saved_exactly_under_a_fitting_name(qtbot: QtBot, tmp_path: Path, language: str, name: str) -> None:
+    shown = MessageBody(width=500)
+    qtbot.addWidget(shown)
+    shown.set_source(f"```{language}\nläuft\t1\n```\n")
+    assert file_name(shown.markdown.codes[0].language) == name
+    path = tmp_path / name
+    shown._buttons[0].save_to(str(path))
+    assert path.read_bytes() == "läuft\t1\n".encode()
+    assert write_file(tmp_path / "no" / "folder.txt", "x")

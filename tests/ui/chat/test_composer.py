@@ -127,3 +127,29 @@ def test_a_message_keeps_its_leading_spaces(composer: Composer, qtbot: QtBot) ->
     with qtbot.waitSignal(composer.send_requested) as sent:
         composer.button.click()
     assert sent.args == ["    indented = True"]
+
+
+def test_up_in_an_empty_field_recalls_and_a_change_ends_it(composer: Composer, qtbot: QtBot) -> None:
+    composer.set_history(["first", "second\nwith two lines"])
+    for key, wanted in [
+        (Qt.Key.Key_Up, "second\nwith two lines"), (Qt.Key.Key_Up, "first"), (Qt.Key.Key_Up, "first"),
+        (Qt.Key.Key_Down, "second\nwith two lines"), (Qt.Key.Key_Down, ""),
+    ]:  # fmt: skip
+        qtbot.keyClick(composer.input, key)
+        assert composer.text() == wanted
+    qtbot.keyClick(composer.input, Qt.Key.Key_Up)
+    qtbot.keyClicks(composer.input, "!")
+    qtbot.keyClick(composer.input, Qt.Key.Key_Up)
+    assert composer.text() == "second\nwith two lines!"
+
+
+def test_while_an_answer_streams_enter_queues(composer: Composer, qtbot: QtBot) -> None:
+    composer.set_busy(True)
+    qtbot.keyClicks(composer.input, "next")
+    assert "after this answer" in composer.hint.text()
+    with qtbot.waitSignal(composer.queue_requested) as queued, qtbot.assertNotEmitted(composer.send_requested):
+        qtbot.keyClick(composer.input, Qt.Key.Key_Return)
+    assert queued.args == ["next"]
+    composer.set_enabled_reason("No model is loaded.")
+    with qtbot.assertNotEmitted(composer.queue_requested):
+        qtbot.keyClick(composer.input, Qt.Key.Key_Return)

@@ -572,3 +572,56 @@ def test_an_idle_window_has_no_running_timer(loop: Loop, window: MainWindow, fak
         return [timer for timer in window.findChildren(QTimer) if timer.isActive() and not timer.isSingleShot()]
 
     loop.until(lambda: not ticking() and not window.link.findChildren(QTimer)[0].isActive())
+
+
+def test_messages_wait_for_the_answer_and_are_sent_after_it(loop: Loop, window: MainWindow, fake: FakeClient) -> None:
+    attach(loop, window, fake)
+    type_and_send(window, "One")
+    loop.until(lambda: window.chat.streaming_id)
+    type_and_send(window, "Two")
+    type_and_send(window, "Three")
+    type_and_send(window, "Four")
+    screen = window.chat_screen
+    assert screen.queue.texts() == ["Two", "Three", "Four"]
+    assert screen.composer.text() == ""
+    screen.queue.remove_requested.emit(1)
+    screen.queue.edit_requested.emit(1)
+    assert screen.queue.texts() == ["Two"]
+    assert screen.composer.text() == "Four"
+    fake.finish(window.chat.streaming_id or "")
+    loop.until(lambda: window.chat.streaming_id and len(screen.view.message_ids()) == 4)
+    assert screen.queue.isHidden()
+    assert [one.content for one in window.chat.branch() if one.role == "user"] == ["One", "Two"]
+
+
+def test_after_stop_the_queue_waits_to_be_looked_at(loop: Loop, window: MainWindow, fake: FakeClient) -> None:
+    attach(loop, window, fake)
+    type_and_send(window, "One")
+    loop.until(lambda: window.chat.streaming_id)
+    type_and_send(window, "Two")
+    window.chat.stop()
+    loop.until(lambda: not window.chat.busy)
+    loop.turn(10)
+    assert window.chat_screen.queue.texts() == ["Two"]
+    assert len(window.chat_screen.view.message_ids()) == 2
+
+
+def test_a_found_message_is_shown_with_its_words_marked(loop: Loop, window: MainWindow, fake: FakeClient) -> None:
+    attach(loop, window, fake)
+    detail = list(fake.details.values())[1]
+    wanted = detail.messages[1]
+    fake.hits = [
+        SearchHit(
+            conversation_id=detail.conversation.id, message_id=wanted.id, title="", snippet="\u2068Lentils\u2069."
+        )
+    ]
+    window.sidebar.search.setText("lentils")
+    loop.until(lambda: fake.called("search") and window.chat.list.shown == 1)
+    window.sidebar.list.clicked.emit(window.chat.list.index_of(detail.conversation.id))
+    loop.until(lambda: window.chat.open_id == detail.conversation.id and window.chat_screen.view.message_ids())
+    item = window.chat_screen.view.item(wanted.id)
+    assert item is not None
+    loop.until(lambda: item.body.extraSelections())
+    assert [one.cursor.selectedText() for one in item.body.extraSelections()] == ["Lentils"]
+    window.sidebar.search.clear()
+    loop.until(lambda: not item.body.extraSelections())

@@ -1,15 +1,16 @@
 """The generation loop: a plain generator over the model interface. Pulling drives it; not pulling cancels it.
 
     encode the prompt -> keep the common prefix with what is in the KV cache -> prefill the rest in passes
-    -> per token: sampler chain, text, stop rules, one forward
+    -> per token: sampler chain, text, stop rules, and the next row of logits
 
-Speculation will replace the one-node tree of `_decode` by a drafted one; everything else stays.
+Where the next row comes from, a pass over one token or the tree of a pass before, is the business of
+`backend.speculative`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from backend.engine.model import Aborted, Logits, Model, TokenTree
 from backend.engine.randomness import fresh_seed
 from backend.engine.sampling import Sampler, log_softmax
 from backend.engine.text import TextStream
+from backend.speculative.decoder import DraftStats, Speculation, Steps
 
 Row = npt.NDArray[np.float32]  # (n_vocab,) logits
 
@@ -58,13 +60,20 @@ class End:
     reason: FinishReason
     text: str
     seed: int
+    drafts: DraftStats = field(default_factory=DraftStats, compare=False)
 
 
 class Session:
-    """A model with a record of the committed tokens, which makes the prefix of the last prompt reusable."""
+    """A model with a record of the committed tokens, which makes the prefix of the last prompt reusable.
 
-    def __init__(self, model: Model) -> None:
+    Args:
+        model: the model; nobody else may use it.
+        speculation: drafts for it; None: one token a pass.
+    """
+
+    def __init__(self, model: Model, speculation: Speculation | None = None) -> None:
         self.model = model
+        self.speculation = speculation
         self.tokens: list[int] = []
 
     def reuse(self, prompt: Sequence[int]) -> int:
@@ -112,12 +121,18 @@ def generate(
         sampler = Sampler(sampling, seed, model.info.n_vocab, grammar)
         sampler.prime(prompt)
         text = TextStream(sampling.stop)
+        drafts = DraftStats()
         try:
             row = yield from _prefill(session, prompt, cancelled)
-            reason = yield from _decode(session, row, completion, sampler, text, cancelled)
+            steps = Steps(model, session.tokens, row, session.speculation)
+            drafts = steps.stats
+            try:
+                reason = yield from _decode(model, steps, completion, sampler, text, cancelled)
+            finally:
+                steps.close()
         except Aborted:
             reason = "cancelled"
-        yield End(reason, text.finish(), seed)
+        yield End(reason, text.finish(), seed, drafts)
     finally:
         if grammar is not None:
             grammar.close()
@@ -151,18 +166,19 @@ def _prefill(session: Session, prompt: list[int], cancelled: Callable[[], bool])
 
 
 def _decode(
-    session: Session,
-    row: Row,
+    model: Model,
+    steps: Steps,
     completion: Completion,
     sampler: Sampler,
     text: TextStream,
     cancelled: Callable[[], bool],
 ) -> Generator[Token, None, FinishReason]:
-    model, tokenizer = session.model, session.model.tokenizer
+    tokenizer = model.tokenizer
     limit = completion.sampling.max_tokens
     count = 0
     while not cancelled():
-        token = sampler.pick(row, model.length)
+        row = steps.row
+        token = sampler.pick(row, steps.position)
         if tokenizer.is_end(token):
             return "stop"
         count += 1
@@ -173,9 +189,9 @@ def _decode(
             return "stop"
         if limit is not None and count >= limit:
             return "length"
-        if model.length + 1 >= model.info.n_ctx:
+        if steps.position + 1 >= model.info.n_ctx:
             return "context_full"
-        row = session.extend((token,), logits=True)[0]
+        steps.advance(token, None if limit is None else limit - count)
     return "cancelled"
 
 

@@ -379,6 +379,7 @@ class LlamaCppModel:
     def _describe(self, path: Path, n_threads: int, n_gpu_layers: int, n_batch: int) -> ModelInfo:
         lib, model = self._lib, self._model
         metadata = _metadata(lib, model)
+        recurrent = bool(lib.llama_model_is_recurrent(model) or lib.llama_model_is_hybrid(model))
         weight_bytes = lib.llama_model_size(model)
         n_embd, n_vocab = lib.llama_model_n_embd(model), self.tokenizer.n_vocab
         heads, kv_heads = lib.llama_model_n_head(model), lib.llama_model_n_head_kv(model)
@@ -408,6 +409,7 @@ class LlamaCppModel:
             bos_text=self.tokenizer.text_of(self.tokenizer.bos),
             eos_text=self.tokenizer.text_of(lib.llama_vocab_eos(lib.llama_model_get_vocab(model))),
             metadata=metadata,
+            max_leaves=0 if recurrent else min(MAX_LEAVES, n_ctx - 1),
         )
 
 

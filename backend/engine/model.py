@@ -65,6 +65,7 @@ class ModelInfo:
     bos_text: str = ""
     eos_text: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
+    max_leaves: int = 0  # of one tree; 0: nodes once read cannot be dropped (recurrent memory), so no drafts
 
 
 class Tokenizer(Protocol):

@@ -282,6 +282,7 @@ class NativeModel:
             bos_text=tokenizer.bos_text,
             eos_text=tokenizer.eos_text,
             metadata=metadata,
+            max_leaves=n_batch,
         )
 
 

@@ -1,0 +1,223 @@
+"""From one row of logits to the next, by way of a draft.
+
+The generation loop picks a token from `row` and calls `advance`. Where the token is in the tree of the last pass, its
+row is there already; else the accepted path is committed, a new tree grows from the token, and one pass reads it. The
+loop samples every token from the model's own row with a random number that belongs to its position, so that the text is
+the one of plain decoding, whatever the drafts were.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from backend.engine.model import Logits, Model, TokenTree
+from backend.speculative.controller import Controller
+from backend.speculative.costs import Costs
+from backend.speculative.ngram import NgramDrafter
+from backend.speculative.tree import DraftTree
+from backend.speculative.trigram import TrigramDrafter
+
+__all__ = ["DraftStats", "Drafter", "Speculation", "Steps"]
+
+#: Most nodes of a pass while the weights are in memory: no curve that was measured pays for more.
+MOST_NODES = 64
+
+
+class Drafter(Protocol):
+    """A drafter that costs time of its own: a second model."""
+
+    def begin(self, prompt: Sequence[int]) -> None:
+        """The text is this prompt now."""
+        ...
+
+    def observe(self, token: int) -> None:
+        """It goes on with this token."""
+        ...
+
+    def grow(self, tree: DraftTree, deepest: int, costs: Costs) -> None:
+        """Adds nodes as long as they are worth the time; `costs` are those of the model that checks them."""
+        ...
+
+
+@dataclass(slots=True)
+class DraftStats:
+    """Of one answer.
+
+    Attributes:
+        passes: over the model's weights, behind the prompt.
+        drafted, accepted: nodes that were checked (roots excluded), and those that the text went through.
+        draft_s: seconds of drafting and bookkeeping. pass_s: of the passes.
+        plain_s: seconds that one token without drafts takes; 0: not known.
+    """
+
+    passes: int = 0
+    drafted: int = 0
+    accepted: int = 0
+    draft_s: float = 0.0
+    pass_s: float = 0.0
+    plain_s: float = 0.0
+
+    @property
+    def speedup(self) -> float:
+        """Times plain decoding, in seconds of passes and drafts; 1 where nothing was measured."""
+        whole = self.draft_s + self.pass_s
+        return (self.passes + self.accepted) * self.plain_s / whole if whole and self.plain_s else 1.0
+
+
+class Speculation:
+    """What speculation knows of one loaded model; it outlives the answers.
+
+    Args:
+        model: that checks the drafts.
+        fixed: not 0: always this many drafted nodes.
+        drafter: a second model, or None for the free drafters alone.
+    """
+
+    def __init__(self, model: Model, *, fixed: int = 0, drafter: Drafter | None = None) -> None:
+        self.costs = Costs()
+        leaves = model.info.max_leaves
+        self.possible = leaves > 0
+        self.controller = Controller(self.costs, min(MOST_NODES, model.info.n_batch, leaves + 1), fixed)
+        self.ngram = NgramDrafter()
+        self.trigram = TrigramDrafter()
+        self.drafter = drafter
+        self._prompt: Sequence[int] | None = None
+
+    def begin(self, prompt: Sequence[int]) -> None:
+        """An answer to this prompt begins. The prompt is indexed with the first draft: not before the first token."""
+        self._prompt = list(prompt)
+
+    def observe(self, token: int) -> None:
+        """The token was emitted."""
+        prompt, self._prompt = self._prompt, None
+        if prompt is not None:
+            self.ngram.begin(prompt)
+            if len(prompt) >= 2:
+                self.trigram.begin(prompt[-2], prompt[-1])
+            if self.drafter is not None:
+                self.drafter.begin(prompt)
+        self.ngram.observe(token)
+        self.trigram.observe(token)
+        if self.drafter is not None:
+            self.drafter.observe(token)
+
+    def draft(self, token: int, deepest: int, room: int) -> DraftTree:
+        """The tree to check below `token`, which was observed already: at most `room` nodes, none below `deepest`."""
+        tree = DraftTree(token)
+        if deepest < 1 or room < 2 or self.controller.resting:
+            return tree
+        started = time.perf_counter()
+        self.ngram.grow(tree, deepest)
+        self.trigram.grow(tree, deepest)
+        keep = self.controller.choose(tree)
+        if self.drafter is not None and not keep:  # what is free comes first
+            self.drafter.grow(tree, deepest, self.costs)
+            keep = self.controller.choose(tree, time.perf_counter() - started)
+        return tree.pruned(keep[: room - 1]) if keep else DraftTree(token)
+
+
+class Steps:
+    """The passes of one answer.
+
+    Args:
+        model: with the whole prompt committed.
+        tokens: its committed tokens; kept in step.
+        row: (n_vocab,) logits behind the prompt.
+        speculation: None: one token a pass.
+    """
+
+    def __init__(
+        self, model: Model, tokens: list[int], row: npt.NDArray[np.float32], speculation: Speculation | None
+    ) -> None:
+        self.row = row
+        self.stats = DraftStats()
+        self._model = model
+        self._tokens = tokens
+        self._speculation = speculation if speculation is not None and speculation.possible else None
+        if self._speculation is not None:
+            self._speculation.begin(tokens)
+        self._tree = DraftTree(-1)
+        self._rows: Logits = row[None]
+        self._path: list[int] = []  # accepted nodes of the tree, root first; [] before the first pass
+        self._pass_s = self._whole_s = 0.0
+
+    @property
+    def position(self) -> int:
+        """Of the token that `row` is for."""
+        return self._model.length + len(self._path)
+
+    def advance(self, token: int, most: int | None) -> None:
+        """Makes `row` the logits behind `token`.
+
+        Args:
+            token: drawn from `row`.
+            most: tokens that the answer may still have; None: no limit.
+
+        Raises:
+            Aborted, ContextOverflowError: from the pass; what was accepted before is committed.
+        """
+        if self._speculation is not None:
+            started = time.perf_counter()
+            self._speculation.observe(token)
+            self.stats.draft_s += time.perf_counter() - started
+        if self._path and (node := self._tree.child(self._path[-1], token)) is not None:
+            self._path.append(node)
+            self.row = self._rows[node]
+            self.stats.accepted += 1
+            return
+        started = time.perf_counter()
+        self._settle(token)
+        room = self._model.info.n_ctx - self._model.length
+        deepest = room - 1 if most is None else min(room, most) - 1
+        tree = DraftTree(token) if self._speculation is None else self._speculation.draft(token, deepest, room)
+        drafted = time.perf_counter()
+        self._rows = self._model.forward(tree.nodes() if len(tree) > 1 else TokenTree.chain((token,)))
+        ended = time.perf_counter()
+        self._tree, self._path, self.row = tree, [0], self._rows[0]
+        self._pass_s, self._whole_s = ended - drafted, ended - started
+        self.stats.passes += 1
+        self.stats.drafted += len(tree) - 1
+        self.stats.draft_s += drafted - started
+        self.stats.pass_s += ended - drafted
+
+    def close(self) -> None:
+        """Commits what was accepted and forgets the rest of the tree. May be called twice."""
+        self._settle(None)
+        if self._speculation is not None:
+            self.stats.plain_s = self._speculation.costs.seconds(1)
+
+    def _settle(self, token: int | None) -> None:
+        """Commits the path; `token` came after it (None: not known)."""
+        path, tree = self._path, self._tree
+        if not path:
+            return
+        self._path = []
+        self._model.commit(path)
+        self._tokens.extend(tree.tokens[node] for node in path)
+        if self._speculation is None:
+            return
+        if len(tree) > 1:
+            _learn(tree, path, token)
+            if token is not None:
+                self._speculation.controller.drafted(len(tree), len(path), self._pass_s, self._whole_s)
+        else:
+            self._speculation.controller.plain(self._pass_s)
+
+
+def _learn(tree: DraftTree, path: list[int], token: int | None) -> None:
+    """Every node below an accepted one was put to the test."""
+    after = {node: tree.tokens[next_] for node, next_ in itertools.pairwise(path)}
+    if token is not None:
+        after[path[-1]] = token
+    for node in range(1, len(tree)):
+        origin = tree.origins[node]
+        came = after.get(tree.parents[node])
+        if origin is not None and came is not None:
+            origin[0].learn(origin[1], came == tree.tokens[node])

@@ -35,7 +35,8 @@ The model reads some text, and each of its layers is stored so that what it answ
 with Nutshell; add yours with --text if it is of another kind or language.
 
 Work is kept in OUT.work: after Ctrl+C, a crash or a power cut the same command goes on where it was, and the build is
-the same to the bit. With several levels that folder stays: it is what the slider mixes.
+the same to the bit. With several levels (2, 3 and 4 bits go well together) the build has them all, and a slider from
+fastest to best: `nutshell slider OUT` shows its positions.
 
 levels (bits per weight of the layers): aqlm-1x8 1, aqlm-2x8 2, aqlm-3x8 3, spqr-3 3.8, aqlm-4x8 4, spqr-4 4.7, q8 8.25
 """
@@ -57,7 +58,7 @@ def add(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
         action="append",
         required=True,
         choices=_LEVELS,
-        help="how the layers are stored; several: a store of all of them, and a build of the first",
+        help="how the layers are stored; several: all of them in one build, with a slider",
     )
     parser.add_argument("--tune", choices=_TUNINGS, default="none", help="from the fastest to the best (default: none)")
     parser.add_argument("--head", choices=_HEADS, help="the output layer (default: q4 below 3 bits, else q8)")

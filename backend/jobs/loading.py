@@ -150,9 +150,12 @@ class ModelLoader:
             ConflictError: another model is being loaded.
             NoModelError, InvalidRequestError, MemoryShortageError: as `Engine.move`.
         """
-        if self._current is not None:
-            raise ConflictError("Another model is being loaded.", remedy="Move the slider when it is there.")
         before = self._engine.loaded
+        if self._current is not None:
+            if before is None or before.entry.id != self._current[1].id:
+                raise ConflictError("Another model is being loaded.", remedy="Move the slider when it is there.")
+            await self.settled()  # it is there, and its load is about to end
+            before = self._engine.loaded
         moved = await self._engine.move(position)
         if moved is not before:
             if self._options is not None:

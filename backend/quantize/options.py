@@ -21,7 +21,7 @@ class Options:
     """Of one compression. Two runs with the same options, source and program give the same bits.
 
     Attributes:
-        levels: one of LEVELS: a build of that level; several: a per-layer store, whose slider mixes them.
+        levels: one of LEVELS: a build of that level; several: a build of all of them, whose slider mixes them.
         tuning: one of TUNINGS; needs a single level.
         texts: files and folders for calibration, besides the text that ships with the program.
         own_text_only: leave the program's text out.

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 
+from backend.hardware.trim import trim
 from backend.quantize.graph import Block, Graph
 from backend.quantize.layer import Stop
 from backend.quantize.slider.ladders import Ladders
@@ -143,6 +144,7 @@ def sensitivities(
                 weights.linears[module] = weight.clone()  # aligned: see store.md, "Same bits"
             variants.advance(block, weights, {m: _smallest(ladders, m).clone() for m in block.linears})
             source.refresh()
+            trim()  # each block leaves holes of the size of all variants
             finished(number)
             if time.monotonic() - kept > _KEEP_S:
                 _keep(store, number + 1, variants)

@@ -289,3 +289,47 @@ def test_a_small_model_by_path(tmp_path: Path, tiny_gguf: Path) -> None:
         reply = ask(shake["port"], "POST", "/v1/chat/completions", token=shake["token"], json_body=body)
         assert reply.status == 200, reply.body
         assert reply.json["usage"]["completion_tokens"] <= 3
+
+
+def test_a_slider_stands_where_it_was_asked_for_and_is_moved(tmp_path: Path, slider_pack: Path) -> None:
+    with engine(tmp_path, "--model", str(slider_pack), "--position", "0", "--n-threads", "1") as process:
+        shake = process.handshake()
+        wait_for_model(shake)
+
+        def move(position: object) -> Any:
+            body = {"position": position}
+            return ask(shake["port"], "POST", "/api/models/position", token=shake["token"], json_body=body)
+
+        def loaded() -> Any:
+            return ask(shake["port"], "GET", "/api/status", token=shake["token"]).json["model"]
+
+        first = loaded()
+        assert first["slider"]["position"] == 0
+        moved = move(1)
+        assert moved.status == 200, moved.body
+        assert moved.json["slider"]["position"] == 1
+        assert moved.json["weight_bytes"] > first["weight_bytes"]
+        assert loaded() == moved.json
+        for bad in (-0.1, 1.1, "x", None):
+            assert move(bad).status in (400, 422)
+        assert loaded() == moved.json
+        body = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 3}
+        reply = ask(shake["port"], "POST", "/v1/chat/completions", token=shake["token"], json_body=body)
+        assert reply.status == 200, reply.body
+
+
+def test_a_position_of_a_model_without_a_slider_is_a_failed_job(tmp_path: Path, tiny_pack: Path) -> None:
+    with engine(tmp_path, "--model", str(tiny_pack), "--position", "0.5") as process:
+        shake = process.handshake()
+
+        ask(shake["port"], "GET", "/api/status", token=shake["token"])  # it waits until the model is known
+
+        def ended() -> Any:
+            (job,) = ask(shake["port"], "GET", "/api/jobs", token=shake["token"]).json
+            return job if job["ended_at"] is not None else None
+
+        deadline = time.monotonic() + DEADLINE_S
+        while (job := ended()) is None:
+            assert time.monotonic() < deadline
+        assert job["state"] == "failed"
+        assert "no slider" in job["error"]["what"]

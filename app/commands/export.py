@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.commands.options import byte_count
+from app.commands.options import byte_count, number
 from app.terminal import LiveLine, duration, size
 
 if TYPE_CHECKING:
@@ -43,6 +43,12 @@ def add(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("out", metavar="OUT", help="the folder to write; it must not be there yet")
     parser.add_argument("--format", required=True, choices=_FORMATS, help="of the weights")
     parser.add_argument(
+        "--position",
+        type=number(float, 0, 1),
+        metavar="P",
+        help="of the build's slider: 0 is smallest, 1 is best (default: the build's own)",
+    )
+    parser.add_argument(
         "--shard", type=byte_count, default=4 << 30, metavar="SIZE", help="most of one file (default: 4G)"
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -67,6 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
             Path(arguments.build).expanduser(),
             Path(arguments.out).expanduser(),
             arguments.format,
+            position=arguments.position,
             shard_bytes=arguments.shard,
             moved=moved,
         )

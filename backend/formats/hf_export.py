@@ -73,7 +73,13 @@ class Exported:
 
 
 def export_build(
-    build: Path, out: Path, form: str, *, shard_bytes: int = 4 << 30, moved: Moved = lambda done, total: True
+    build: Path,
+    out: Path,
+    form: str,
+    *,
+    position: float | None = None,
+    shard_bytes: int = 4 << 30,
+    moved: Moved = lambda done, total: True,
 ) -> Exported:
     """Writes the build as the folder `out`, which appears when all of it is written.
 
@@ -81,19 +87,20 @@ def export_build(
         build: a file of ours, of any source.
         out: a folder that does not exist, or is empty.
         form: one of FORMATS.
+        position: of the build's slider, 0 to 1; None: its default, or it has none.
         shard_bytes: most bytes of a file of weights.
         moved: told before each linear.
 
     Raises:
         InterruptedError: `moved` returned False; nothing is left behind.
-        InvalidRequestError: no build, no such format. ConflictError: `out` is there.
+        InvalidRequestError: no build, no such format, no such position. ConflictError: `out` is there.
         UnsupportedModelError: the format can hold none of its layers. DiskFullError, ModelError: no room.
     """
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise ConflictError(f"{out} is there already.", remedy="Choose another name, or remove it first.")
     if not out.absolute().parent.is_dir():
         raise InvalidRequestError(f"There is no folder {out.parent}.", remedy="Make it, or choose another place.")
-    checkpoint = _open(build)
+    checkpoint = _open(build, position)
     try:
         plan = plan_export(checkpoint, form)
         _check_room(out.absolute().parent, plan.bytes)
@@ -216,8 +223,8 @@ def _bias(packed: PackedLinear) -> Floats | None:
     return None if bias is None else np.asarray(bias, np.float32)[: packed.out_features]
 
 
-def _open(build: Path) -> PackCheckpoint:
-    checkpoint = open_checkpoint(build)
+def _open(build: Path, position: float | None) -> PackCheckpoint:
+    checkpoint = open_checkpoint(build, position=position)
     if isinstance(checkpoint, PackCheckpoint):
         return checkpoint
     checkpoint.close()

@@ -21,6 +21,7 @@ from ui.main_window import MainWindow
 from ui.theme import apply_theme
 from ui.widgets import ConfirmDialog
 from ui.wizard.error_plot import ErrorPlot, decades
+from ui.wizard.options_form import SLIDER
 from ui.wizard.position_list import recommended
 from ui.wizard.stage_list import stages_for
 from ui.wizard.wizard_page import WizardPage
@@ -173,6 +174,33 @@ def test_a_click_on_the_curve_chooses(loop: Loop, wizard: WizardPage) -> None:
     assert wizard.plan.list.currentIndex().row() == 1
     heights = [curve.place_of(number).y() for number in range(5)]
     assert heights == sorted(heights, reverse=True)  # larger is better
+
+
+def test_a_build_with_a_slider_has_several_levels_and_no_tuning(
+    loop: Loop, fake: FakeClient, wizard: WizardPage
+) -> None:
+    planned(loop, wizard)
+    form, positions = wizard.plan.form, wizard.plan.list
+    form.tuning.setCurrentIndex(1)
+    loop.until(lambda: not wizard.session.planning)
+    form.slider.setChecked(True)
+    assert not form.tuning.isEnabled()
+    assert form.options().tuning == "none"
+    loop.until(lambda: not wizard.session.planning)
+    assert wizard.session.plan is not None
+    order = [one.level for one in wizard.session.plan.positions]
+    chosen = next(level for level in order if level not in SLIDER)
+    assert form.levels(chosen, order) == [level for level in order if level in {chosen, *SLIDER}]
+    positions.setCurrentIndex(positions.positions.index(order.index("aqlm-2x8")))
+    QTest.keyClick(positions, Key.Key_Return)
+    loop.until(lambda: fake.called("start_compression"))
+    asked = fake.called("start_compression")[-1]
+    assert isinstance(asked, NewCompression)
+    assert asked.levels == [level for level in order if level in SLIDER]
+    assert len(asked.levels) == 3
+    form.slider.setChecked(False)
+    assert form.tuning.isEnabled()
+    assert form.levels("spqr-4", order) == ["spqr-4"]
 
 
 def test_options_are_folded_and_go_along(loop: Loop, fake: FakeClient, wizard: WizardPage) -> None:

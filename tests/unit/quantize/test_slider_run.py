@@ -13,6 +13,7 @@ pytest.importorskip("torch", reason="torch is not installed: nothing can be comp
 
 from backend.architectures import build
 from backend.formats.checkpoint import open_checkpoint
+from backend.formats.hf_export import export_build
 from backend.formats.pack import PackCheckpoint
 from backend.formats.pack_slider import Anchor
 from backend.quantize import compress as module
@@ -162,6 +163,22 @@ def test_sensitivities_say_what_one_linear_does(tmp_path: Path, monkeypatch: pyt
     measured = [kl(theirs, executor(Replaced(name)), tokens) for name in names]
     told = [seen[name] * pack.slider.errors[name][0] for name in names]
     assert np.corrcoef(np.log(measured), np.log(told))[0, 1] > 0.8
+
+
+def test_a_position_is_exported(tmp_path: Path) -> None:
+    wide = {**CONFIG, "hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": 1, "head_dim": 64}
+    path = run(write_model(tmp_path / "source", wide), tmp_path / "out", options(*LEVELS)).path
+    pack = PackCheckpoint(path)
+    assert pack.slider is not None
+    steps = next(
+        steps for steps in range(pack.slider.last) if len(set(pack.slider.levels(steps).values()) & {*LEVELS}) > 1
+    )
+    made = export_build(path, tmp_path / "folder", "hf-aqlm", position=pack.slider.place(steps))
+    view, folder = pack.at(steps), open_checkpoint(made.path)
+    assert set(made.held) | set(made.plain) == set(view.linears())
+    for name in made.held:
+        ours, theirs = (reference.dequantize(one.linear(name)) for one in (view, folder))
+        np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=2e-3)
 
 
 def test_predictions_never_rise_and_meet_what_was_measured() -> None:

@@ -11,12 +11,14 @@ from PySide6.QtGui import QAction, QActionGroup, QCloseEvent, QGuiApplication
 from PySide6.QtWidgets import QMainWindow, QMenu, QStackedWidget, QVBoxLayout, QWidget
 
 from backend.api.compression import Compression
+from backend.api.downloads import Download
 from backend.api.schemas import Conversation, ModelEntry
 from ui.actions import Actions, command_table
 from ui.bridge.engine_link import EngineLink
 from ui.bridge.garbage import collect_in_gui_thread
 from ui.hardware.hardware_page import HardwarePage
 from ui.inspector.inspector import Inspector
+from ui.library.download_page import DownloadPage
 from ui.library.model_menu import ModelMenu
 from ui.shell.chat_screen import ChatScreen
 from ui.shell.commands import Commands
@@ -31,6 +33,7 @@ from ui.theme import Mode, metrics
 from ui.viewmodels.chat_session import ChatSession
 from ui.viewmodels.compression_session import CompressionSession
 from ui.viewmodels.compression_words import error_words, state_words
+from ui.viewmodels.download_session import DownloadSession
 from ui.viewmodels.model_session import ModelSession
 from ui.viewmodels.words import model_name
 from ui.widgets import show_toast
@@ -39,7 +42,7 @@ from ui.wizard.wizard_page import WizardPage
 
 __all__ = ["MainWindow"]
 
-_COMPRESSION = "compression"  # its notice
+_COMPRESSION, _DOWNLOAD = "compression", "download"  # their notices
 _SIZE, _LEAST = (1180, 780), (420, 420)
 
 
@@ -75,11 +78,13 @@ class MainWindow(QMainWindow):
         self.models = ModelSession(link, self)
         self.chat = ChatSession(link, self.models, self)
         self.compression = CompressionSession(link, self)
+        self.downloads = DownloadSession(link, self)
         self.commands = Actions(self, command_table(Commands(self)))
         self._model_menu: ModelMenu | None = None
         self._menu: QMenu | None = None
         self._hardware: HardwarePage | None = None
         self._wizard: WizardPage | None = None
+        self._download_page: DownloadPage | None = None
 
         self.sidebar = Sidebar(self.chat, self.commands)
         self.inspector = Inspector(self.chat, self.models, link)
@@ -130,6 +135,7 @@ class MainWindow(QMainWindow):
         self.compression.unfinished_found.connect(self._offer_to_go_on)
         self.compression.ended.connect(self._compression_ended)
         self.compression.changed.connect(self._compression_changed)
+        self.downloads.ended.connect(self._download_ended)
         self.chat.deleted.connect(self._offer_undo)
         self.chat.opened.connect(self._refresh)
         for changed in (self.chat.branch_changed, self.chat.details_changed, self.models.changed):
@@ -216,7 +222,7 @@ class MainWindow(QMainWindow):
         enable(can_ask and answered, "answer.regenerate", "answer.continue")
         enable(answered, "answer.copy")
         enable(can_ask and self.chat.message("", "user") is not None, "message.edit")
-        enable(link.ready, "model.open", "model.compress", "view.hardware")
+        enable(link.ready, "model.open", "model.get", "model.compress", "view.hardware")
         enable(models.loaded is not None and not models.loading, "model.unload")
         self.chat_screen.composer.set_enabled_reason(self._why_not_send())
 
@@ -258,7 +264,7 @@ class MainWindow(QMainWindow):
             menu = self._menu = QMenu(self)
             fill(menu, "chat.new", "chat.rename", "chat.delete", "-", "answer.regenerate", "answer.continue")
             fill(menu, "answer.copy", "message.edit", "-")
-            fill(menu, "model.choose", "model.open", "model.compress", "model.unload", "model.serve", "-")
+            fill(menu, "model.choose", "model.open", "model.get", "model.compress", "model.unload", "model.serve", "-")
             look = menu.addMenu(self.tr("Appearance"))
             fill(look, "theme.system", "theme.light", "theme.dark", "-")
             fill(look, "view.zoom_in", "view.zoom_out", "view.zoom_reset")
@@ -363,12 +369,46 @@ class MainWindow(QMainWindow):
         self.panes.close_drawer()
         return self._wizard
 
+    def toggle_downloads(self) -> None:
+        """Show the page that fetches models, built when it is first wanted; or the chat again."""
+        if self._download_page is not None and self.pages.currentWidget() is self._download_page:
+            self.show_chat()
+            return
+        self.show_downloads()
+
+    def show_downloads(self) -> None:
+        """The page that fetches models."""
+        if self._download_page is None:
+            self._download_page = DownloadPage(self.downloads)
+            self._download_page.use_requested.connect(self._use_build)
+            self._download_page.close_requested.connect(self.show_chat)
+            self.pages.addWidget(self._download_page)
+        self.notices.withdraw(_DOWNLOAD)
+        self._show_page(self._download_page)
+        self.panes.close_drawer()
+
+    def _download_ended(self, one: Download) -> None:
+        if one.state == "finished":
+            self.models.refresh()
+        if self._download_page is not None and self.pages.currentWidget() is self._download_page:
+            return
+        name = one.repository.split("/")[-1]
+        if one.state == "finished":
+            text = self.tr("{0} is here.").format(name)
+            self.notices.show(_DOWNLOAD, text, action=self.tr("Use it"), run=lambda: self._use_build(one.path))
+        elif one.error is not None:
+            self.notices.show(
+                _DOWNLOAD, error_words(one.error), level="error", action=self.tr("Show"), run=self.show_downloads,
+                details=one.error.details,
+            )  # fmt: skip
+
     def _use_build(self, path: str) -> None:
         self.models.load_path(path)
         self.show_chat()
 
     def _menu_commands(self) -> list[tuple[QAction, str]]:
-        return [(self.commands["model.open"], "folder"), (self.commands["model.compress"], "compress")]
+        known = (("model.get", "download"), ("model.open", "folder"), ("model.compress", "compress"))
+        return [(self.commands[name], icon) for name, icon in known]
 
     def toggle_model_menu(self) -> None:
         """Open or close the menu of models, built when it is first wanted."""

@@ -191,13 +191,14 @@ def hub_errors(name: str) -> Iterator[None]:
         raise _nonsense(name, "it is not what a hub says") from error
 
 
-def unreachable(why: str, error: Exception | str) -> NetworkError:
-    """No connection, or one that breaks off."""
+def unreachable(why: str, error: Exception | str, *, kept: bool = False) -> NetworkError:
+    """No connection, or one that breaks off; `kept` where part of a file is here already."""
     endpoint = _endpoint() or "huggingface.co"
     return NetworkError(
         f"{endpoint} cannot be reached.",
         why=why,
-        remedy="Check the connection and the proxy, then go on: what has arrived is kept.",
+        remedy="Check the connection and the proxy, then "
+        + ("go on: what has arrived is kept." if kept else "try again."),
         details=str(error),
     )
 

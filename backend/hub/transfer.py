@@ -128,15 +128,15 @@ class Transfer:
         while partial.size < self.file.bytes:
             self._go_on()
             before, wait = partial.size, 0.0
-            problem: NutshellError = unreachable("The connection breaks off.", "the answer was too short")
+            problem: NutshellError = unreachable("The connection breaks off.", "the answer was too short", kept=True)
             try:
                 self._one_request(partial)
             except _BusyError as busy:
                 wait, problem = busy.wait, refused(self.repository, busy.status)
             except httpx2.TimeoutException as error:
-                problem = unreachable("Nothing arrives any more.", error)
+                problem = unreachable("Nothing arrives any more.", error, kept=True)
             except httpx2.HTTPError as error:
-                problem = unreachable("The connection breaks off.", error)
+                problem = unreachable("The connection breaks off.", error, kept=True)
             if partial.size >= self.file.bytes:
                 return
             failures = 1 if partial.size > before else failures + 1

@@ -53,6 +53,7 @@ from backend.api.schemas import (
     TurnTicket,
 )
 from tests.fakes.compression_client import FakeCompressions
+from tests.fakes.download_client import FakeDownloads
 
 __all__ = ["GB", "FakeClient", "fake_conversation", "fake_loaded", "fake_models", "fake_sliding"]
 
@@ -155,7 +156,7 @@ def fake_conversation(
     return ConversationDetail(conversation=conversation, messages=messages)
 
 
-class FakeClient(FakeCompressions):
+class FakeClient(FakeCompressions, FakeDownloads):
     """See the module. Structs that go out are copies, as they would be over HTTP.
 
     Attributes:
@@ -175,7 +176,8 @@ class FakeClient(FakeCompressions):
         notices: Iterable[str] = (),
         answer: str = "",
     ) -> None:
-        super().__init__()
+        FakeCompressions.__init__(self)
+        FakeDownloads.__init__(self)
         self.details = {detail.conversation.id: detail for detail in details}
         self.entries = fake_models() if models is None else models
         self.loaded = loaded

@@ -104,6 +104,10 @@ class Commands:
         dialog.fileSelected.connect(window.models.load_path)
         dialog.open()
 
+    def get_model(self) -> None:
+        """Show the page that fetches models from the hub, or the chat again."""
+        self._window.toggle_downloads()
+
     def compress_model(self) -> None:
         """Show the wizard that makes a model smaller, or the chat again."""
         self._window.toggle_wizard()

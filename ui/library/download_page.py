@@ -1,0 +1,163 @@
+"""Getting a model: search the hub, choose one of a repository, watch it arrive."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QShowEvent
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLineEdit, QPushButton, QScrollArea, QVBoxLayout, QWidget
+
+from backend.api.schemas import ErrorInfo
+from ui.library.download_card import DownloadCard
+from ui.library.repository_view import RepositoryView, ResultList
+from ui.theme import metrics
+from ui.viewmodels.download_session import DownloadSession
+from ui.widgets import IconButton, NoticeBar, text_label
+
+__all__ = ["DownloadPage"]
+
+_WIDEST = 820
+
+
+class DownloadPage(QWidget):
+    """Signals: use_requested(str): path of a model that is here; close_requested: back to the chat."""
+
+    use_requested = Signal(str)
+    close_requested = Signal()
+
+    def __init__(self, session: DownloadSession, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.session = session
+        self.cards: dict[str, DownloadCard] = {}
+        self.answer: QWidget | None = None
+        self._answered: object = None
+        self.close_button = IconButton("close", self.tr("Back to the chat"))
+        self.close_button.clicked.connect(self.close_requested)
+        head = QHBoxLayout()
+        head.addWidget(text_label(self.tr("Get a model"), "title"), 1)
+        head.addWidget(self.close_button)
+        self.field = QLineEdit()
+        self.field.setPlaceholderText(self.tr("Search, or OWNER/NAME"))
+        self.field.setAccessibleName(self.tr("Search the hub for a model"))
+        self.field.setClearButtonEnabled(True)
+        self.field.returnPressed.connect(self._find)
+        self.search = QPushButton(self.tr("Search"))
+        self.search.setProperty("kind", "primary")
+        self.search.clicked.connect(self._find)
+        line = QHBoxLayout()
+        line.setSpacing(metrics.s)
+        line.addWidget(self.field, 1)
+        line.addWidget(self.search)
+        intro = text_label(
+            self.tr(
+                "Models come from Hugging Face. Nothing is asked there before you press Search, and nothing about you "
+                "or this machine is sent."
+            ),
+            "muted",
+            wrap=True,
+        )
+        self.notice = NoticeBar(closable=True)
+        self.state = text_label("", "muted", wrap=True)
+        self._downloads = QVBoxLayout()
+        self._downloads.setSpacing(metrics.s)
+        self._answers = QVBoxLayout()
+
+        page = QWidget()
+        page.setMaximumWidth(metrics.px(_WIDEST))
+        column = QVBoxLayout(page)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(metrics.m)
+        column.addLayout(head)
+        column.addWidget(intro)
+        column.addLayout(line)
+        column.addWidget(self.notice)
+        column.addLayout(self._downloads)
+        column.addWidget(self.state)
+        column.addLayout(self._answers)
+        column.addStretch(1)
+        centred = QWidget()
+        row = QHBoxLayout(centred)
+        row.setContentsMargins(metrics.xl, metrics.xl, metrics.xl, metrics.xl)
+        row.addStretch(1)
+        row.addWidget(page, 1000)
+        row.addStretch(1)
+        area = QScrollArea()
+        area.setWidgetResizable(True)
+        area.setFrameShape(QFrame.Shape.NoFrame)
+        area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area.setWidget(centred)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(area)
+        session.changed.connect(self._refresh)
+        session.moved.connect(self._moved)
+        session.problem.connect(self._problem)
+        self._refresh()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        self.session.refresh()
+        self.field.setFocus(Qt.FocusReason.OtherFocusReason)
+
+    def _find(self) -> None:
+        self.notice.set_notice("")
+        self.session.find(self.field.text())
+
+    def _refresh(self) -> None:
+        session = self.session
+        self.state.setText(self.tr("Asking for {0}…").format(session.asking) if session.asking else "")
+        self.state.setVisible(bool(session.asking))
+        self.search.setEnabled(not session.asking)
+        self._show_cards()
+        answered: object = session.repository if session.repository is not None else session.results
+        if answered is not self._answered:
+            self._answered = answered
+            self._show_answer()
+
+    def _show_cards(self) -> None:
+        known = {one.id: one for one in self.session.downloads}
+        for gone in [key for key in self.cards if key not in known]:
+            card = self.cards.pop(gone)
+            self._downloads.removeWidget(card)
+            card.deleteLater()
+        for at, one in enumerate(known.values()):
+            card = self.cards.get(one.id) or self._new_card(one.id, at)
+            card.show_download(one, self.session.rate(one))
+
+    def _new_card(self, key: str, at: int) -> DownloadCard:
+        one = next(one for one in self.session.downloads if one.id == key)
+        card = self.cards[key] = DownloadCard(one)
+        card.pause_requested.connect(self.session.pause)
+        card.resume_requested.connect(self.session.resume)
+        card.delete_requested.connect(self.session.delete)
+        card.use_requested.connect(self.use_requested)
+        self._downloads.insertWidget(at, card)
+        return card
+
+    def _show_answer(self) -> None:
+        if self.answer is not None:
+            self._answers.removeWidget(self.answer)
+            self.answer.deleteLater()
+            self.answer = None
+        session = self.session
+        if session.repository is not None:
+            view = RepositoryView(session.repository)
+            view.back_requested.connect(session.back)
+            view.download_requested.connect(session.start)
+            self.answer = view
+        elif session.results is not None:
+            found = ResultList(session.results)
+            found.chosen.connect(session.open)
+            self.answer = found
+        if self.answer is not None:
+            self._answers.addWidget(self.answer)
+
+    def _moved(self, key: str) -> None:
+        one = next((one for one in self.session.downloads if one.id == key), None)
+        card = self.cards.get(key)
+        if one is not None and card is not None:
+            card.show_download(one, self.session.rate(one))
+
+    def _problem(self, error: ErrorInfo) -> None:
+        sentence = " ".join(part for part in (error.what, error.why, error.remedy) if part)
+        self.notice.set_notice(sentence, level="error", details=error.details)

@@ -6,12 +6,13 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 from PySide6.QtWidgets import QApplication
 
-from backend.config.paths import Paths
+from backend.config.paths import Paths, paths
 from tests.journeys.person import Person, play
 from ui.viewmodels.model_list import ModelRole
 
@@ -61,6 +62,55 @@ def test_a_folder_that_is_dropped_is_loaded(home: Paths, qapp: QApplication, tin
 
     play(qapp, act)
     assert len(list((home.cache / "packs").glob("*.nutshell"))) == 1
+
+
+def test_a_slider_is_moved_between_two_answers_and_stands_there_the_next_time(
+    home: Paths, qapp: QApplication, slider_pack: Path
+) -> None:
+    shutil.copyfile(slider_pack, home.models / "mine.nutshell")
+    places = []
+
+    async def act(person: Person) -> None:
+        await person.ready()
+        models, inspector = person.window.models, person.window.inspector  # hidden where the screen is small
+        assert inspector.position_section.isHidden()
+        person.drop(home.models / "mine.nutshell")
+        await person.until(lambda: models.loaded is not None and models.loaded.slider is not None)
+        await person.ready()
+        await person.until(lambda: not inspector.position_section.isHidden() and not models.moving)
+        assert models.loaded is not None
+        assert models.loaded.slider is not None
+        places.append(models.loaded.slider.position)
+        person.brief(8)
+        await person.answered("Hello")
+        small = models.loaded.weight_bytes
+        inspector.position.handle.setValue(1000)  # rests, and moves the model
+        await person.until(lambda: models.loaded is not None and models.loaded.weight_bytes > small)
+        await person.until(lambda: not models.moving)
+        answer = await person.answered("And now?")
+        assert answer.stats is not None
+        assert answer.stats.cached_tokens == 0, "what was read before was read by other weights"
+
+    play(qapp, act)
+    play(qapp, _finds(1.0, places))
+    assert places[0] < 1.0
+
+
+def _finds(position: float, places: list[float]) -> Callable[[Person], Awaitable[None]]:
+    async def act(person: Person) -> None:
+        models = person.window.models
+        person.drop(paths().models / "mine.nutshell")
+        await person.until(lambda: models.loaded is not None and models.loaded.slider is not None)
+        await person.until(
+            lambda: (
+                models.loaded is not None
+                and models.loaded.slider is not None
+                and models.loaded.slider.position == position
+            )
+        )
+        places.append(position)
+
+    return act
 
 
 def test_the_terminal_lists_and_asks_a_pack(home: Paths, smollm2_pack: Path) -> None:

@@ -1,9 +1,15 @@
-"""A file that is still arriving: its bytes on the disk, and their checksum so far."""
+"""A file that is still arriving: its bytes on the disk, and their checksum so far.
+
+Writing and hashing a gigabyte takes as long as receiving it from a fast line. Both leave the interpreter's lock, so a
+thread does them while the next piece is received.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import queue
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +19,8 @@ from backend.hub.remote import RemoteFile
 __all__ = ["Partial"]
 
 _PIECE = 1 << 20
+#: pieces of 64 KB that may wait for the disk: what a process that is killed has received in vain
+_WAITING = 16
 
 
 class Partial:
@@ -28,6 +36,9 @@ class Partial:
         self._path = path
         self._go_on = go_on
         self.size = 0
+        self._queue: queue.Queue[bytes | None] = queue.Queue(_WAITING)
+        self._thread: threading.Thread | None = None
+        self._failure: OSError | None = None
 
     def __enter__(self) -> Partial:
         # unbuffered: what a process has read before it is killed is in the file
@@ -49,19 +60,42 @@ class Partial:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._settle()
         self._file.close()
 
     def write(self, piece: bytes) -> None:
-        """The next bytes. Raises OSError, for example where the disk is full."""
-        left = memoryview(piece)
-        while left:  # a disk that is nearly full takes a part
-            count = self._file.write(left)
-            self._digest.update(left[:count])
-            self.size += count
-            left = left[count:]
+        """The next bytes. Raises OSError where those before could not be written, for example on a full disk."""
+        if self._failure is not None:
+            raise self._failure
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._write_all, name="download-disk", daemon=True)
+            self._thread.start()
+        self.size += len(piece)
+        self._queue.put(piece)
+
+    def _write_all(self) -> None:
+        while (piece := self._queue.get()) is not None:
+            if self._failure is not None:
+                continue  # taken, so that whoever brings more is not held up
+            try:
+                left = memoryview(piece)
+                while left:  # a disk that is nearly full takes a part
+                    count = self._file.write(left)
+                    self._digest.update(left[:count])
+                    left = left[count:]
+            except OSError as error:
+                self._failure = error
+
+    def _settle(self) -> None:
+        """Waits until what was given is on the disk, or failed."""
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join()
+            self._thread = None
 
     def forget(self) -> int:
         """Back to nothing; returns the bytes that were there."""
+        self._settle()
         self._file.seek(0)
         self._file.truncate(0)
         lost, self.size = self.size, 0
@@ -69,7 +103,10 @@ class Partial:
         return lost
 
     def complete(self) -> bool:
-        """Whether all of it is here and right; then it is on the disk for good."""
+        """Whether all of it is here and right; then it is on the disk for good. Raises OSError as `write` does."""
+        self._settle()
+        if self._failure is not None:
+            raise self._failure
         if self.size != self._wanted.bytes or self._digest.hexdigest() != self._wanted.etag:
             return False
         os.fsync(self._file.fileno())

@@ -32,25 +32,30 @@ class HessianSum:
 
     Args:
         width: of the input.
+        outs: numbers a token that are missed by what reads it, 0: not looked at. They and their products with the
+            input are summed along: 4 * outs * (width + 2048) bytes.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, outs: int = 0) -> None:
         self._sum = torch.zeros(width, width)
         self._piece = torch.empty(width, _PIECE)  # tokens are columns: what is multiplied lies side by side
         self._lengths = torch.empty(_PIECE)  # norms of its tokens: along columns they would take a fifth of all time
+        self._pull = torch.zeros(outs, width)
+        self._missed = torch.empty(outs, _PIECE)
         self._filled = 0
         self._norms: list[Tensor] = []
         self._limit: float | None = None
         self._aside: list[Tensor] = []
         self._aside_lengths: list[Tensor] = []
+        self._aside_missed: list[Tensor] = []
 
     @property
     def tokens(self) -> int:
         """Tokens added."""
         return sum(len(one) for one in self._norms)
 
-    def add(self, x: Tensor) -> None:
-        """Adds inputs, (tokens, width) float32."""
+    def add(self, x: Tensor, missed: Tensor | None = None) -> None:
+        """Adds inputs, (tokens, width) float32, and what is missed behind them, (tokens, outs)."""
         x = x.detach()
         norms = torch.linalg.vector_norm(x, dim=-1)
         self._norms.append(norms)
@@ -60,6 +65,8 @@ class HessianSum:
             until = self._filled + len(part)
             self._piece[:, self._filled : until] = part.T
             self._lengths[self._filled : until] = norms[at : at + len(part)]
+            if missed is not None:
+                self._missed[:, self._filled : until] = missed[at : at + len(part)].T
             self._filled, at = until, at + len(part)
             if self._filled == _PIECE:
                 self._flush()
@@ -83,19 +90,23 @@ class HessianSum:
         if not self.tokens:
             raise ValueError("no tokens")
         self._flush()
-        self._piece = torch.empty(0)
+        self._piece = self._missed = torch.empty(0)
         norms = torch.cat(self._norms)
         if self._aside:
             limit = MASSIVE * norms.median()
             aside = torch.cat(self._aside, 1)
             lengths = torch.cat(self._aside_lengths)
+            missed = torch.cat(self._aside_missed, 1)
             massive = lengths > limit
             if massive.any():
                 ordinary = norms[norms <= limit].square().sum(dtype=torch.float64)
                 energy = lengths[massive].square().sum(dtype=torch.float64)
-                aside[:, massive] *= float((ordinary / energy).clamp_max(1.0).sqrt())
-            for part in aside.split(_PIECE, 1):  # type: ignore[no-untyped-call]
-                self._accumulate(part.contiguous())
+                scale = float((ordinary / energy).clamp_max(1.0).sqrt())
+                aside[:, massive] *= scale
+                missed[:, massive] *= scale
+            for first in range(0, len(lengths), _PIECE):
+                some = slice(first, first + _PIECE)
+                self._accumulate(aside[:, some].contiguous(), missed[:, some].contiguous())
         width = len(self._sum)
         for first in range(0, width, _COLUMNS):  # what is above the diagonal; of its blocks, to the last bit
             last = min(first + _COLUMNS, width)
@@ -105,6 +116,12 @@ class HessianSum:
         result = self._sum.div_(len(norms))
         if not bool(torch.isfinite(result).all()):
             raise ValueError("activations that are not finite")
+        return result
+
+    def pull(self) -> Tensor:
+        """After `mean`: (outs, width) float32, the mean of missed x^T with the same weights. Once only."""
+        result = self._pull.div_(self.tokens)
+        self._pull = torch.empty(0)
         return result
 
     def _flush(self) -> None:
@@ -117,12 +134,15 @@ class HessianSum:
         if long.any():
             self._aside.append(piece[:, long])
             self._aside_lengths.append(norms[long])
+            self._aside_missed.append(self._missed[:, : self._filled][:, long])
             piece[:, long] = 0.0
-        self._accumulate(piece)
+        self._accumulate(piece, self._missed[:, : self._filled])
         self._filled = 0
 
-    def _accumulate(self, piece: Tensor) -> None:
-        """Adds piece @ piece.T, piece (width, tokens)."""
+    def _accumulate(self, piece: Tensor, missed: Tensor) -> None:
+        """Adds piece @ piece.T and missed @ piece.T, piece (width, tokens), missed (outs, tokens)."""
+        if len(missed):
+            self._pull += product(missed, piece)
         for first in range(0, len(piece), _COLUMNS):
             last = min(first + _COLUMNS, len(piece))
             self._sum[first:, first:last] += product(piece[first:], piece[first:last])

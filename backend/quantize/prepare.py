@@ -40,7 +40,7 @@ __all__ = ["BATCH", "Prepared", "build_path", "inspect", "prepare", "refuse_shor
 #: tokens of one piece of a forward, never fewer than one text; the same whatever the memory: sums depend on it
 BATCH = 2048
 #: raised when the same options and source begin to give other bits
-RECIPE = 1
+RECIPE = 2
 #: cores of the machine that the projection for 7B is for
 _CORES_7B = 8
 _SAMPLES, _SAMPLE = 64, 1 << 16

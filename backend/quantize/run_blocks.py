@@ -1,7 +1,8 @@
 """Block after block: what its linears read, their levels, and what the next block then reads.
 
-With one level a block reads what the compressed blocks before it give, so that later ones make up for earlier ones.
-With several it reads what the source's blocks give: which levels will stand before it is not known yet.
+With one level each linear reads what the compressed ones before it give, and first makes up for their errors
+(`correction.py`). With several it reads what the source's blocks give: which levels will stand before it is not known
+yet.
 
 Hidden states between blocks lie in the work folder (`states.py`), so that memory holds a block and its Hessians
 whatever the length of the text, and a killed run goes on at its block.
@@ -19,6 +20,7 @@ import torch
 
 from backend.api.errors import InvalidModelFileError, StorageError
 from backend.hardware.trim import trim
+from backend.quantize.correction import change
 from backend.quantize.encode_linear import encode_level
 from backend.quantize.graph import Block, Graph
 from backend.quantize.hessian import HessianSum
@@ -27,11 +29,13 @@ from backend.quantize.levels import level_for
 from backend.quantize.prepare import BATCH, Prepared
 from backend.quantize.protect import SAFE, protected, safe_level
 from backend.quantize.source import Source
+from backend.quantize.spqr import damping_of
 from backend.quantize.states import States, Texts, embedded, newest
 from backend.quantize.store import Store, Stored
 from backend.quantize.teller import Teller
-from backend.quantize.torch_blocks import BlockWeights, load_block, run_block
+from backend.quantize.torch_blocks import BlockWeights, load_block, run_block, run_group
 from kernels.packed import PackedLinear
+from kernels.program import LinearAdd
 
 __all__ = ["TUNED", "Blocks", "level_of", "norms_name"]
 
@@ -72,8 +76,7 @@ class Blocks:
         self._tuning = self._options.tuning != "none"
         learned, every = len(texts.tokens), len(texts.all)
         #: texts whose states in the source are carried along, besides those in the build
-        originals = range(0 if self._tuning else learned, every) if self._sequential else range(0)
-        self._kinds = {"input": range(every), "original": originals}
+        self._kinds = {"input": range(every), "original": range(every if self._sequential else 0)}
         self._learned, self._checked = range(learned), range(learned, every)
 
     def run(self) -> Sequence[Tensor]:
@@ -153,21 +156,29 @@ class Blocks:
         for module, weight in weights.linears.items():
             weights.linears[module] = weight.clone()  # into torch's memory: sums depend on how numbers are aligned
         open_ones = [module for module in block.linears if not self._done(module)]
-        sums = {group: HessianSum(self._graph.shapes[group[0]][1]) for group in block.inputs} if open_ones else {}
+        sums: dict[tuple[str, ...], HessianSum] = {}
 
         def watch(group: tuple[str, ...], x: Tensor) -> None:
             sums[group].add(x)
 
         self._pass(number, "original", weights)
         if not self._sequential:
+            if open_ones:
+                sums = {group: HessianSum(self._graph.shapes[group[0]][1]) for group in block.inputs}
             self._pass(number, "input", weights, watch if sums else None)
-        elif sums:
-            self._forward(block, weights, self._states("input", number, self._learned), watch)
         spent = time.monotonic() - began
+        now = BlockWeights(dict(weights.linears), weights.biases, weights.norms)
         for group in block.inputs:
             if any(module in open_ones for module in group):
-                self._group(number, block, group, weights, sums[group])
+                began = time.monotonic()
+                total = self._missed(number, group, weights, now) if self._sequential else sums[group]
+                spent += time.monotonic() - began
+                self._group(number, block, group, weights, total)
             sums.pop(group, None)
+            for module in group if self._sequential else ():
+                now.put(module, self._whole(module).packed)
+                now.linears[module] = now.linears[module].clone()
+        del now
         if self._sequential:
             self._take_over(number, weights)
             began = time.monotonic()
@@ -175,6 +186,36 @@ class Blocks:
             spent += time.monotonic() - began
         self._teller.finish(f"{number}/forward", seconds=spent)
         self._store.put_note("rates", self._teller.plan.rates())
+
+    def _missed(self, number: int, group: tuple[str, ...], weights: BlockWeights, now: BlockWeights) -> HessianSum:
+        """What a group reads behind all that is compressed, and what is then missed of the source's outputs.
+
+        Args:
+            number: of the block.
+            group: its linears.
+            weights: the source's.
+            now: with what is compressed of this block.
+        """
+        block = self._graph.blocks[number]
+        shapes = [self._graph.shapes[module] for module in group]
+        total = HessianSum(shapes[0][1], sum(out for out, _ in shapes))
+        whole = group == block.inputs[-1] and isinstance(
+            block.steps[-1], LinearAdd
+        )  # known already: the block's output
+        originals = self._states("original", number + whole, self._learned)
+        inputs = self._states("input", number, self._learned)
+        step = max(1, BATCH // self._options.sequence)
+        for first in range(0, len(inputs), step):
+            self._teller.tell()
+            some = range(first, min(first + step, len(inputs)))
+            if whole:
+                wanted = torch.cat([originals[at] for at in some])
+            else:
+                _, wanted = run_group(block, weights, torch.stack([originals[at] for at in some]), group)
+            read, made = run_group(block, now, torch.stack([inputs[at] for at in some]), group)
+            total.add(read, wanted.sub_(made))
+        trim()
+        return total
 
     def _pass(
         self,
@@ -229,12 +270,19 @@ class Blocks:
         options, ratio, tokens = self._options, total.ratio(), total.tokens
         kept = options.protect and protected(block.inputs, group, ratio)
         hessian = total.mean()
-        for module in group:
+        linears = [weights.linears[module] for module in group]
+        if self._sequential:
+            added = change(hessian, total.pull(), damping_of(tokens, len(hessian)))
+            parts = torch.split(added, [len(one) for one in linears])
+            linears = [one + part for one, part in zip(linears, parts, strict=True)]
+            del parts
+            del added
+        for module, weight in zip(group, linears, strict=True):
             place = block.linears.index(module)
             bias = weights.biases.get(module)
             task = LinearTask(
                 module,
-                weights.linears[module],
+                weight,
                 hessian,
                 tokens,
                 None if bias is None else bias.numpy(),

@@ -22,7 +22,7 @@ from kernels.packed import PackedLinear
 from kernels.program import Add, Attention, LinearAdd, Linears, RmsNorm, Rope, Step, SwiGlu
 from kernels.reference import dequantize
 
-__all__ = ["BlockWeights", "Watch", "embed", "load_block", "run_block", "table_rows", "tail_hidden"]
+__all__ = ["BlockWeights", "Watch", "embed", "load_block", "run_block", "run_group", "table_rows", "tail_hidden"]
 
 Tensor = torch.Tensor
 #: Told the linears that read an input, and the input: (tokens, in) float32.
@@ -81,6 +81,34 @@ def run_block(block: Block, weights: BlockWeights, x: Tensor, *, watch: Watch | 
     for step in block.steps:
         _run(step, block, weights, values, watch)
     return values[block.residual]
+
+
+def run_group(block: Block, weights: BlockWeights, x: Tensor, group: tuple[str, ...]) -> tuple[Tensor, Tensor]:
+    """What the linears of a group read and what comes of it, and nothing of the block behind them.
+
+    Args:
+        block: what to compute.
+        weights: with what.
+        x: (texts, tokens, hidden) float32; left as it is.
+        group: one of `block.inputs`.
+
+    Returns:
+        (texts * tokens, in), and (texts * tokens, all outs one behind the other) float32: where a linear is added to
+        something, the sum.
+    """
+    values = {block.residual: x}
+    for step in block.steps:
+        if isinstance(step, Linears | LinearAdd):
+            of_step = step.weights if isinstance(step, Linears) else (step.weight,)
+            read = values[step.x.index]
+            _run(step, block, weights, values, None)
+            if tuple(block.names.linear(one) for one in of_step) == group:
+                outs = step.outs if isinstance(step, Linears) else (step.residual,)
+                made = torch.cat([values[out.index] for out in outs], -1)
+                return read.reshape(-1, read.shape[-1]), made.reshape(-1, made.shape[-1])
+        else:
+            _run(step, block, weights, values, None)
+    raise ValueError(f"{group} is not in this block")
 
 
 def embed(graph: Graph, table: PackedLinear, tokens: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ class Description:
         scheme: of most weights' bytes or numbers: "aqlm-2x8", "spqr-3", "q4", "f16", "Q4_K_M" ...
         context_length, layers: 0 where unknown.
         data_free: made without calibration text (packs that say so).
+        bits: per weight of all linears, at both ends of a slider; None without one.
     """
 
     kind: Kind
@@ -41,6 +42,7 @@ class Description:
     context_length: int
     layers: int
     data_free: bool = False
+    bits: tuple[float, float] | None = None
 
 
 def describe(path: Path) -> Description:
@@ -88,17 +90,20 @@ def _folder(path: Path) -> Description:
 def _pack(path: Path) -> Description:
     pack = PackCheckpoint(path, data=False)
     shapes = [pack.shape(module) for module in pack.linears()]
+    weights = sum(shape.out_features * shape.in_features for shape in shapes)
+    slider = pack.slider
     return Description(
         "pack",
         _line(pack.metadata.get("name")) or _line(path.stem),
         _line(pack.config.get("model_type")),
-        sum(shape.out_features * shape.in_features for shape in shapes),
+        weights,
         pack.size,
         _line(pack.metadata.get("scheme"))
         or _most((scheme_name(shape), shape.out_features * shape.in_features) for shape in shapes),
         _count(pack.config.get("max_position_embeddings")),
         _count(pack.config.get("num_hidden_layers")),
         pack.metadata.get("data_free") is True,
+        None if slider is None else (8 * slider.bytes[0] / weights, 8 * slider.bytes[-1] / weights),
     )
 
 

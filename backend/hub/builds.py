@@ -46,11 +46,15 @@ def build_entry(candidate: Candidate, identity: str) -> ModelEntry:
 
 
 def scheme_words(found: Description) -> str:
-    """How a build stores its weights: "AQLM 2x8, 2.5 bits per weight, data-free"; plain numbers by their type alone."""
+    """How a build stores its weights: "AQLM 2x8, 2.5 bits per weight, data-free", "slider from 2.3 to 5.1 bits per
+    weight"; plain numbers by their type alone.
+    """
     if found.scheme in _DENSE:
         return _DENSE[found.scheme]
     parts = [_scheme_name(found.scheme)]
-    if found.parameters and found.bytes:
+    if found.bits is not None:
+        parts = [f"slider from {found.bits[0]:.1f} to {found.bits[1]:.1f} bits per weight"]
+    elif found.parameters and found.bytes:
         parts.append(f"{8 * found.bytes / found.parameters:.1f} bits per weight")
     if found.data_free:
         parts.append("data-free")

@@ -17,6 +17,7 @@ from backend.formats.checkpoint import open_checkpoint
 from backend.formats.describe import describe
 from backend.formats.pack import PackCheckpoint
 from backend.formats.pack_slider import PackSlider, key_of
+from backend.hub.builds import scheme_words
 from tests.formats.hostile import hostile, sentence
 from tests.formats.test_hf_dense import use_all
 from tests.formats.test_pack import change
@@ -125,6 +126,9 @@ def test_a_list_of_models_shows_it(slider_pack: Path) -> None:
     pack = PackCheckpoint(slider_pack, data=False)
     shapes = [pack.shape(module) for module in pack.linears()]
     assert shown.parameters == sum(shape.out_features * shape.in_features for shape in shapes)
+    assert shown.bits == tuple(8 * slider_of(pack).bytes[end] / shown.parameters for end in (0, -1))
+    assert scheme_words(shown).startswith("slider from 4.8 to 16.6 ")  # small matrices are padded
+    assert scheme_words(shown).endswith("bits per weight, data-free")
 
 
 def test_an_older_program_says_that_it_is_newer(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

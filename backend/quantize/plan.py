@@ -386,6 +386,7 @@ def memory_of(sizes: Sizes, options: Options, *, table: int, batch: int) -> int:
     if options.tuning in ("p", "pv"):  # both heads, the build with two moments of what moves, and every block's inputs
         tables += 2 * 4 * sizes.vocab * sizes.hidden + 3 * level_bytes(sizes, options.levels[0])
         tables += 4 * 4 * options.sequence * sizes.hidden * sizes.n_layers + 2 * block
+        tables += 2 * sizes.block_weights * sizes.n_layers if options.tuning == "pv" else 0  # what pulls at the codes
     return _BASE + max(layers, tables)
 
 

@@ -20,6 +20,7 @@ from ui.hardware.hardware_page import HardwarePage
 from ui.inspector.inspector import Inspector
 from ui.library.download_page import DownloadPage
 from ui.library.model_menu import ModelMenu
+from ui.settings.network_page import NetworkPage
 from ui.shell.chat_screen import ChatScreen
 from ui.shell.commands import Commands
 from ui.shell.drops import ModelDrop
@@ -85,6 +86,7 @@ class MainWindow(QMainWindow):
         self._hardware: HardwarePage | None = None
         self._wizard: WizardPage | None = None
         self._download_page: DownloadPage | None = None
+        self._network: NetworkPage | None = None
 
         self.sidebar = Sidebar(self.chat, self.commands)
         self.inspector = Inspector(self.chat, self.models, link)
@@ -222,7 +224,7 @@ class MainWindow(QMainWindow):
         enable(can_ask and answered, "answer.regenerate", "answer.continue")
         enable(answered, "answer.copy")
         enable(can_ask and self.chat.message("", "user") is not None, "message.edit")
-        enable(link.ready, "model.open", "model.get", "model.compress", "view.hardware")
+        enable(link.ready, "model.open", "model.get", "model.compress", "view.hardware", "view.network")
         enable(models.loaded is not None and not models.loading, "model.unload")
         self.chat_screen.composer.set_enabled_reason(self._why_not_send())
 
@@ -268,7 +270,7 @@ class MainWindow(QMainWindow):
             look = menu.addMenu(self.tr("Appearance"))
             fill(look, "theme.system", "theme.light", "theme.dark", "-")
             fill(look, "view.zoom_in", "view.zoom_out", "view.zoom_reset")
-            fill(menu, "view.sidebar", "view.inspector", "view.hardware", "-", "app.quit")
+            fill(menu, "view.sidebar", "view.inspector", "view.hardware", "view.network", "-", "app.quit")
         button, menu = self.top_bar.menu, self._menu
         left = button.width() - menu.sizeHint().width() if not self.isRightToLeft() else 0
         menu.popup(button.mapToGlobal(QPoint(left, button.height() + metrics.xs)))
@@ -368,6 +370,19 @@ class MainWindow(QMainWindow):
         self._show_page(self._wizard)
         self.panes.close_drawer()
         return self._wizard
+
+    def toggle_network(self) -> None:
+        """Show what leaves this machine, built when it is first wanted; or the chat again."""
+        if self._network is not None and self.pages.currentWidget() is self._network:
+            self.show_chat()
+            return
+        if self._network is None:
+            self._network = NetworkPage(self.link)
+            self._network.switched.connect(lambda values: self.keep(**values))
+            self._network.close_requested.connect(self.show_chat)
+            self.pages.addWidget(self._network)
+        self._show_page(self._network)
+        self.panes.close_drawer()
 
     def toggle_downloads(self) -> None:
         """Show the page that fetches models, built when it is first wanted; or the chat again."""

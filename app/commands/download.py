@@ -62,11 +62,15 @@ def add(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Lists or downloads."""
+    from backend.config.paths import paths
+    from backend.config.settings import Settings
     from backend.hub.choices import choices, choose
     from backend.hub.fetch import Wanted, download
+    from backend.hub.network import obey
     from backend.hub.remote import open_repository
     from backend.hub.transfer import Pace, StoppedError
 
+    obey(Settings.load(paths().settings))
     repository = open_repository(arguments.repository, arguments.revision)
     if arguments.model is None:
         return _list(repository, choices(repository), as_json=arguments.json)

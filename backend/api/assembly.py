@@ -5,11 +5,13 @@ from __future__ import annotations
 from backend.api.schemas import LoadModel
 from backend.api.services import Services
 from backend.config.paths import paths
+from backend.config.settings import Settings
 from backend.engine.loading import load_model
 from backend.engine.worker import Engine
 from backend.hardware.probe import probe
 from backend.hub.catalogue import builtin_file
 from backend.hub.local import LocalModels
+from backend.hub.network import obey
 from backend.storage.store import Store
 
 __all__ = ["build_services"]
@@ -22,6 +24,7 @@ def build_services(load_defaults: LoadModel | None = None) -> Services:
         StorageError and its subclasses.
     """
     places = paths()
+    obey(Settings.load(places.settings))
     store = Store.open(places.database)
     return Services.build(
         store=store,

@@ -152,6 +152,10 @@ class Settings:
     api_key = _Setting(
         "", "Key", "Programs must send this key. It is needed before other machines may connect.", secret=True
     )
+    offline = _Setting(
+        False, "Offline", "Nothing leaves this machine: no model is searched for or downloaded until this is off again."
+    )
+    network_models = _Setting(True, "Models from the hub", "Finding and downloading models, when you ask for one.")
     sidebar_visible = _Setting(True, "Conversations at the side", "Show the list of conversations.", shown=False)
     inspector_visible = _Setting(True, "Inspector at the side", "Show model and sampling controls.", shown=False)
     slider_positions = _Setting("", "Sliders", "Where the sliders of models stood last.", shown=False)

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from backend.api.errors import OfflineError
+from backend.config.settings import Settings
 
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["NETWORK", "PURPOSES", "Call", "Network", "Purpose"]
+__all__ = ["NETWORK", "PURPOSES", "Call", "Network", "Purpose", "obey"]
 
 Purpose = Literal["models"]
 
@@ -127,3 +128,9 @@ class Network:
 
 #: of this process
 NETWORK = Network()
+
+
+def obey(settings: Settings, network: Network = NETWORK) -> None:
+    """Sets the switches as the person left them."""
+    network.offline = settings.offline
+    network.allow("models", settings.network_models)

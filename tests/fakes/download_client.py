@@ -7,7 +7,7 @@ from copy import deepcopy
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from backend.api.downloads import Download, NewDownload, RemoteChoice, RemoteRepository, SearchResult
+from backend.api.downloads import Download, NetworkState, NewDownload, RemoteChoice, RemoteRepository, SearchResult
 from backend.api.errors import NotFoundError
 from backend.api.schemas import ErrorInfo, Job, JobChanged
 
@@ -51,6 +51,9 @@ class FakeDownloads:
             SearchResult(repository="bartowski/Qwen2.5-7B-Instruct-GGUF", downloads=184_203, likes=412),
             SearchResult(repository="Qwen/Qwen2.5-7B-Instruct-GGUF", downloads=95_120, likes=230),
         ]
+        self.net = NetworkState(
+            offline=False, purposes={"models": "Finding and downloading models, when you ask for one"}
+        )
         self.offered = {"bartowski/Qwen2.5-7B-Instruct-GGUF": fake_repository()}
 
     if TYPE_CHECKING:
@@ -94,6 +97,15 @@ class FakeDownloads:
         return next(one for one in self.fetched if one.id == download_id)
 
     # What the window asks
+
+    async def network(self) -> NetworkState:
+        self._called("network")
+        return deepcopy(self.net)
+
+    async def set_network(self, state: NetworkState) -> NetworkState:
+        self._called("set_network", state)
+        self.net.offline, self.net.off = state.offline, state.off
+        return deepcopy(self.net)
 
     async def search_hub(self, text: str) -> list[SearchResult]:
         self._called("search_hub", text)

@@ -130,6 +130,10 @@ class Commands:
         """Show the hardware page, or the chat again."""
         self._window.toggle_hardware()
 
+    def show_network(self) -> None:
+        """Show what leaves this machine, or the chat again."""
+        self._window.toggle_network()
+
     def zoom_in(self) -> None:
         """Larger text."""
         self._zoom(next((step for step in _ZOOM_STEPS if step > metrics.zoom + 0.01), _ZOOM_STEPS[-1]))

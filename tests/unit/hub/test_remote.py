@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import pytest
 
 from backend.api.errors import AccessError, NetworkError, NotFoundError, OfflineError
+from backend.config.settings import Settings
 from backend.hub.choices import choices, choose
-from backend.hub.network import Network
+from backend.hub.network import Network, obey
 from backend.hub.remote import open_repository, search
 from tests.fakes.hub import COMMIT, FakeHub, Fault, git_sha1
 
@@ -142,3 +144,18 @@ def test_a_choice_is_found_by_name_file_or_part(hub: FakeHub, network: Network) 
     assert [one.name for one in choose(repository, "tiny-Q4_K_S.gguf")] == ["Q4_K_S"]
     assert len(choose(repository, "q4")) == 2
     assert choose(repository, "Q8") == []
+
+
+def test_the_settings_hold_for_the_network(hub: FakeHub, network: Network, tmp_path: Path) -> None:
+    hub.put(REPO, "a.gguf", b"x")
+    settings = Settings(tmp_path / "settings.json", {"offline": True})
+    obey(settings, network)
+    with pytest.raises(OfflineError):
+        open_repository(REPO, network=network)
+    settings.offline, settings.network_models = False, False
+    obey(settings, network)
+    with pytest.raises(OfflineError, match="switched off"):
+        open_repository(REPO, network=network)
+    settings.network_models = True
+    obey(settings, network)
+    assert open_repository(REPO, network=network).files

@@ -178,7 +178,7 @@ def _estimated(prepared: Prepared, folder: Path) -> Estimate:
     several = len(options.levels) > 1
     stored = layers + tables * (4 if several else 1)
     size = stored if several else builds[0].bytes
-    kinds = 2 if options.tuning != "none" else 1.2  # hidden states in the build, and of some texts in the source
+    kinds = 2 if len(options.levels) == 1 else 1  # hidden states in the build, and in the source
     states = int(2 * kinds * 4 * options.tokens * sizes.hidden)
     table = 2 * sizes.vocab * sizes.hidden
     return Estimate(

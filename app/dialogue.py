@@ -150,6 +150,7 @@ class _Clock:
     def stats(self) -> TurnStats:
         now = time.perf_counter()
         tokens = int(self._usage.get("completion_tokens", 0))
+        guesses = self._usage.get("completion_tokens_details") or {}
         decode_s = now - self._first if self._first else 0.0
         return TurnStats(
             prompt_tokens=int(self._usage.get("prompt_tokens", 0)),
@@ -157,6 +158,11 @@ class _Clock:
             ttft_s=self._first - self._start if self._first else 0.0,
             tok_s=(tokens - 1) / decode_s if tokens > 1 and decode_s > 0 else 0.0,
             total_s=now - self._start,
+            passes=int(guesses.get("passes", 0)),
+            drafted=int(guesses.get("accepted_prediction_tokens", 0))
+            + int(guesses.get("rejected_prediction_tokens", 0)),
+            accepted=int(guesses.get("accepted_prediction_tokens", 0)),
+            speedup=float(guesses.get("speedup", 1.0)),
             seed=self._seed,
             finish_reason=self._reason if self._reason in {"stop", "length"} else "stop",
         )

@@ -18,6 +18,10 @@ def engine_arguments(settings: Settings, model: Path | None, *, serve: bool = Tr
         arguments += ["--n-threads", str(settings.n_threads)]
     if settings.kv != "f16":
         arguments += ["--kv", settings.kv]
+    if settings.speculation != "auto":
+        arguments += ["--speculation", settings.speculation, "--draft-nodes", str(settings.draft_nodes)]
+    if settings.draft_model:
+        arguments += ["--draft-model", settings.draft_model]
     if serve and settings.serve_enabled:
         arguments += ["--serve", "--port", str(settings.serve_port)]
     if model is not None:

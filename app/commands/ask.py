@@ -17,6 +17,8 @@ from backend.api.errors import InvalidRequestError
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
+    from backend.api.schemas import TurnStats
+
 __all__ = ["add", "run"]
 
 #: How long text from a pipe is waited for when there is a question already. A program that was started by another one
@@ -33,6 +35,7 @@ def add(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("question", nargs="+", help="the question; - reads it from standard input")
     parser.add_argument("--json", action="store_true", help="print one JSON object: text, model, tokens, ttft_s, tok_s")
+    parser.add_argument("--stats", action="store_true", help="say below the answer what it cost")
     add_answer_options(parser)
     parser.set_defaults(run=run)
 
@@ -65,13 +68,30 @@ async def _ask(arguments: argparse.Namespace, question: str) -> int:
                         "tok_s": round(answer.stats.tok_s, 2),
                         "seed": answer.stats.seed,
                         "finish_reason": answer.stats.finish_reason,
+                        "passes": answer.stats.passes,
+                        "drafted": answer.stats.drafted,
+                        "accepted": answer.stats.accepted,
+                        "speedup": round(answer.stats.speedup, 3),
                     },
                     ensure_ascii=False,
                 )
             )
         elif not answer.text.endswith("\n"):
             print()
+        if arguments.stats:
+            say(stats_line(answer.stats))
     return 0
+
+
+def stats_line(stats: TurnStats) -> str:
+    """What an answer cost, in one line."""
+    line = f"{stats.completion_tokens} tokens, {stats.tok_s:.1f} a second, first after {stats.ttft_s:.2f} s"
+    if stats.drafted:
+        line += (
+            f"; {stats.completion_tokens / max(stats.passes + 1, 1):.2f} tokens a pass, {stats.accepted} of "
+            f"{stats.drafted} guesses right, {stats.speedup:.2f} times plain decoding"
+        )
+    return f"{line}."
 
 
 def _show(text: str) -> None:

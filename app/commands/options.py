@@ -57,11 +57,31 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         help="how the conversation is remembered: q8 takes half the memory, and answers may suffer a little "
         "(default: f16; for .nutshell files and Hugging Face folders)",
     )
+    add_speculation_options(parser)
+
+
+def add_speculation_options(parser: argparse.ArgumentParser) -> None:
+    """Adds --speculation and --draft-model."""
+    parser.add_argument(
+        "--speculation",
+        default="",
+        choices=["auto", "off"],
+        help="guess the next words and check several at once; the answer stays the same (default: auto, where it is "
+        "faster)",
+    )
+    parser.add_argument(
+        "--draft-model", default="", metavar="FILE", help="a small model with the same vocabulary that guesses too"
+    )
 
 
 def engine_arguments(arguments: argparse.Namespace) -> list[str]:
     """What the engine process is told of them; the model is told by name."""
-    return ["--kv", arguments.kv] if arguments.kv else []
+    more = ["--kv", arguments.kv] if arguments.kv else []
+    if arguments.speculation:
+        more += ["--speculation", arguments.speculation]
+    if arguments.draft_model:
+        more += ["--draft-model", arguments.draft_model]
+    return more
 
 
 def add_answer_options(parser: argparse.ArgumentParser) -> None:

@@ -54,6 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--kv", default="", choices=["", "f16", "q8"], help="keys and values of our own engine's models"
     )
+    parser.add_argument("--speculation", default="", choices=["", "auto", "off", "custom"], help="drafts")
+    parser.add_argument("--draft-nodes", type=int, default=8, metavar="N", help="with --speculation custom")
+    parser.add_argument("--draft-model", default="", metavar="FILE", help="a small model that drafts")
     parser.add_argument(
         "--serve", action="store_true", help="offer /v1 to other programs: on loopback, any key or none opens it"
     )
@@ -108,7 +111,14 @@ async def _run(options: argparse.Namespace, wire: IO[bytes], stop: StopSwitch) -
 
     stop.on_signals()
     services = build_services(
-        LoadModel(n_ctx=max(options.n_ctx, 0), n_threads=max(options.n_threads, 0), kv=options.kv)
+        LoadModel(
+            n_ctx=max(options.n_ctx, 0),
+            n_threads=max(options.n_threads, 0),
+            kv=options.kv,
+            speculation=options.speculation,
+            draft_nodes=min(max(options.draft_nodes, 1), 63),
+            draft_model=options.draft_model,
+        )
     )
     server = EngineServer(
         services,

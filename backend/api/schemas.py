@@ -140,6 +140,10 @@ class TurnStats(Struct, frozen=True, kw_only=True):
     context_used: int = 0  # tokens in the KV cache after the answer
     context_length: int = 0
     cut: ContextCut | None = None
+    passes: int = 0  # over the model's weights, behind the prompt; without drafts one less than completion_tokens
+    drafted: int = 0  # tokens that were guessed and checked
+    accepted: int = 0  # of them, those that the answer went through
+    speedup: float = 1.0  # times plain decoding, by the time that one token without drafts takes
 
 
 class Message(Struct, kw_only=True):
@@ -329,6 +333,10 @@ class ModelEntry(Struct, kw_only=True):
 KvChoice = Literal["", "f16", "q8"]
 
 
+#: drafts: as far as they pay; none; as many as `draft_nodes` says. "": the engine's choice, which is auto
+SpeculationChoice = Literal["", "auto", "off", "custom"]
+
+
 class LoadModel(Struct, kw_only=True):
     """Body of POST /api/models/load: an id of the list, or a path."""
 
@@ -338,6 +346,9 @@ class LoadModel(Struct, kw_only=True):
     n_threads: Annotated[int, Meta(ge=0)] = 0
     n_gpu_layers: int = -1  # -1: as many as fit
     kv: KvChoice = ""  # how keys and values are stored; "": the engine's choice; for our own engine only
+    speculation: SpeculationChoice = ""
+    draft_nodes: Annotated[int, Meta(ge=1, le=63)] = 8  # of one pass, with "custom"
+    draft_model: str = ""  # path of a small model with the same vocabulary; "": drafts from the text alone
     #: of its slider, 0 (fastest) to 1 (best); None: the model's default, or it has none
     position: Annotated[float, Meta(ge=0, le=1)] | None = None
 
@@ -380,6 +391,8 @@ class LoadedModel(Struct, kw_only=True):
     sampling: Sampling  # the model's defaults
     kv: KvChoice = ""  # as it was loaded; "": there is no choice with this model
     slider: ModelSlider | None = None  # None: it was made at one size
+    speculation: SpeculationChoice = ""  # as it was loaded; "": not possible with this model
+    draft_notice: str = ""  # one sentence where the draft model could not be used
     template_notice: str = ""  # one sentence where the file's own chat template could not be used
 
 

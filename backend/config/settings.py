@@ -21,6 +21,7 @@ __all__ = ["Declaration", "Settings"]
 T = TypeVar("T")
 Theme = Literal["system", "light", "dark"]
 Kv = Literal["f16", "q8"]
+Speedup = Literal["auto", "off", "custom"]
 Policy = Literal["stop", "drop_middle", "drop_oldest"]
 
 
@@ -130,6 +131,17 @@ class Settings:
         "How the model remembers the conversation. Half the size leaves room for a longer one; answers may suffer a "
         "little. For models in Nutshell's own formats.",
         choices=(("f16", "Full"), ("q8", "Half the size")),
+    )
+    speculation = _Setting[Speedup](
+        "auto",
+        "Speed-up",
+        "Guesses the next words and checks several at once. The answer stays the same; Automatic does it only where it "
+        "is faster.",
+        choices=(("auto", "Automatic"), ("off", "Off"), ("custom", "Fixed number of guesses")),
+    )
+    draft_nodes = _Setting(8, "Guesses", "How many words are guessed at once.", minimum=1, maximum=63, shown=False)
+    draft_model = _Setting(
+        "", "Draft model", "A small model that guesses for the large one; empty for none.", shown=False
     )
     context_policy = _Setting[Policy](
         "drop_middle",

@@ -24,6 +24,7 @@ from backend.api.schemas import Completion, LoadedModel, LoadModel, ModelEntry, 
 from backend.engine.generate import End, Prefill, Session, Token, TokenLogprob, generate
 from backend.engine.loading import move_model
 from backend.engine.model import Model
+from backend.speculative.setup import Prepared, prepare
 
 __all__ = ["Engine", "Generation", "GenerationDone", "PrefillProgress", "TextChunk", "TokenLogprob"]
 
@@ -109,6 +110,8 @@ class Engine:
     def __init__(self, loader: Loader) -> None:
         self._loader = loader
         self._session: Session | None = None
+        self._prepared: Prepared | None = None
+        self._measuring = False
         self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._running: Generation | None = None
         self._lock = threading.Lock()  # guards _running and _waiting
@@ -136,7 +139,10 @@ class Engine:
                 self._drop_model()
             model, loaded = self._loader(entry, options, progress)
             self._drop_model()
-            self._session = Session(model)
+            self._prepared = prepared = prepare(model, entry, options)
+            self._session = Session(model, prepared.speculation)
+            if prepared.speculation is not None:
+                loaded.speculation = options.speculation or "auto"
             self.loaded = loaded
             return loaded
 
@@ -170,6 +176,8 @@ class Engine:
         generation = Generation(completion, coalesce_s, self._cancel_running)
         with self._lock:
             self._waiting += 1
+            if self._measuring and self._session is not None:  # a timed pass must not hold up an answer
+                self._session.model.request_abort(True)
         self._tasks.put(lambda: self._drive(generation))
         return generation
 
@@ -210,8 +218,18 @@ class Engine:
     # -- engine thread -------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while (task := self._tasks.get()) is not None:
+        while (task := self._next()) is not None:
             task()
+
+    def _next(self) -> Callable[[], None] | None:
+        """The next task; while there is none, the passes of a new model are timed, one at a time."""
+        while self._prepared is not None and self._tasks.empty():
+            self._measuring = True
+            more = self._prepared.measure()
+            self._measuring = False
+            if not more:
+                break
+        return self._tasks.get()
 
     async def _call(self, work: Callable[[], T]) -> T:
         if self._closed:
@@ -241,7 +259,10 @@ class Engine:
 
     def _drop_model(self) -> None:
         session, self._session, self.loaded = self._session, None, None
+        prepared, self._prepared = self._prepared, None
         if session is not None:
+            if prepared is not None:
+                prepared.save()
             session.model.close()
 
     def _cancel_running(self, generation: Generation) -> None:
@@ -345,6 +366,10 @@ class _Collector:
             finish_reason=end.reason,
             context_used=session.model.length,
             context_length=session.model.info.n_ctx,
+            passes=end.drafts.passes,
+            drafted=end.drafts.drafted,
+            accepted=end.drafts.accepted,
+            speedup=end.drafts.speedup,
         )
 
 

@@ -109,6 +109,9 @@ class ModelLoader:
             n_threads=request.n_threads or self._defaults.n_threads,
             n_gpu_layers=request.n_gpu_layers,
             kv=request.kv or self._defaults.kv or "f16",
+            speculation=request.speculation or self._defaults.speculation or "auto",
+            draft_nodes=request.draft_nodes if request.speculation else self._defaults.draft_nodes,
+            draft_model=request.draft_model or self._defaults.draft_model,
             position=request.position,
         )
         before = self._current

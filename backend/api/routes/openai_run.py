@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from backend.api.errors import BusyError, EngineUnavailableError, NutshellError
 from backend.api.failures import FieldError, Json, openai_error, unexpected
-from backend.api.routes.openai_schemas import Common, PromptDetails, Usage
+from backend.api.routes.openai_schemas import Common, CompletionDetails, PromptDetails, Usage
 from backend.api.schemas import Completion, Sampling, TurnStats
 from backend.api.services import Services
 from backend.api.sse import KEEP_ALIVE_S, EventStream, comment, data, disconnected
@@ -106,6 +106,9 @@ def usage_of(stats: TurnStats) -> Usage:
         completion_tokens=stats.completion_tokens,
         total_tokens=stats.prompt_tokens + stats.completion_tokens,
         prompt_tokens_details=PromptDetails(cached_tokens=stats.cached_tokens),
+        completion_tokens_details=CompletionDetails(
+            stats.accepted, stats.drafted - stats.accepted, stats.passes, round(stats.speedup, 3)
+        ),
     )
 
 

@@ -101,6 +101,15 @@ class PromptDetails(Struct):
     cached_tokens: int
 
 
+class CompletionDetails(Struct):
+    """Of the answer's tokens: OpenAI's names for guesses, and two fields of ours."""
+
+    accepted_prediction_tokens: int
+    rejected_prediction_tokens: int
+    passes: int  # over the weights, behind the prompt
+    speedup: float  # times plain decoding
+
+
 class Usage(Struct, omit_defaults=True):
     """Tokens of one request."""
 
@@ -108,6 +117,7 @@ class Usage(Struct, omit_defaults=True):
     total_tokens: int
     completion_tokens: int | None = None
     prompt_tokens_details: PromptDetails | None = None
+    completion_tokens_details: CompletionDetails | None = None
 
 
 class TopLogprob(Struct):

@@ -1,0 +1,180 @@
+"""The parts: trees, look-ups, calibration, costs, and the choice of how much to draft."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backend.speculative.calibration import Calibration
+from backend.speculative.controller import Controller
+from backend.speculative.costs import KNOTS, Costs, measure
+from backend.speculative.ngram import NgramDrafter
+from backend.speculative.tree import DraftTree
+from backend.speculative.trigram import TrigramDrafter
+from tests.unit.speculative.toys import ToyModel
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 5), st.floats(0, 1)), max_size=40), st.integers(0, 40))
+def test_every_head_of_the_ranking_is_a_tree_with_the_likeliest_path_first(
+    steps: list[tuple[int, int, float]], keep: int
+) -> None:
+    tree = DraftTree(9)
+    for parent, token, p in steps:
+        tree.add(parent % len(tree), token, p)
+    pruned = tree.pruned(tree.ranked()[:keep])
+    assert len(pruned) == min(keep, len(tree) - 1) + 1
+    assert all(-1 <= parent < node for node, parent in enumerate(pruned.parents))
+    paths = {tuple(tree.path(n)) for n in range(len(tree))}
+    assert {tuple(pruned.path(n)) for n in range(len(pruned))} <= paths
+    for node in range(len(pruned)):
+        below = [n for n, parent in enumerate(pruned.parents) if parent == node]
+        if not below:
+            break
+        assert node + 1 in below
+        assert pruned.chances[node + 1] == max(pruned.chances[n] for n in below)
+
+
+def test_the_longest_match_is_drafted_and_the_other_one_beside_it() -> None:
+    drafter = NgramDrafter()
+    drafter.begin([1, 2, 3, 4, 50, 51, 52, 9, 2, 3, 4, 60, 61, 1, 2, 3])
+    drafter.observe(4)
+    tree = DraftTree(4)
+    drafter.grow(tree, 3)
+    assert tree.path(1)[:2] == [4, 50], "four tokens match there, three at the other place"
+    assert tree.child(0, 60) is not None
+    assert max(tree.depths) == 3
+
+
+def test_a_cycle_is_followed_round_and_round() -> None:
+    drafter = NgramDrafter()
+    drafter.begin([7, 8, 9, 7, 8, 9, 7, 8])
+    drafter.observe(9)
+    tree = DraftTree(9)
+    drafter.grow(tree, 7)
+    assert tree.path(7) == [9, 7, 8, 9, 7, 8, 9, 7]
+
+
+def test_another_branch_is_remembered_but_not_run_into() -> None:
+    drafter = NgramDrafter()
+    drafter.begin([1, 2, 3, 4])
+    drafter.begin([5, 1, 2])
+    drafter.observe(3)
+    tree = DraftTree(3)
+    drafter.grow(tree, 5)
+    assert tree.path(len(tree) - 1) == [3, 4], "the first text ends there"
+
+
+def test_the_next_turn_indexes_only_what_is_new() -> None:
+    drafter = NgramDrafter()
+    drafter.begin(list(range(100)))
+    drafter.begin([*range(100), 7, 8])
+    assert len(drafter._text) == 102
+
+
+def test_the_table_learns_what_the_model_writes() -> None:
+    table = TrigramDrafter()
+    table.begin(1, 2)
+    for _ in range(5):
+        for token in (3, 4, 1, 2):
+            table.observe(token)
+    tree = DraftTree(2)
+    table.grow(tree, 3)
+    assert tree.path(max(range(len(tree)), key=lambda n: tree.depths[n])) == [2, 3, 4, 1]
+
+
+def test_calibration_follows_the_outcomes_and_forgets() -> None:
+    bins = Calibration([0.5, 0.5])
+    for _ in range(200):
+        bins.learn(0, True)
+    assert bins[0] > 0.97
+    for _ in range(40):
+        bins.learn(0, False)
+    assert bins[0] < 0.4
+    assert bins[1] == 0.5
+
+
+def staircase() -> Costs:
+    costs = Costs()
+    costs.set({n: 0.01 * (1.0 if n <= 4 else 1.5 if n <= 8 else 4.0) for n in KNOTS[:14]})
+    return costs
+
+
+def chain(*chances: float) -> DraftTree:
+    tree, node = DraftTree(0), 0
+    for token, p in enumerate(chances):
+        node = tree.add(node, token, p)
+    return tree
+
+
+@pytest.mark.parametrize(
+    ("chances", "count"),
+    [([0.9] * 20, 7), ([0.6] * 20, 3), ([0.02] * 20, 0), ([0.5, 0.01], 1), ([0.03], 0), ([], 0)],
+)
+def test_a_draft_ends_at_the_end_of_a_step_or_is_left_out(chances: list[float], count: int) -> None:
+    controller = Controller(staircase(), 64)
+    kept = len(controller.choose(chain(*chances)))
+    assert kept == count or (chances[:2] == [0.5, 0.01] and kept in {1, 2}), "a free node does no harm"
+
+
+def test_the_choice_is_the_best_of_all_sizes_and_at_the_maximum_every_node_is_worth_its_time() -> None:
+    costs = staircase()
+    tree = chain(*[0.85] * 30)
+    best = len(Controller(costs, 64).choose(tree))
+    rates = []
+    expected = 1.0
+    for m in range(1, 31):
+        expected += tree.chances[m]
+        rates.append(expected / costs.seconds(1 + m))
+    assert rates[best - 1] == max(rates)
+
+
+def test_drafts_that_do_not_pay_rest_longer_and_longer_and_come_back() -> None:
+    controller = Controller(staircase(), 64)
+    rests = []
+    for _ in range(3):
+        for _ in range(10):
+            assert not controller.resting
+            controller.drafted(4, 1, 0.01, 0.011)
+        rest = 0
+        while controller.resting:
+            controller.plain(0.01)
+            rest += 1
+        rests.append(rest)
+    assert rests == [16, 32, 64]
+    for _ in range(10):
+        controller.drafted(4, 3, 0.01, 0.011)
+    assert not controller.resting
+
+
+def test_time_spent_on_drafting_must_be_gained_too() -> None:
+    controller = Controller(staircase(), 64)
+    assert controller.choose(chain(0.5, 0.5))
+    assert not controller.choose(chain(0.5, 0.5), spent_s=0.02)
+
+
+def test_a_curve_survives_the_cache_and_nonsense_does_not() -> None:
+    costs, other = staircase(), Costs()
+    assert other.load(costs.as_json())
+    assert [other.seconds(n) for n in range(1, 40)] == [costs.seconds(n) for n in range(1, 40)]
+    for nonsense in (None, [], {}, {"scale": "x", "shape": {}}, {"scale": 1.0, "shape": {"1": 1.0}}):
+        assert not Costs().load(nonsense)
+
+
+def test_the_curve_never_falls_and_passes_correct_it() -> None:
+    costs = staircase()
+    values = [costs.seconds(n) for n in range(1, 200)]
+    assert values == sorted(values)
+    for _ in range(60):
+        costs.observe(4, 0.02)
+    assert costs.seconds(4) == pytest.approx(0.02, rel=0.1)
+    assert costs.seconds(1) == 0.01
+
+
+def test_measuring_leaves_the_cache_as_it_was() -> None:
+    model, costs = ToyModel(), Costs()
+    model.cache = [1, 2, 3]
+    for _ in measure(model, costs, 8):
+        assert model.cache == [1, 2, 3]
+    assert costs.known
+    assert max(model.passes) == 8

@@ -1,0 +1,150 @@
+"""Drafts on real engines: same seed, same text; and a cache that is that of a fresh prefill."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backend.api.schemas import Completion, Sampling
+from backend.engine.generate import End, Session, generate
+from backend.engine.llama_cpp import LlamaCppModel
+from backend.engine.model import Model, TokenTree
+from backend.engine.native import NativeModel
+from backend.engine.sampling import log_softmax
+from backend.speculative.decoder import Speculation
+from backend.speculative.tree import DraftTree
+
+pytestmark = pytest.mark.model
+PROMPT = (
+    "<|im_start|>user\nRepeat this list and sort it by length: apple pie, pear tart, apple cake, pear cake, plum pie, "
+    "plum cake, apple tart.<|im_end|>\n<|im_start|>assistant\n"
+)
+#: nats; see test_models.py: another layout of the cache rounds otherwise, and SmolLM2 amplifies it
+ROUNDING = 0.03
+#: where the two best logits are this near (or a draw this near to a boundary), another kernel may choose otherwise
+NEAR = 0.35
+
+
+class Branching(Speculation):
+    """Whatever the look-up finds, and wrong tokens beside every node: a tree at each step."""
+
+    def draft(self, token: int, deepest: int, room: int) -> DraftTree:
+        tree = super().draft(token, deepest, room)
+        for node in range(min(len(tree), room - len(tree) - 1, 12)):
+            if tree.depths[node] < deepest:
+                tree.add(node, 17 + node, 0.01)
+        return tree.pruned(tree.ranked())
+
+
+@pytest.fixture(scope="module", params=["llama.cpp", "native"])
+def model(request: pytest.FixtureRequest, smollm2: Path) -> Iterator[Model]:
+    make = LlamaCppModel if request.param == "llama.cpp" else NativeModel
+    opened = make(smollm2, n_ctx=512, n_threads=2, n_batch=256)
+    yield opened
+    opened.close()
+
+
+def write(model: Model, speculation: Speculation | None, **sampling: object) -> tuple[Session, End, int]:
+    model.rewind(0)
+    session = Session(model, speculation)
+    completion = Completion(prompt=PROMPT, sampling=Sampling(**sampling))  # type: ignore[arg-type]
+    items = list(generate(session, completion, lambda: False))
+    end = items[-1]
+    assert isinstance(end, End)
+    assert model.length == len(session.tokens)
+    return session, end, len(model.tokenizer.encode(PROMPT, special=True))
+
+
+@pytest.fixture(scope="module")
+def precise(smollm2: Path) -> Iterator[NativeModel]:
+    from kernels.cpu.executor import CpuExecutor
+
+    model = NativeModel(
+        smollm2,
+        n_ctx=512,
+        n_threads=2,
+        n_batch=256,
+        executors=lambda program, capacity, rows: CpuExecutor(
+            program, capacity=capacity, max_rows=rows, threads=2, precise=True
+        ),
+    )
+    yield model
+    model.close()
+
+
+@pytest.mark.parametrize("drafts", [Speculation, Branching])
+@pytest.mark.parametrize(("seed", "temperature"), [(1, 0.0), (2, 0.7), (3, 1.0)])
+def test_in_the_precise_mode_a_seed_gives_one_text(
+    precise: NativeModel, seed: int, temperature: float, drafts: type[Speculation]
+) -> None:
+    plain, _, _ = write(precise, None, seed=seed, temperature=temperature, max_tokens=40)
+    expected = list(plain.tokens)
+    drafted, end, _ = write(precise, drafts(precise, fixed=6), seed=seed, temperature=temperature, max_tokens=40)
+    assert drafted.tokens == expected
+    assert end.drafts.drafted > 0
+
+
+@pytest.mark.parametrize("drafts", [Speculation, Branching])
+def test_in_the_fast_mode_greedy_text_differs_only_at_a_near_tie(model: Model, drafts: type[Speculation]) -> None:
+    plain, _, _ = write(model, None, temperature=0, max_tokens=60)
+    expected = list(plain.tokens)
+    drafted, end, prompt = write(model, drafts(model, fixed=6), temperature=0, max_tokens=60)
+    assert end.drafts.accepted > 10
+    where = next((i for i, (a, b) in enumerate(zip(expected, drafted.tokens, strict=False)) if a != b), None)
+    if where is not None:
+        model.rewind(0)
+        row = model.forward(TokenTree.chain(expected[:prompt]))
+        model.commit(range(prompt))
+        for token in expected[prompt:where]:
+            row = model.forward(TokenTree.chain([token]))
+            model.commit([0])
+        best = np.sort(row[0])[-2:]
+        gap = best[1] - best[0]
+        print(f"texts part at token {where - prompt}, where the two best logits are {gap:.3f} apart")
+        assert gap < NEAR
+
+
+@pytest.mark.parametrize("drafts", [Speculation, Branching])
+def test_after_many_steps_the_cache_is_that_of_a_fresh_prefill(model: Model, drafts: type[Speculation]) -> None:
+    session, end, _ = write(model, drafts(model, fixed=6), temperature=0.5, seed=4, max_tokens=80)
+    assert end.drafts.accepted > 5
+    tokens = list(session.tokens)
+    here = log_softmax(model.forward(TokenTree.chain([tokens[-1]]))[0].copy()).astype(np.float64)
+    model.rewind(0)
+    model.forward(TokenTree.chain(tokens))
+    model.commit(range(len(tokens)))
+    fresh = log_softmax(model.forward(TokenTree.chain([tokens[-1]]))[0].copy()).astype(np.float64)
+    assert float((np.exp(fresh) * (fresh - here)).sum()) < ROUNDING
+
+
+def test_each_node_of_a_tree_has_the_logits_of_its_path(model: Model) -> None:
+    model.rewind(0)
+    prompt = model.tokenizer.encode(PROMPT, special=True)
+    model.forward(TokenTree.chain(prompt))
+    model.commit(range(len(prompt)))
+    tree = DraftTree(28)
+    for parent, token in [(0, 253), (1, 338), (0, 1096), (3, 314), (3, 253), (5, 99), (2, 100)]:
+        tree.add(parent, token, 0.5)
+    rows = model.forward(tree.nodes()).copy()
+    for node in range(len(tree)):
+        alone = model.forward(TokenTree.chain(tree.path(node)))[0]
+        p, q = (log_softmax(x).astype(np.float64) for x in (alone, rows[node]))
+        assert float((np.exp(p) * (p - q)).sum()) < 0.01, f"node {node}"
+        assert not np.isnan(rows[node]).any()
+
+
+def test_a_grammar_holds_in_the_middle_of_a_tree(model: Model) -> None:
+    gbnf = 'root ::= item ("," item)* "."\nitem ::= " "? ("apple" | "plum" | "pear") (" " ("pie" | "cake"))?'
+    texts = []
+    for speculation in (None, Branching(model, fixed=6)):
+        model.rewind(0)
+        completion = Completion(prompt=PROMPT, sampling=Sampling(temperature=0.7, seed=9, max_tokens=40), grammar=gbnf)
+        items = list(generate(Session(model, speculation), completion, lambda: False))
+        texts.append("".join(getattr(i, "text", "") for i in items))
+    for text in texts:
+        words = text.rstrip(".").replace(",", " ").split()
+        assert words
+        assert all(any(full.startswith(w) for full in ("apple", "plum", "pear", "pie", "cake")) for w in words), text

@@ -105,6 +105,7 @@ class NativeModel:
             weights.touch(go_on)
             self._executors = executors or (cuda_executors() if use_gpu else None) or _native_executors(kv, n_threads)
             self._program = built.program
+            self.speeds = Speeds(args.n_layers)
             self._executor: Executor | None = self._make(n_ctx, n_batch)
         except BaseException:
             self.close()

@@ -115,6 +115,9 @@ def test_speeds_between_and_beyond_what_was_measured() -> None:
     assert speeds.tok_s(100) == 0
     speeds._seconds = {100: 0.01}
     assert speeds.tok_s(200) == pytest.approx(50)
+    deep = Speeds(100)
+    deep._seconds = {100: 0.01}
+    assert deep.tok_s(200) == pytest.approx(1 / 0.0155)
     speeds._seconds = {100: 0.01, 300: 0.02}
     assert speeds.tok_s(200) == pytest.approx(1 / 0.015)
     assert speeds.tok_s(400) == pytest.approx(1 / 0.025)

@@ -15,6 +15,7 @@ from backend.api.schemas import (
     Conversation,
     ConversationDetail,
     ConversationUpdate,
+    Folder,
     LoadedModel,
     Message,
     ModelEntry,
@@ -112,8 +113,14 @@ class Echo:
         """The one model."""
         return [self._model.entry]
 
-    async def conversations(self) -> list[Conversation]:
+    async def folders(self) -> list[Folder]:
+        """None."""
+        return []
+
+    async def conversations(self, *, deleted: bool = False) -> list[Conversation]:
         """Those that are kept."""
+        if deleted:
+            return []
         return [(await self.conversation(key)).conversation for key in self._details]
 
     async def conversation(self, conversation_id: str) -> ConversationDetail:

@@ -56,6 +56,7 @@ from backend.api.schemas import (
     NewFolder,
     NewPreset,
     NewVersion,
+    Purged,
     Preset,
     PresetUpdate,
     SearchHit,
@@ -276,6 +277,10 @@ class Client:
     async def restore_conversation(self, conversation_id: str) -> Conversation:
         """Takes it out of the trash."""
         return await self._ask("POST", f"{_conversation(conversation_id)}/restore", Conversation)
+
+    async def empty_trash(self) -> int:
+        """Removes for good what is in the trash; how many conversations that were."""
+        return (await self._ask("DELETE", "/api/trash", Purged)).purged
 
     async def start_turn(self, conversation_id: str, turn: StartTurn) -> TurnTicket:
         """Stores the messages and queues the answer, which comes as events."""

@@ -53,6 +53,7 @@ __all__ = [
     "Notice",
     "Preset",
     "PresetUpdate",
+    "Purged",
     "Role",
     "Sampling",
     "SearchHit",
@@ -176,6 +177,8 @@ class Conversation(Struct, kw_only=True):
     context_policy: ContextPolicy = "drop_middle"
     model: str | None = None
     deleted_at: float | None = None
+    pinned: bool = False  # stands above the others
+    archived: bool = False  # kept and found by search, but out of the list
 
 
 class ConversationDetail(Struct, kw_only=True):
@@ -204,6 +207,14 @@ class ConversationUpdate(Struct, kw_only=True):
     system_prompt: str | UnsetType = UNSET
     sampling: Sampling | UnsetType | None = UNSET
     context_policy: ContextPolicy | UnsetType = UNSET
+    pinned: bool | UnsetType = UNSET
+    archived: bool | UnsetType = UNSET
+
+
+class Purged(Struct, kw_only=True):
+    """Answer to DELETE /api/trash: how many conversations are gone for good."""
+
+    purged: int
 
 
 class StartTurn(Struct, kw_only=True):

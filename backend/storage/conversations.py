@@ -129,6 +129,13 @@ class Conversations:
                     "SELECT sampling FROM conversations WHERE id = ?", (conversation_id,)
                 ).fetchone()[0]
                 changes["sampling"] = merge(old, update.sampling)
+            for flag in ("pinned", "archived"):
+                if (on := getattr(update, flag)) is not UNSET:
+                    connection.execute(
+                        "UPDATE conversations SET extra = json_set(iif(json_valid(extra), extra, '{}'), ?, json(?))"
+                        " WHERE id = ?",
+                        (f"$.{flag}", "true" if on else "false", conversation_id),
+                    )
             if changes:
                 connection.execute(
                     f"UPDATE conversations SET {', '.join(f'{field} = ?' for field in changes)} WHERE id = ?",

@@ -48,7 +48,7 @@ S = TypeVar("S", bound=msgspec.Struct)
 # The columns of each struct, in the order in which the functions below take them.
 CONVERSATION = (
     "id, title, created_at, updated_at, folder_id, preset_id, head_id, system_prompt, sampling, context_policy,"
-    " model, deleted_at"
+    " model, deleted_at, extra"
 )
 MESSAGE = "id, conversation_id, parent_id, role, content, status, created_at, model, stats, error"
 FOLDER = "id, name, parent_id"
@@ -118,7 +118,20 @@ def to_conversation(row: Row) -> Conversation:
         context_policy=row[9] if row[9] in _POLICIES else "drop_middle",
         model=row[10],
         deleted_at=row[11],
+        pinned=_flag(row[12], "pinned"),
+        archived=_flag(row[12], "archived"),
     )
+
+
+def _flag(extra: str | None, name: str) -> bool:
+    """A flag of the JSON object of small fields."""
+    if not extra or extra == "{}":
+        return False
+    try:
+        found = msgspec.json.decode(extra)
+    except (msgspec.MsgspecError, UnicodeDecodeError, TypeError):
+        return False
+    return isinstance(found, dict) and found.get(name) is True
 
 
 def to_message(row: Row) -> Message:

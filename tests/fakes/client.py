@@ -27,6 +27,8 @@ from backend.api.schemas import (
     CpuReport,
     DiskReport,
     ErrorInfo,
+    Folder,
+    FolderUpdate,
     GpuReport,
     HardwareReport,
     Job,
@@ -41,6 +43,7 @@ from backend.api.schemas import (
     ModelEntry,
     ModelSlider,
     NewConversation,
+    NewFolder,
     Sampling,
     SearchHit,
     SliderPoint,
@@ -186,6 +189,7 @@ class FakeClient(FakeCompressions, FakeDownloads):
         self.answer = answer
         self.gpus: list[GpuReport] = []
         self.hits: list[SearchHit] = []
+        self.folder_list: list[Folder] = []
         self.calls: list[tuple[str, object]] = []
         self.failures: dict[str, NutshellError] = {}
         self.alive = True
@@ -321,9 +325,9 @@ class FakeClient(FakeCompressions, FakeDownloads):
         self._called("unload_model")
         self.publish_model(None)
 
-    async def conversations(self) -> list[Conversation]:
-        self._called("conversations")
-        found = [d.conversation for d in self.details.values() if d.conversation.deleted_at is None]
+    async def conversations(self, *, deleted: bool = False) -> list[Conversation]:
+        self._called("conversations", deleted)
+        found = [d.conversation for d in self.details.values() if (d.conversation.deleted_at is not None) == deleted]
         return deepcopy(sorted(found, key=lambda one: -one.updated_at))
 
     async def conversation(self, conversation_id: str) -> ConversationDetail:
@@ -363,6 +367,36 @@ class FakeClient(FakeCompressions, FakeDownloads):
         conversation.deleted_at = None
         self.publish(ConversationChanged(conversation=conversation))
         return deepcopy(conversation)
+
+    async def empty_trash(self) -> int:
+        self._called("empty_trash")
+        gone = [key for key, detail in self.details.items() if detail.conversation.deleted_at is not None]
+        for key in gone:
+            del self.details[key]
+        return len(gone)
+
+    async def folders(self) -> list[Folder]:
+        self._called("folders")
+        return deepcopy(sorted(self.folder_list, key=lambda one: one.name))
+
+    async def create_folder(self, new: NewFolder) -> Folder:
+        self._called("create_folder", new)
+        self.folder_list.append(Folder(id=new_id(), name=new.name, parent_id=new.parent_id))
+        return deepcopy(self.folder_list[-1])
+
+    async def update_folder(self, folder_id: str, update: FolderUpdate) -> Folder:
+        self._called("update_folder", (folder_id, update))
+        folder = next(one for one in self.folder_list if one.id == folder_id)
+        if update.name is not UNSET:
+            folder.name = str(update.name)
+        return deepcopy(folder)
+
+    async def delete_folder(self, folder_id: str) -> None:
+        self._called("delete_folder", folder_id)
+        self.folder_list = [one for one in self.folder_list if one.id != folder_id]
+        for detail in self.details.values():
+            if detail.conversation.folder_id == folder_id:
+                detail.conversation.folder_id = None
 
     async def start_turn(self, conversation_id: str, turn: StartTurn) -> TurnTicket:
         self._called("start_turn", (conversation_id, turn))

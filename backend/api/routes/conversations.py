@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,6 +18,7 @@ from backend.api.schemas import (
     ConversationUpdate,
     NewConversation,
     NewVersion,
+    Purged,
     StartTurn,
 )
 from backend.api.services import Services
@@ -61,6 +63,10 @@ def routes(services: Services) -> list[Route]:
     async def restore(request: Request) -> Response:
         return changed(await asyncio.to_thread(store.restore_conversation, request.path_params["id"]))
 
+    async def empty_trash(request: Request) -> Response:
+        del request
+        return Json(Purged(purged=await asyncio.to_thread(store.purge_deleted, time.time() + 1)))
+
     async def start_turn(request: Request) -> Response:
         turn = await body(request, StartTurn)
         return Json(await services.chat.start_turn(request.path_params["id"], turn), status_code=202)
@@ -93,6 +99,7 @@ def routes(services: Services) -> list[Route]:
         Route("/api/conversations/{id}", update, methods=["PATCH"]),
         Route("/api/conversations/{id}", delete, methods=["DELETE"]),
         Route("/api/conversations/{id}/restore", restore, methods=["POST"]),
+        Route("/api/trash", empty_trash, methods=["DELETE"]),
         Route("/api/conversations/{id}/turns", start_turn, methods=["POST"]),
         Route("/api/messages/{id}/cancel", cancel_message, methods=["POST"]),
         Route("/api/messages/{id}/versions", add_version, methods=["POST"]),

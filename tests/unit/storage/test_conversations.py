@@ -166,3 +166,20 @@ def test_an_attachment_has_a_largest_size(store, conversation):
         store.add_attachment(message.id, "film.mkv", "video/x-matroska", bytes(MAX_ATTACHMENT + 1))
     assert "67 MB" in caught.value.why
     assert store.attachments(message.id) == []
+
+
+def test_pinned_and_archived_are_kept_beside_what_a_newer_version_wrote(store):
+    made = store.create_conversation(NewConversation(title="a"))
+    store._db.run("UPDATE conversations SET extra = ? WHERE id = ?", ('{"colour": "red"}', made.id))
+    assert not made.pinned
+    assert not made.archived
+    assert store.update_conversation(made.id, ConversationUpdate(pinned=True)).pinned
+    after = store.update_conversation(made.id, ConversationUpdate(archived=True, title="b"))
+    assert (after.pinned, after.archived, after.title) == (True, True, "b")
+    assert not store.update_conversation(made.id, ConversationUpdate(pinned=False)).pinned
+    with store._db.reading() as connection:
+        assert '"colour":"red"' in connection.execute("SELECT extra FROM conversations").fetchone()[0]
+    store._db.run("UPDATE conversations SET extra = ? WHERE id = ?", ("not JSON", made.id))
+    assert not store.conversation(made.id).archived
+    assert store.update_conversation(made.id, ConversationUpdate(archived=True)).archived
+    assert [one.archived for one in store.conversations()] == [True]

@@ -139,6 +139,9 @@ class MainWindow(QMainWindow):
         self.compression.changed.connect(self._compression_changed)
         self.downloads.ended.connect(self._download_ended)
         self.chat.deleted.connect(self._offer_undo)
+        self.chat.organiser.emptied.connect(
+            lambda number: self.toast(self.tr("%n conversation(s) removed for good.", "", number))
+        )
         self.chat.opened.connect(self._refresh)
         for changed in (self.chat.branch_changed, self.chat.details_changed, self.models.changed):
             changed.connect(self._refresh)

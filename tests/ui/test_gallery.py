@@ -5,17 +5,18 @@ The assertions hold what a picture can be held to: its size, that something is d
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from msgspec import structs
-from PySide6.QtCore import QSize, Qt
+from PySide6.QtCore import QItemSelectionModel, QSize, Qt
 from PySide6.QtGui import QColor, QImage
 from PySide6.QtWidgets import QApplication
 
 from backend.api.errors import EngineUnavailableError
-from backend.api.schemas import ConversationDetail, ErrorInfo, GpuReport, Message, SearchHit
+from backend.api.schemas import ConversationDetail, ErrorInfo, Folder, GpuReport, Message, SearchHit
 from tests.fakes.client import GB, FakeClient, fake_conversation, fake_loaded, fake_sliding
 from tests.ui.shell.support import Loop, qt_loop
 from ui.bridge.engine_link import EngineLink
@@ -201,6 +202,34 @@ def a_found_message(stage: Stage) -> None:
     stage.loop.until(lambda: stage.fake.called("search") and stage.window.chat.list.shown == 1)
     stage.window.sidebar.list.clicked.emit(stage.window.chat.list.index_of(detail.conversation.id))
     stage.loop.until(lambda: stage.window.chat_screen.view.message_ids())
+
+
+@scene()
+def folders_and_pins(stage: Stage) -> None:
+    keys = list(stage.fake.details)
+    stage.fake.folder_list = [Folder(id="f1", name="Cooking"), Folder(id="f2", name="Work")]
+    for place, key in enumerate(keys):
+        conversation = stage.fake.details[key].conversation
+        conversation.pinned = place == 3
+        conversation.folder_id = {2: "f1", 4: "f2"}.get(place)
+        conversation.archived = place == 5
+    stage.attach().open()
+    stage.window.chat.list.toggle_folder("f2")
+    stage.loop.until(lambda: stage.window.chat.list.folders())
+    stage.window.sidebar.list.selectionModel().select(
+        stage.window.chat.list.index_of(keys[1]), QItemSelectionModel.SelectionFlag.Select
+    )
+
+
+@scene()
+def trash(stage: Stage) -> None:
+    for place, key in enumerate(stage.fake.details):
+        if place > 2:
+            stage.fake.details[key].conversation.deleted_at = time.time() - place * DAY / 3
+    stage.window.link.attach(stage.fake)
+    stage.loop.until(lambda: len(stage.window.chat.list) == 3)
+    stage.window.sidebar._go_to("trash")
+    stage.loop.until(lambda: stage.window.chat.list.shown == 3)
 
 
 @scene()

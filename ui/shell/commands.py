@@ -41,7 +41,8 @@ class Commands:
 
     def delete_conversation(self) -> None:
         """Put the conversation into the trash."""
-        self._window.chat.delete(self._window.sidebar.selected())
+        for conversation_id in self._window.sidebar.selection():
+            self._window.chat.delete(conversation_id)
 
     def next_conversation(self) -> None:
         """Show the next one in the list."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from PySide6.QtCore import QModelIndex, QObject, QPersistentModelIndex, QRect, QSize, Qt
+from PySide6.QtCore import QModelIndex, QObject, QPersistentModelIndex, QPoint, QRect, QSize, Qt
 from PySide6.QtGui import QPainter, QPen
 from PySide6.QtWidgets import QLineEdit, QStyle, QStyledItemDelegate, QStyleOptionViewItem, QWidget
 
-from ui.theme import color, metrics
+from ui.theme import color, metrics, pixmap
 from ui.viewmodels.conversation_list import ConversationRole
 from ui.widgets.labels import text_direction
 
@@ -41,6 +41,8 @@ class ConversationDelegate(QStyledItemDelegate):
             area.adjust(metrics.l, metrics.s, -metrics.l, 0)
             painter.setFont(metrics.font("secondary"))
             painter.setPen(color("muted"))
+            if index.data(ConversationRole.FOLDER):
+                self._paint_fold(painter, option, area, folded=bool(index.data(ConversationRole.FOLDED)))
             painter.drawText(area, self._align(option), str(index.data()))
         else:
             self._paint_row(painter, option, index, area)
@@ -48,13 +50,14 @@ class ConversationDelegate(QStyledItemDelegate):
 
     def _paint_row(self, painter: QPainter, option: QStyleOptionViewItem, index: Index, area: QRect) -> None:
         opened = index.data(ConversationRole.ID) == self.current
+        chosen = bool(option.state & QStyle.StateFlag.State_Selected)
         hovered = bool(option.state & QStyle.StateFlag.State_MouseOver)
         focused = bool(option.state & QStyle.StateFlag.State_HasFocus and option.state & QStyle.StateFlag.State_Active)
         card = area.adjusted(metrics.s, 1, -metrics.s, -1)
-        if opened or hovered or focused:
+        if opened or hovered or focused or chosen:
             inset = metrics.focus_width / 2 if focused else 0
             painter.setPen(QPen(color("accent"), metrics.focus_width) if focused else Qt.PenStyle.NoPen)
-            painter.setBrush(color("accent_soft" if opened else "raised"))
+            painter.setBrush(color("accent_soft" if opened or chosen else "raised"))
             box = card.toRectF().adjusted(inset, inset, -inset, -inset)
             painter.drawRoundedRect(box, metrics.radius_control, metrics.radius_control)
         text = card.adjusted(metrics.s, 0, -metrics.s, 0)
@@ -66,6 +69,14 @@ class ConversationDelegate(QStyledItemDelegate):
             painter.setBrush(color("accent"))
             painter.drawEllipse(x, card.center().y() - dot // 2 + 1, dot, dot)
             text.adjust(dot + metrics.xs if right else 0, 0, 0 if right else -dot - metrics.s, 0)
+        if index.data(ConversationRole.PINNED):
+            side = metrics.px(14)
+            right = option.direction == Qt.LayoutDirection.RightToLeft
+            x = text.left() if right else text.right() - side
+            painter.drawPixmap(
+                QPoint(x, text.center().y() - side // 2 + 1), pixmap("pin", "muted", self._ratio(option), size=side)
+            )
+            text.adjust(side + metrics.xs if right else 0, 0, 0 if right else -side - metrics.xs, 0)
         snippet = str(index.data(ConversationRole.SNIPPET) or "")
         if snippet:
             lines = text.adjusted(0, metrics.xs, 0, -metrics.xs)
@@ -78,6 +89,22 @@ class ConversationDelegate(QStyledItemDelegate):
         painter.setPen(color("text"))
         title = painter.fontMetrics().elidedText(str(index.data()), Qt.TextElideMode.ElideRight, text.width())
         painter.drawText(text, self._align(option), title)
+
+    @staticmethod
+    def _ratio(option: QStyleOptionViewItem) -> float:
+        widget = option.widget
+        return widget.devicePixelRatioF() if widget is not None else 1.0
+
+    def _paint_fold(self, painter: QPainter, option: QStyleOptionViewItem, area: QRect, *, folded: bool) -> None:
+        """A small arrow before a folder's name, which moves aside for it."""
+        right = option.direction == Qt.LayoutDirection.RightToLeft
+        name = ("chevron-left" if right else "chevron-right") if folded else "chevron-down"
+        side = metrics.px(14)
+        x = area.right() - side if right else area.left() - metrics.xs
+        arrow = pixmap(name, "muted", self._ratio(option), size=side)
+        painter.drawPixmap(QPoint(x, area.center().y() - side // 2 + 1), arrow)
+        step = side
+        area.adjust(0 if right else step, 0, -step if right else 0, 0)
 
     def _paint_snippet(self, painter: QPainter, option: QStyleOptionViewItem, area: QRect, snippet: str) -> None:
         """One line that begins near the first match, with the matches underlined."""

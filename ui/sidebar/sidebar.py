@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QEvent, QModelIndex, QPoint, QSize, Qt, QTimer, Signal
-from PySide6.QtGui import QIcon, QKeyEvent, QPainter, QPaintEvent
-from PySide6.QtWidgets import QAbstractItemView, QHBoxLayout, QLineEdit, QListView, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtGui import QGuiApplication, QIcon, QKeyEvent, QPainter, QPaintEvent
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QHBoxLayout,
+    QLineEdit,
+    QListView,
+    QMenu,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from ui.actions import Actions
 from ui.sidebar.conversation_delegate import ConversationDelegate
+from ui.sidebar.list_menu import ask_to_empty, conversation_menu, folder_menu, place_menu
 from ui.theme import bind_icon, color, metrics, pixmap, theme_changed
 from ui.viewmodels.chat_session import ChatSession
-from ui.viewmodels.conversation_list import ConversationRole
+from ui.viewmodels.conversation_list import ConversationRole, Place
 from ui.widgets import HoverButton, IconButton, rule, text_label
 
 __all__ = ["Sidebar"]
 
 #: Typing pauses for this long before the engine is asked; titles are filtered at once.
 SEARCH_PAUSE_MS = 150
+_SELECTING = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier
 
 
 class SearchBox(QLineEdit):
@@ -54,6 +65,28 @@ class SearchBox(QLineEdit):
         self._mark.setIcon(self._icon())
 
 
+class _PlaceBar(QWidget):
+    """Above the archive and the trash: the way back, their name, and for the trash the way to empty it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.back = IconButton("chevron-left", self.tr("Back to the conversations"))
+        self.title = text_label("", "heading")
+        self.empty = HoverButton(self.tr("Empty"), icon="trash")
+        row = QHBoxLayout(self)
+        row.setContentsMargins(metrics.s, metrics.xs, metrics.s, 0)
+        row.addWidget(self.back)
+        row.addWidget(self.title, 1)
+        row.addWidget(self.empty)
+        self.hide()
+
+    def show_place(self, place: Place, shown: int) -> None:
+        """Says where the list is."""
+        self.setVisible(place != "chats")
+        self.title.setText(self.tr("Trash") if place == "trash" else self.tr("Archive"))
+        self.empty.setVisible(place == "trash" and shown > 0)
+
+
 class Sidebar(QWidget):
     """The list of conversations and the ways to other pages.
 
@@ -89,6 +122,7 @@ class Sidebar(QWidget):
         self.list.setModel(chat.list)
         self.delegate = ConversationDelegate(self.list)
         self.list.setItemDelegate(self.delegate)
+        self.list.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.list.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.list.setVerticalScrollMode(QListView.ScrollMode.ScrollPerPixel)
@@ -117,13 +151,20 @@ class Sidebar(QWidget):
         head.setSpacing(metrics.s)
         head.addLayout(top)
         head.addWidget(self.search)
-        foot = QVBoxLayout()
+        self.places = IconButton("more", self.tr("Archive, trash, folders"))
+        self.places.clicked.connect(self._show_places)
+        self.place_bar = _PlaceBar()
+        self.place_bar.back.clicked.connect(lambda: self._go_to("chats"))
+        self.place_bar.empty.clicked.connect(lambda: ask_to_empty(self, chat))
+        foot = QHBoxLayout()
         foot.setContentsMargins(metrics.s, metrics.xs, metrics.s, metrics.s)
-        foot.addWidget(self.hardware)
+        foot.addWidget(self.hardware, 1)
+        foot.addWidget(self.places)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 1, 0)  # the hairline at the side is drawn by paintEvent
         column.setSpacing(0)
         column.addLayout(head)
+        column.addWidget(self.place_bar)
         column.addWidget(self.list, 1)
         column.addWidget(self.empty, 1)
         column.addWidget(rule())
@@ -155,6 +196,15 @@ class Sidebar(QWidget):
         if self.list.hasFocus() and index.isValid():
             return str(index.data(ConversationRole.ID) or "")
         return self._chat.open_id
+
+    def selection(self) -> list[str]:
+        """All that a command is meant for: the selected rows when the list has the focus, else what is open."""
+        if self.list.hasFocus():
+            rows = sorted(self.list.selectedIndexes(), key=lambda index: index.row())
+            found = [str(index.data(ConversationRole.ID) or "") for index in rows]
+            if any(found):
+                return [one for one in found if one]
+        return [self._chat.open_id] if self._chat.open_id else []
 
     def rename(self, conversation_id: str) -> bool:
         """Edit a title in the list; False when the conversation is not listed now."""
@@ -193,7 +243,26 @@ class Sidebar(QWidget):
                 self.list.setCurrentIndex(self._chat.list.index_of(first))
             self.list.setFocus(Qt.FocusReason.TabFocusReason)
 
+    def _show_places(self) -> None:
+        menu = place_menu(self, self._chat)
+        menu.triggered.connect(lambda _action: self._place_changed())
+        menu.popup(self.places.mapToGlobal(self.places.rect().topLeft()) - QPoint(0, menu.sizeHint().height()))
+
+    def _go_to(self, place: Place) -> None:
+        self._chat.organiser.show(place)
+        self._place_changed()
+
+    def _place_changed(self) -> None:
+        self.place_bar.show_place(self._chat.list.place, self._chat.list.shown)
+        self._refresh_empty()
+
     def _open(self, index: QModelIndex) -> None:
+        if QGuiApplication.keyboardModifiers() & _SELECTING:
+            return  # rows are being chosen
+        folder_id = str(index.data(ConversationRole.FOLDER) or "")
+        if folder_id:
+            self._chat.list.toggle_folder(folder_id)
+            return
         conversation_id = str(index.data(ConversationRole.ID) or "")
         message_id = str(index.data(ConversationRole.MESSAGE) or "")
         if conversation_id:
@@ -202,21 +271,36 @@ class Sidebar(QWidget):
 
     def _menu(self, place: QPoint) -> None:
         index = self.list.indexAt(place)
-        conversation_id = str(index.data(ConversationRole.ID) or "") if index.isValid() else ""
+        menu = self.menu_for(index) if index.isValid() else None
+        if menu is not None:
+            menu.popup(self.list.viewport().mapToGlobal(place))
+
+    def menu_for(self, index: QModelIndex) -> QMenu | None:
+        """The menu of a row; of all that are selected, where it is one of these."""
+        folder_id = str(index.data(ConversationRole.FOLDER) or "")
+        if folder_id:
+            return folder_menu(self, self._chat, folder_id, lambda: self.list.edit(index))
+        conversation_id = str(index.data(ConversationRole.ID) or "")
         if not conversation_id:
-            return
-        self.list.setCurrentIndex(index)
+            return None
+        if index not in self.list.selectedIndexes():
+            self.list.setCurrentIndex(index)
         self.list.setFocus(Qt.FocusReason.PopupFocusReason)
-        menu = self._actions.menu(self, "chat.rename", "chat.delete")
-        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        menu.popup(self.list.viewport().mapToGlobal(place))
+        return conversation_menu(self, self._chat, self._actions, self.selection() or [conversation_id])
 
     def _refresh_empty(self) -> None:
         found = self._chat.list.rowCount() > 0
         self.list.setVisible(found)
         self.empty.setVisible(not found)
         self.empty.setContentsMargins(metrics.l, metrics.xl, metrics.l, 0)
-        if self.search.text().strip():
+        self.place_bar.show_place(self._chat.list.place, self._chat.list.shown)
+        if self._chat.list.place == "trash" and not self.search.text().strip():
+            self.empty.setText(self.tr("The trash is empty."))
+        elif self._chat.list.place == "archive" and not self.search.text().strip():
+            self.empty.setText(
+                self.tr("Nothing is archived. Archived conversations are kept here and found by search.")
+            )
+        elif self.search.text().strip():
             self.empty.setText(self.tr("Nothing found. Try fewer or other words."))
         else:
             self.empty.setText(self.tr("Your conversations will be listed here."))

@@ -45,9 +45,9 @@ def icon(name: str, role: Role = "text") -> QIcon:
     return _icon(name, _state.palette.value(role), metrics.icon)
 
 
-def pixmap(name: str, role: Role = "text", ratio: float = 1.0) -> QPixmap:
-    """One icon as a pixmap for a screen of the given device pixel ratio."""
-    return _render(name, _state.palette.value(role), metrics.icon, ratio, 1.0)
+def pixmap(name: str, role: Role = "text", ratio: float = 1.0, *, size: int = 0) -> QPixmap:
+    """One icon as a pixmap for a screen of the given device pixel ratio; `size` in pixels, 0 for that of all icons."""
+    return _render(name, _state.palette.value(role), size or metrics.icon, ratio, 1.0)
 
 
 def bind_icon(target: QObject, name: str, role: Role = "text") -> None:

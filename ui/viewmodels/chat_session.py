@@ -16,6 +16,7 @@ from backend.api.schemas import (
 from ui.bridge.engine_link import EngineLink
 from ui.viewmodels.chat_turns import WAITING_ID, ChatTurns
 from ui.viewmodels.model_session import ModelSession
+from ui.viewmodels.organising import Organiser
 
 __all__ = ["WAITING_ID", "ChatSession"]
 
@@ -29,6 +30,8 @@ class ChatSession(ChatTurns):
         super().__init__(link, models, parent)
         self._search = ""
         self.list.rename_requested.connect(self.rename)
+        self.organiser = Organiser(link, self.list, self)
+        self.organiser.problem.connect(self.problem)
 
     # Conversations
 

@@ -1,21 +1,23 @@
-"""The list at the side: conversations newest first under date headings, filtered by what is typed."""
+"""The list at the side: pinned ones, folders, then by date; the archive; the trash; filtered by what is typed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from PySide6.QtCore import QAbstractListModel, QModelIndex, QObject, QPersistentModelIndex, Qt, Signal
 
-from backend.api.schemas import Conversation, SearchHit
+from backend.api.schemas import Conversation, Folder, SearchHit
 from ui.viewmodels.words import date_group
 
-__all__ = ["ConversationListModel", "ConversationRole"]
+__all__ = ["ConversationListModel", "ConversationRole", "Place"]
 
 Index = QModelIndex | QPersistentModelIndex
 _NO_PARENT = QModelIndex()
+#: what the list shows: conversations in use, those put away, those thrown away
+Place = Literal["chats", "archive", "trash"]
 
 
 class ConversationRole(IntEnum):
@@ -25,12 +27,16 @@ class ConversationRole(IntEnum):
     IS_HEADER = Qt.ItemDataRole.UserRole + 2
     STREAMING = Qt.ItemDataRole.UserRole + 3
     SNIPPET = Qt.ItemDataRole.UserRole + 4
+    FOLDER = Qt.ItemDataRole.UserRole + 6  # id of the folder that a heading is of, or ""
+    FOLDED = Qt.ItemDataRole.UserRole + 7
+    PINNED = Qt.ItemDataRole.UserRole + 8
     MESSAGE = Qt.ItemDataRole.UserRole + 5  # id of the message that the snippet is of, or ""
 
 
 class _Row(NamedTuple):
     header: str  # the heading's text, or ""
     id: str  # the conversation's id, or ""
+    folder: str = ""  # the folder's id, where the heading is one's
 
 
 class ConversationListModel(QAbstractListModel):
@@ -41,11 +47,16 @@ class ConversationListModel(QAbstractListModel):
     """
 
     rename_requested = Signal(str, str)  # id, title
+    folder_rename_requested = Signal(str, str)  # id, name
 
     def __init__(self, parent: QObject | None = None, *, today: Callable[[], date] = date.today) -> None:
         super().__init__(parent)
         self._today = today
         self._all: dict[str, Conversation] = {}
+        self._trash: dict[str, Conversation] = {}
+        self._folders: dict[str, Folder] = {}
+        self._folded: set[str] = set()
+        self._place: Place = "chats"
         self._rows: list[_Row] = []
         self._streaming: frozenset[str] = frozenset()
         self._filter = ""
@@ -63,8 +74,10 @@ class ConversationListModel(QAbstractListModel):
         """Add, change or (when it is in the trash) remove one."""
         if conversation.deleted_at is None:
             self._all[conversation.id] = conversation
+            self._trash.pop(conversation.id, None)
         else:
             self._all.pop(conversation.id, None)
+            self._trash[conversation.id] = conversation
         self._update()
         self._touch([conversation.id])
 
@@ -89,6 +102,37 @@ class ConversationListModel(QAbstractListModel):
                 self._hits[hit.conversation_id] = hit
         self._update()
         self._touch([row.id for row in self._rows if row.id])
+
+    @property
+    def place(self) -> Place:
+        """What the list shows."""
+        return self._place
+
+    def set_place(self, place: Place) -> None:
+        """Show the conversations in use, the archive or the trash."""
+        self._place = place
+        self._update()
+
+    def set_trash(self, conversations: Iterable[Conversation]) -> None:
+        """Replace what is in the trash."""
+        self._trash = {one.id: one for one in conversations}
+        self._update()
+
+    def set_folders(self, folders: Iterable[Folder]) -> None:
+        """Replace the folders."""
+        self._folders = {one.id: one for one in folders}
+        self._update()
+        self._touch_headings()
+
+    def folders(self) -> list[Folder]:
+        """The folders, by name."""
+        return sorted(self._folders.values(), key=lambda one: one.name.casefold())
+
+    def toggle_folder(self, folder_id: str) -> None:
+        """Fold a folder, or unfold it."""
+        self._folded ^= {folder_id}
+        self._update()
+        self._touch_headings()
 
     # Reading
 
@@ -135,8 +179,8 @@ class ConversationListModel(QAbstractListModel):
         if role == ConversationRole.IS_HEADER:
             return bool(row.header)
         if row.header:
-            return row.header if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole) else None
-        conversation = self._all.get(row.id)
+            return self._heading(row, role)
+        conversation = self._all.get(row.id) or self._trash.get(row.id)
         if conversation is None:
             return None  # on its way out: the view may still ask while its row is being removed
         title = conversation.title or self.tr("New chat")
@@ -149,16 +193,32 @@ class ConversationListModel(QAbstractListModel):
             Qt.ItemDataRole.AccessibleTextRole: self.tr("{0}, answering").format(title) if streaming else title,
             ConversationRole.ID: row.id,
             ConversationRole.STREAMING: streaming,
+            ConversationRole.PINNED: conversation.pinned and self._place == "chats",
             ConversationRole.SNIPPET: hit.snippet if hit is not None and hit.message_id else "",
             ConversationRole.MESSAGE: (hit.message_id or "") if hit is not None else "",
         }
         return values.get(role)
 
+    def _heading(self, row: _Row, role: int) -> object:
+        folded = row.folder in self._folded
+        if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.EditRole):
+            return row.header
+        if role == Qt.ItemDataRole.AccessibleTextRole:
+            if not row.folder:
+                return row.header
+            return (self.tr("Folder {0}, closed") if folded else self.tr("Folder {0}, open")).format(row.header)
+        return {int(ConversationRole.FOLDER): row.folder, int(ConversationRole.FOLDED): folded}.get(role)
+
     def setData(self, index: Index, value: object, role: int = Qt.ItemDataRole.EditRole) -> bool:
         """Rename in place: asks by `rename_requested` and shows the new title at once."""
         row = self._rows[index.row()] if index.isValid() else None
         title = " ".join(str(value).split())
-        if row is None or not row.id or role != Qt.ItemDataRole.EditRole or not title:
+        if row is None or role != Qt.ItemDataRole.EditRole or not title:
+            return False
+        if row.folder:
+            self.folder_rename_requested.emit(row.folder, title)
+            return True
+        if not row.id or row.id not in self._all:
             return False
         conversation = self._all[row.id]
         if title != conversation.title:
@@ -168,28 +228,63 @@ class ConversationListModel(QAbstractListModel):
         return True
 
     def flags(self, index: Index) -> Qt.ItemFlag:
-        """Headings can be neither selected nor edited."""
-        if not index.isValid() or self._rows[index.row()].header:
+        """Headings of dates can be neither selected nor edited, those of folders be opened and renamed."""
+        if not index.isValid() or (self._rows[index.row()].header and not self._rows[index.row()].folder):
             return Qt.ItemFlag.NoItemFlags
         return Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable | Qt.ItemFlag.ItemIsEditable
 
     # Moving rows
 
     def _wanted(self) -> list[_Row]:
+        shown = [one for one in self._shown_here() if self._matches(one)]
+        rows: list[_Row] = []
+        if self._place == "trash":
+            return self._by_date(sorted(shown, key=lambda one: (-(one.deleted_at or 0), one.id)), trash=True)
+        shown.sort(key=lambda one: (-one.updated_at, one.id))
+        if self._place == "archive":
+            return self._by_date(shown)
+        pinned = [one for one in shown if one.pinned and not one.archived]
+        if pinned:
+            rows += [_Row(self.tr("Pinned"), ""), *(_Row("", one.id) for one in pinned)]
+        rest = [one for one in shown if not one.pinned and not one.archived]
+        for folder in self.folders():
+            inside = [one for one in rest if one.folder_id == folder.id]
+            if inside or not self._filter:
+                rows.append(_Row(folder.name, "", folder.id))
+            if self._filter or folder.id not in self._folded:
+                rows += [_Row("", one.id) for one in inside]
+        rows += self._by_date([one for one in rest if one.folder_id not in self._folders])
+        put_away = [one for one in shown if one.archived]
+        if put_away:  # found by a search
+            rows += [_Row(self.tr("Archive"), ""), *(_Row("", one.id) for one in put_away)]
+        return rows
+
+    def _shown_here(self) -> Iterable[Conversation]:
+        if self._place == "trash":
+            return self._trash.values()
+        if self._place == "archive":
+            return (one for one in self._all.values() if one.archived)
+        return (one for one in self._all.values() if self._filter or not one.archived)
+
+    def _matches(self, one: Conversation) -> bool:
+        return not self._filter or self._filter in one.title.casefold() or one.id in self._hits
+
+    def _by_date(self, conversations: Iterable[Conversation], *, trash: bool = False) -> list[_Row]:
         rows: list[_Row] = []
         today = self._today()
-        for one in sorted(self._all.values(), key=lambda each: (-each.updated_at, each.id)):
-            if self._filter and self._filter not in one.title.casefold() and one.id not in self._hits:
-                continue
-            heading = date_group(one.updated_at, today)
-            if not rows or heading != self._heading_of(rows):
+        heading = ""
+        for one in conversations:
+            group = date_group((one.deleted_at or 0) if trash else one.updated_at, today)
+            if group != heading:
+                heading = group
                 rows.append(_Row(heading, ""))
             rows.append(_Row("", one.id))
         return rows
 
-    @staticmethod
-    def _heading_of(rows: list[_Row]) -> str:
-        return next(row.header for row in reversed(rows) if row.header)
+    def _touch_headings(self) -> None:
+        for position, row in enumerate(self._rows):
+            if row.folder:
+                self.dataChanged.emit(self.index(position), self.index(position))
 
     def _update(self) -> None:
         wanted = self._wanted()

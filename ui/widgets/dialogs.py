@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QCoreApplication, Qt, QUrl
+from PySide6.QtCore import QCoreApplication, Qt, QUrl, Signal
 from PySide6.QtGui import QDesktopServices, QGuiApplication
-from PySide6.QtWidgets import QDialog, QHBoxLayout, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDialog, QHBoxLayout, QLineEdit, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
 
 from ui.theme import metrics
 from ui.widgets.labels import text_label
 from ui.widgets.toast import show_toast
 
-__all__ = ["ConfirmDialog", "LinkDialog", "confirm", "link_refusal", "open_link", "visible_address"]
+__all__ = ["ConfirmDialog", "LinkDialog", "NameDialog", "confirm", "link_refusal", "open_link", "visible_address"]
 
 _SAFE_SCHEMES = frozenset({"http", "https", "mailto"})
 _WIDTH = 440
@@ -50,13 +50,37 @@ class ConfirmDialog(QDialog):
         column.setContentsMargins(metrics.xl, metrics.xl, metrics.xl, metrics.l)
         column.setSpacing(metrics.m)
         column.addWidget(heading)
-        column.addWidget(words)
+        if text:
+            column.addWidget(words)
         if body is not None:
             column.addWidget(body)
         column.addLayout(row)
         self.setMinimumWidth(metrics.px(_WIDTH))
         self.cancel_button.setDefault(True)
         self.cancel_button.setFocus()
+
+
+class NameDialog(ConfirmDialog):
+    """Asks for a name. It deletes itself when it is closed.
+
+    Signals:
+        named(str): the name, which is not empty.
+    """
+
+    named = Signal(str)
+
+    def __init__(self, parent: QWidget | None, title: str, *, label: str, action: str, name: str = "") -> None:
+        self.field = QLineEdit(name)
+        self.field.setMaxLength(200)
+        self.field.setAccessibleName(label)
+        self.field.setPlaceholderText(label)
+        super().__init__(parent, title, "", action=action, body=self.field)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.action_button.setDefault(True)
+        self.field.textChanged.connect(lambda text: self.action_button.setEnabled(bool(text.strip())))
+        self.action_button.setEnabled(bool(name.strip()))
+        self.accepted.connect(lambda: self.named.emit(self.field.text().strip()))
+        self.field.setFocus()
 
 
 def confirm(parent: QWidget | None, title: str, text: str, *, action: str) -> bool:

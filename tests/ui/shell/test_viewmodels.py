@@ -3,11 +3,12 @@ from __future__ import annotations
 from datetime import date, datetime, timedelta
 
 import pytest
+from msgspec import structs
 from PySide6.QtCore import QPersistentModelIndex, Qt
 from PySide6.QtTest import QAbstractItemModelTester
 from PySide6.QtWidgets import QApplication
 
-from backend.api.schemas import Conversation, ConversationDetail, Message, SearchHit, TurnDelta
+from backend.api.schemas import Conversation, ConversationDetail, Folder, Message, SearchHit, TurnDelta
 from tests.fakes.client import fake_conversation, fake_loaded, fake_models
 from ui.viewmodels import words
 from ui.viewmodels.conversation_list import ConversationListModel, ConversationRole
@@ -260,3 +261,47 @@ def test_dates_fall_under_their_headings() -> None:
 def test_a_fake_conversation_is_a_chain() -> None:
     detail = fake_conversation("t", [("q", "a"), ("q", "a")])
     assert len(ConversationState(detail.conversation, detail.messages).branch()) == 4
+
+
+def test_pinned_ones_folders_and_dates_stand_in_this_order(listed: ConversationListModel) -> None:
+    listed.set_folders([Folder(id="2", name="Work"), Folder(id="1", name="garden"), Folder(id="3", name="Zoo")])
+    for key, change in (("d", {"pinned": True}), ("b", {"folder_id": "1"}), ("c", {"folder_id": "gone"})):
+        known = listed.get(key)
+        assert known is not None
+        listed.put(structs.replace(known, **change))
+    shown = rows(listed)
+    assert shown[:6] == ["Pinned", "D", "garden", "B", "Work", "Zoo"]
+    assert "C" in shown[6:]
+    listed.toggle_folder("1")
+    assert "B" not in rows(listed)
+    listed.set_filter("b")
+    assert rows(listed) == ["garden", "B"]  # a search looks into closed folders
+    listed.set_filter("")
+    heading = listed.index(2)
+    assert listed.data(heading, ConversationRole.FOLDER) == "1"
+    asked: list[tuple[str, str]] = []
+    listed.folder_rename_requested.connect(lambda key, name: asked.append((key, name)))
+    assert listed.setData(heading, " Garden  path ")
+    assert asked == [("1", "Garden path")]
+
+
+def test_the_archive_and_the_trash_are_places_of_their_own(listed: ConversationListModel) -> None:
+    known = listed.get("b")
+    assert known is not None
+    listed.put(structs.replace(known, archived=True))
+    assert "B" not in rows(listed)
+    listed.set_filter("b")
+    assert rows(listed) == ["Archive", "B"]
+    listed.set_filter("")
+    listed.set_place("archive")
+    assert rows(listed)[1:] == ["B"]
+    listed.set_place("trash")
+    assert listed.rowCount() == 0
+    gone = listed.get("c")
+    assert gone is not None
+    listed.put(structs.replace(gone, deleted_at=NOON))
+    assert rows(listed) == ["Today", "C"]
+    listed.put(gone)
+    assert listed.rowCount() == 0
+    listed.set_place("chats")
+    assert "C" in rows(listed)

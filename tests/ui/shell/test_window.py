@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
-from PySide6.QtGui import QDragEnterEvent, QDropEvent, QGuiApplication, QKeySequence
+from PySide6.QtCore import QItemSelectionModel, QMimeData, QPoint, QPointF, Qt, QUrl
+from PySide6.QtGui import QAction, QDragEnterEvent, QDropEvent, QGuiApplication, QKeySequence
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QLineEdit
+from PySide6.QtWidgets import QApplication, QLineEdit, QMenu
 
 from backend.api.errors import DiskFullError, EngineUnavailableError
 from backend.api.schemas import LoadModel, Sampling, SearchHit
@@ -20,7 +20,9 @@ from ui.bridge.engine_link import EngineLink
 from ui.main_window import MainWindow
 from ui.shell.commands import Commands
 from ui.shell.drops import model_files
+from ui.sidebar.list_menu import ask_to_empty
 from ui.theme import apply_theme, current, metrics
+from ui.viewmodels.conversation_list import ConversationRole
 from ui.widgets.toast import Toast
 
 Key = Qt.Key
@@ -625,3 +627,60 @@ def test_a_found_message_is_shown_with_its_words_marked(loop: Loop, window: Main
     assert [one.cursor.selectedText() for one in item.body.extraSelections()] == ["Lentils"]
     window.sidebar.search.clear()
     loop.until(lambda: not item.body.extraSelections())
+
+
+def entry(menu: QMenu, text: str) -> QAction:
+    found = [one for one in menu.actions() if one.text() == text]
+    assert found, [one.text() for one in menu.actions()]
+    return found[0]
+
+
+def test_conversations_are_pinned_archived_and_put_into_folders(
+    loop: Loop, window: MainWindow, fake: FakeClient
+) -> None:
+    attach(loop, window, fake)
+    sidebar, listed = window.sidebar, window.chat.list
+    keys = list(fake.details)
+    menu = sidebar.menu_for(listed.index_of(keys[2]))
+    assert menu is not None
+    entry(menu, "Pin").trigger()
+    loop.until(lambda: listed.index(1).data(ConversationRole.ID) == keys[2])
+    menu = sidebar.menu_for(listed.index_of(keys[2]))
+    assert menu is not None
+    assert entry(menu, "Unpin")
+    for key in keys[:2]:
+        flags = QItemSelectionModel.SelectionFlag.Select
+        sidebar.list.selectionModel().select(listed.index_of(key), flags)
+    sidebar.list.selectionModel().select(listed.index_of(keys[2]), QItemSelectionModel.SelectionFlag.Deselect)
+    window.chat.organiser.new_folder("  Both  ", sidebar.selection())
+    loop.until(lambda: fake.folder_list and len([d for d in fake.details.values() if d.conversation.folder_id]) == 2)
+    assert fake.folder_list[0].name == "Both"
+    loop.until(lambda: listed.index(2).data() == "Both")
+    window.chat.organiser.change([keys[0]], archived=True)
+    loop.until(lambda: not listed.index_of(keys[0]).isValid())
+    window.chat.organiser.delete_folder(fake.folder_list[0].id)
+    loop.until(lambda: not listed.folders())
+    assert listed.index_of(keys[1]).isValid()
+
+
+def test_the_trash_gives_back_and_is_emptied(loop: Loop, window: MainWindow, fake: FakeClient) -> None:
+    attach(loop, window, fake)
+    keys = list(fake.details)
+    for key in keys[:2]:
+        window.chat.delete(key)
+    loop.until(lambda: len(window.chat.list) == 1)
+    window.sidebar._go_to("trash")
+    loop.until(lambda: window.chat.list.shown == 2)
+    assert not window.sidebar.place_bar.isHidden()
+    menu = window.sidebar.menu_for(window.chat.list.index_of(keys[0]))
+    assert menu is not None
+    entry(menu, "Restore").trigger()
+    loop.until(lambda: window.chat.list.shown == 1)
+    dialog = ask_to_empty(window.sidebar, window.chat)
+    dialog.action_button.click()
+    loop.until(lambda: fake.called("empty_trash") and window.chat.list.rowCount() == 0)
+    assert window.sidebar.empty.text() == "The trash is empty."
+    assert window.sidebar.place_bar.empty.isHidden()
+    window.sidebar.place_bar.back.click()
+    assert set(fake.details) == {keys[0], keys[2]}
+    assert window.chat.list.shown == 2

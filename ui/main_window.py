@@ -25,6 +25,7 @@ from ui.shell.chat_screen import ChatScreen
 from ui.shell.commands import Commands
 from ui.shell.drops import ModelDrop
 from ui.shell.engine_notices import EngineNotices
+from ui.shell.exchange import Exchange
 from ui.shell.failed_page import FailedPage
 from ui.shell.notices import Notices
 from ui.shell.panes import Panes
@@ -88,6 +89,7 @@ class MainWindow(QMainWindow):
         self._download_page: DownloadPage | None = None
         self._network: NetworkPage | None = None
 
+        self.exchange = Exchange(link, self.chat.list, self)
         self.sidebar = Sidebar(self.chat, self.commands)
         self.inspector = Inspector(self.chat, self.models, link)
         self.top_bar = TopBar(self.commands, self.models)
@@ -122,6 +124,11 @@ class MainWindow(QMainWindow):
 
     def _connect(self) -> None:
         self.sidebar.opened.connect(self.open_conversation)
+        self.sidebar.export_requested.connect(self.exchange.ask_export)
+        self.sidebar.import_requested.connect(self.exchange.ask_import)
+        self.exchange.said.connect(self.toast)
+        self.exchange.problem.connect(self.chat.problem)
+        self.exchange.imported.connect(self.open_conversation)
         self.sidebar.found.connect(self.chat_screen.show_match)
         self.top_bar.renamed.connect(lambda title: self.chat.rename(self.chat.open_id, title))
         self.top_bar.model.menu_requested.connect(self.toggle_model_menu)

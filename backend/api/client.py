@@ -42,9 +42,13 @@ from backend.api.schemas import (
     Conversation,
     ConversationDetail,
     ConversationUpdate,
+    ExportedText,
+    ExportFormat,
     Folder,
     FolderUpdate,
     HardwareReport,
+    ImportedFile,
+    ImportFile,
     Job,
     JobChanged,
     LoadedModel,
@@ -281,6 +285,15 @@ class Client:
     async def empty_trash(self) -> int:
         """Removes for good what is in the trash; how many conversations that were."""
         return (await self._ask("DELETE", "/api/trash", Purged)).purged
+
+    async def export_conversation(self, conversation_id: str, file_format: ExportFormat) -> str:
+        """A conversation as the text of a file."""
+        path = f"{_conversation(conversation_id)}/export?format={file_format}"
+        return (await self._ask("GET", path, ExportedText)).text
+
+    async def import_file(self, path: str) -> list[Conversation]:
+        """Takes in the conversations of a file of ours or of another program; the engine reads it."""
+        return (await self._ask("POST", "/api/import", ImportedFile, ImportFile(path=path), read_s=300.0)).conversations
 
     async def start_turn(self, conversation_id: str, turn: StartTurn) -> TurnTicket:
         """Stores the messages and queues the answer, which comes as events."""

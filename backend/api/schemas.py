@@ -30,11 +30,15 @@ __all__ = [
     "DiskReport",
     "ErrorInfo",
     "Event",
+    "ExportFormat",
+    "ExportedText",
     "FinishReason",
     "Folder",
     "FolderUpdate",
     "GpuReport",
     "HardwareReport",
+    "ImportFile",
+    "ImportedFile",
     "Job",
     "JobChanged",
     "LayerError",
@@ -215,6 +219,27 @@ class Purged(Struct, kw_only=True):
     """Answer to DELETE /api/trash: how many conversations are gone for good."""
 
     purged: int
+
+
+ExportFormat = Literal["markdown", "html", "json"]
+
+
+class ExportedText(Struct, kw_only=True):
+    """Answer to GET /api/conversations/{id}/export?format=...: the content of a file."""
+
+    text: str
+
+
+class ImportFile(Struct, kw_only=True):
+    """Body of POST /api/import: a file of conversations on this machine, which the engine reads."""
+
+    path: str
+
+
+class ImportedFile(Struct, kw_only=True):
+    """Answer to ImportFile: the new conversations, in the order of the file."""
+
+    conversations: list[Conversation]
 
 
 class StartTurn(Struct, kw_only=True):

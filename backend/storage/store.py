@@ -15,6 +15,7 @@ from backend.api.errors import NutshellError
 from .attachments import Attachments
 from .conversations import Conversations
 from .folders import Folders
+from .incoming import Incoming
 from .mending import Mending
 from .messages import Messages, fold_interrupted
 from .opening import Opened, open_database
@@ -24,7 +25,7 @@ from .search import Search
 __all__ = ["Store"]
 
 
-class Store(Conversations, Messages, Mending, Attachments, Folders, Presets, Search):
+class Store(Conversations, Messages, Mending, Incoming, Attachments, Folders, Presets, Search):
     """All that is kept. Safe to call from any thread; every call is short and synchronous.
 
     Calls raise errors of `backend.api.errors` only: NotFoundError, ConflictError, InvalidRequestError, and StorageError

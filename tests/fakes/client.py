@@ -27,6 +27,7 @@ from backend.api.schemas import (
     CpuReport,
     DiskReport,
     ErrorInfo,
+    ExportFormat,
     Folder,
     FolderUpdate,
     GpuReport,
@@ -367,6 +368,18 @@ class FakeClient(FakeCompressions, FakeDownloads):
         conversation.deleted_at = None
         self.publish(ConversationChanged(conversation=conversation))
         return deepcopy(conversation)
+
+    async def export_conversation(self, conversation_id: str, file_format: ExportFormat) -> str:
+        self._called("export_conversation", (conversation_id, file_format))
+        title = self._detail(conversation_id).conversation.title
+        return f"<h1>{title}</h1>" if file_format == "html" else f"# {title}"
+
+    async def import_file(self, path: str) -> list[Conversation]:
+        self._called("import_file", path)
+        detail = fake_conversation("Imported", [("From", "afar")])
+        self.details[detail.conversation.id] = detail
+        self.publish(ConversationChanged(conversation=detail.conversation))
+        return [deepcopy(detail.conversation)]
 
     async def empty_trash(self) -> int:
         self._called("empty_trash")

@@ -26,8 +26,14 @@ def _menu(parent: QWidget) -> QMenu:
     return menu
 
 
-def conversation_menu(parent: QWidget, chat: ChatSession, actions: Actions, chosen: Sequence[str]) -> QMenu:
-    """What can be done with the chosen conversations where they are."""
+def conversation_menu(
+    parent: QWidget,
+    chat: ChatSession,
+    actions: Actions,
+    chosen: Sequence[str],
+    export: Callable[[list[str], str], object],
+) -> QMenu:
+    """What can be done with the chosen conversations where they are; `export` takes them and a format."""
     menu, organiser, place = _menu(parent), chat.organiser, chat.list.place
     ids = list(chosen)
     if place == "trash":
@@ -48,6 +54,12 @@ def conversation_menu(parent: QWidget, chat: ChatSession, actions: Actions, chos
     _add_folders(menu, parent, chat, ids)
     archive = menu.addAction(_say("Archive"), lambda: organiser.change(ids, archived=True))
     bind_icon(archive, "archive", "muted")
+    below = menu.addMenu(_say("Export"))
+    bind_icon(below.menuAction(), "download", "muted")
+    for file_format, words in (
+        ("markdown", _say("Markdown…")), ("html", _say("Web page…")), ("pdf", _say("PDF…")), ("json", _say("JSON…")),
+    ):  # fmt: skip
+        below.addAction(words, partial(export, ids, file_format))
     actions.fill(menu, "-", "chat.delete")
     return menu
 
@@ -83,7 +95,7 @@ def folder_menu(parent: QWidget, chat: ChatSession, folder_id: str, rename: Call
     return menu
 
 
-def place_menu(parent: QWidget, chat: ChatSession) -> QMenu:
+def place_menu(parent: QWidget, chat: ChatSession, import_file: Callable[[], object]) -> QMenu:
     """Where else conversations are, and what can be made there."""
     menu = _menu(parent)
     archive = menu.addAction(_say("Archive"), lambda: chat.organiser.show("archive"))
@@ -93,6 +105,8 @@ def place_menu(parent: QWidget, chat: ChatSession) -> QMenu:
     menu.addSeparator()
     folder = menu.addAction(_say("New folder…"), lambda: _ask_folder(parent, chat))
     bind_icon(folder, "folder", "muted")
+    taken = menu.addAction(_say("Import conversations…"), import_file)
+    bind_icon(taken, "file", "muted")
     return menu
 
 

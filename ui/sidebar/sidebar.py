@@ -92,9 +92,12 @@ class Sidebar(QWidget):
 
     Signals:
         opened(str): a conversation was chosen.
+        export_requested(list, str): conversations shall be written as files of a format. import_requested: files read.
         found(str, str): the message in it that was found, and what was looked for; ("", "") when nothing is any more.
     """
 
+    export_requested = Signal(list, str)
+    import_requested = Signal()
     opened = Signal(str)
     found = Signal(str, str)
 
@@ -244,7 +247,7 @@ class Sidebar(QWidget):
             self.list.setFocus(Qt.FocusReason.TabFocusReason)
 
     def _show_places(self) -> None:
-        menu = place_menu(self, self._chat)
+        menu = place_menu(self, self._chat, self.import_requested.emit)
         menu.triggered.connect(lambda _action: self._place_changed())
         menu.popup(self.places.mapToGlobal(self.places.rect().topLeft()) - QPoint(0, menu.sizeHint().height()))
 
@@ -286,7 +289,8 @@ class Sidebar(QWidget):
         if index not in self.list.selectedIndexes():
             self.list.setCurrentIndex(index)
         self.list.setFocus(Qt.FocusReason.PopupFocusReason)
-        return conversation_menu(self, self._chat, self._actions, self.selection() or [conversation_id])
+        chosen = self.selection() or [conversation_id]
+        return conversation_menu(self, self._chat, self._actions, chosen, self.export_requested.emit)
 
     def _refresh_empty(self) -> None:
         found = self._chat.list.rowCount() > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,12 +17,17 @@ from backend.api.schemas import (
     Conversation,
     ConversationChanged,
     ConversationUpdate,
+    ExportedText,
+    ImportedFile,
+    ImportFile,
     NewConversation,
     NewVersion,
     Purged,
     StartTurn,
 )
 from backend.api.services import Services
+from backend.chat.exchange.readers import read_file
+from backend.chat.exchange.writers import to_html, to_json, to_markdown
 
 __all__ = ["routes"]
 
@@ -67,6 +73,21 @@ def routes(services: Services) -> list[Route]:
         del request
         return Json(Purged(purged=await asyncio.to_thread(store.purge_deleted, time.time() + 1)))
 
+    async def export(request: Request) -> Response:
+        write = {"markdown": to_markdown, "html": to_html, "json": to_json}.get(request.query_params.get("format", ""))
+        if write is None:
+            raise FieldError("'format' must be markdown, html or json.", param="format")
+        detail = await asyncio.to_thread(store.detail, request.path_params["id"])
+        return Json(ExportedText(text=await asyncio.to_thread(write, detail)))
+
+    async def import_file(request: Request) -> Response:
+        path = Path((await body(request, ImportFile)).path)
+        found = await asyncio.to_thread(read_file, path)
+        made = [await asyncio.to_thread(store.import_conversation, one) for one in found]
+        for conversation in made:
+            services.hub.publish(ConversationChanged(conversation=conversation))
+        return Json(ImportedFile(conversations=made), status_code=201)
+
     async def start_turn(request: Request) -> Response:
         turn = await body(request, StartTurn)
         return Json(await services.chat.start_turn(request.path_params["id"], turn), status_code=202)
@@ -100,6 +121,8 @@ def routes(services: Services) -> list[Route]:
         Route("/api/conversations/{id}", delete, methods=["DELETE"]),
         Route("/api/conversations/{id}/restore", restore, methods=["POST"]),
         Route("/api/trash", empty_trash, methods=["DELETE"]),
+        Route("/api/conversations/{id}/export", export),
+        Route("/api/import", import_file, methods=["POST"]),
         Route("/api/conversations/{id}/turns", start_turn, methods=["POST"]),
         Route("/api/messages/{id}/cancel", cancel_message, methods=["POST"]),
         Route("/api/messages/{id}/versions", add_version, methods=["POST"]),

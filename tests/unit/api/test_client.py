@@ -511,3 +511,33 @@ def test_the_model_of_the_command_line(held: tuple[RunningServer, Held]) -> None
             await client.wait_for_job(job)
 
     run(server, test)
+
+
+def test_conversations_are_mended_exported_imported_and_purged(server: RunningServer, tmp_path: Path) -> None:
+    async def test(client: Client) -> None:
+        made = await client.create_conversation(NewConversation(title="Trip"))
+        await client.update_conversation(made.id, ConversationUpdate(pinned=True, archived=True))
+        store = server.services.store
+        question = store.add_message(made.id, None, "user", "Where to?")
+        answer = store.add_message(made.id, question.id, "assistant", "Coast.")
+        version = await client.add_version(answer.id, "Hills.")
+        assert (version.parent_id, version.content) == (question.id, "Hills.")
+        with pytest.raises(InvalidRequestError):
+            await client.add_version(answer.id, "  ")
+        assert (await client.export_conversation(made.id, "markdown")).startswith("# Trip")
+        assert "<h1>Trip</h1>" in await client.export_conversation(made.id, "html")
+        path = tmp_path / "trip.json"
+        path.write_text(await client.export_conversation(made.id, "json"), encoding="utf-8")
+        (taken,) = await client.import_file(str(path))
+        assert (taken.title, taken.pinned, taken.archived) == ("Trip", True, True)
+        assert len((await client.conversation(taken.id)).messages) == 3
+        with pytest.raises(InvalidRequestError):
+            await client.import_file(str(tmp_path / "none.json"))
+        assert (await client.delete_turn(version.id)).head_id == answer.id
+        await client.delete_turn(answer.id)
+        assert (await client.conversation(made.id)).messages == []
+        await client.delete_conversation(made.id)
+        assert await client.empty_trash() >= 1
+        assert made.id not in [c.id for c in await client.conversations(deleted=True)]
+
+    run(server, test)

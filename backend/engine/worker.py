@@ -139,10 +139,11 @@ class Engine:
                 self._drop_model()
             model, loaded = self._loader(entry, options, progress)
             self._drop_model()
-            self._prepared = prepared = prepare(model, entry, options)
+            self._prepared = prepared = prepare(model, entry, options, self._loader)
             self._session = Session(model, prepared.speculation)
             if prepared.speculation is not None:
                 loaded.speculation = options.speculation or "auto"
+                loaded.draft_notice = prepared.notice
             self.loaded = loaded
             return loaded
 
@@ -262,7 +263,7 @@ class Engine:
         prepared, self._prepared = self._prepared, None
         if session is not None:
             if prepared is not None:
-                prepared.save()
+                prepared.close()
             session.model.close()
 
     def _cancel_running(self, generation: Generation) -> None:

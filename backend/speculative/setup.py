@@ -6,18 +6,23 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from backend.api.schemas import LoadModel, ModelEntry
+from backend.api.errors import NutshellError
+from backend.api.schemas import LoadedModel, LoadModel, ModelEntry
 from backend.api.version import version
 from backend.config.paths import paths
 from backend.engine.model import Model
 from backend.speculative.costs import Costs, measure
-from backend.speculative.decoder import MOST_NODES, Drafter, Speculation
+from backend.speculative.decoder import MOST_NODES, Speculation
+from backend.speculative.draft_model import ModelDrafter
+from backend.speculative.vocabulary import why_not
 
 __all__ = ["Prepared", "prepare"]
 
+#: as `backend.engine.worker.Loader`
+Loader = Callable[[ModelEntry, LoadModel, Callable[[float], bool]], tuple[Model, LoadedModel]]
 _log = logging.getLogger(__name__)
 
 
@@ -26,10 +31,20 @@ class Prepared:
 
     Attributes:
         speculation: None where it is off, or the model cannot drop what it has read.
+        notice: why the draft model cannot be used, or "".
     """
 
-    def __init__(self, model: Model, speculation: Speculation | None, place: Path | None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        speculation: Speculation | None,
+        place: Path | None,
+        draft: Model | None = None,
+        notice: str = "",
+    ) -> None:
         self.speculation = speculation
+        self.notice = notice
+        self._draft = draft
         self._place = place
         self._measuring: Iterator[None] | None = None
         if speculation is not None and place is not None and not _load(speculation.costs, place):
@@ -49,6 +64,13 @@ class Prepared:
             self._measuring = None
         return self._measuring is not None
 
+    def close(self) -> None:
+        """Keeps the curve and frees the draft model."""
+        self.save()
+        draft, self._draft = self._draft, None
+        if draft is not None:
+            draft.close()
+
     def save(self) -> None:
         """Writes the curve, if it is known; what cannot be written is measured again next time."""
         if self.speculation is None or self._place is None or not self.speculation.costs.known:
@@ -62,12 +84,45 @@ class Prepared:
             _log.info("the pass times were not kept: %s", error)
 
 
-def prepare(model: Model, entry: ModelEntry, options: LoadModel, drafter: Drafter | None = None) -> Prepared:
-    """What `options.speculation` means for this model: "" and "auto", "off", or "custom" with `draft_nodes`."""
+def prepare(model: Model, entry: ModelEntry, options: LoadModel, open_draft: Loader) -> Prepared:
+    """What `options.speculation` means for this model: "" and "auto", "off", or "custom" with `draft_nodes`.
+
+    Args:
+        model: just loaded.
+        entry: its file.
+        options: what it was loaded with. `draft_model` is a path, or "self": the same build at its lowest level.
+        open_draft: loads the draft model.
+    """
     if options.speculation == "off" or not model.info.max_leaves:
         return Prepared(model, None, None)
+    draft, notice = _draft(model, entry, options, open_draft) if options.draft_model else (None, "")
     fixed = options.draft_nodes if options.speculation == "custom" else 0
-    return Prepared(model, Speculation(model, fixed=fixed, drafter=drafter), _place(model, entry))
+    speculation = Speculation(model, fixed=fixed, drafter=ModelDrafter(draft) if draft is not None else None)
+    return Prepared(model, speculation, _place(model, entry), draft, notice)
+
+
+def _draft(model: Model, entry: ModelEntry, options: LoadModel, open_draft: Loader) -> tuple[Model | None, str]:
+    """The draft model, or why there is none. A missing draft never keeps a model from being loaded."""
+    own = options.draft_model == "self"
+    path = Path(entry.path if own else options.draft_model)
+    chosen = ModelEntry(id="draft", name=path.stem, path=str(path), source="file", bytes=0)
+    wanted = LoadModel(
+        n_ctx=model.info.n_ctx,
+        n_threads=model.info.n_threads,
+        n_gpu_layers=options.n_gpu_layers,
+        kv=options.kv,
+        position=0.0 if own else None,
+    )
+    try:
+        chosen.bytes = path.stat().st_size
+        draft, _ = open_draft(chosen, wanted, lambda _done: True)
+    except (OSError, NutshellError) as error:
+        return None, f"{path.name} cannot draft. {error}"
+    reason = "" if own else why_not(model, draft)
+    if not reason:
+        return draft, ""
+    draft.close()
+    return None, f"{path.name} cannot draft for this model. {reason}"
 
 
 def _place(model: Model, entry: ModelEntry) -> Path:

@@ -1,0 +1,161 @@
+"""Drafts of a second model, whether it fits, and Sequoia's tree and verifier."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from backend.api.schemas import Completion, Sampling
+from backend.engine.generate import Session, Token, generate
+from backend.speculative.costs import Costs
+from backend.speculative.decoder import Speculation
+from backend.speculative.draft_model import ModelDrafter
+from backend.speculative.sequoia import best_size, best_tree, draw_children, verify
+from backend.speculative.tree import DraftTree
+from backend.speculative.vocabulary import why_not
+from tests.unit.speculative.toys import N_VOCAB, ToyModel, ToyTokenizer, logits_after
+
+
+def flat(seconds: float = 0.01) -> Costs:
+    costs = Costs()
+    costs.set(dict.fromkeys((1, 2, 4, 8, 16, 32, 64), seconds))
+    return costs
+
+
+def test_the_search_finds_the_likeliest_nodes() -> None:
+    """Raw chances: the calibration is the identity here, near enough for the order of the first nodes."""
+    drafter = ModelDrafter(ToyModel(), most=30)
+    drafter._costs.set(dict.fromkeys((1, 2, 4, 8, 16, 32, 64), 1e-06))
+    drafter.begin([2, 5])
+    drafter.observe(1)
+    tree = DraftTree(1)
+    drafter.grow(tree, 6, flat())
+    assert len(tree) > 20
+    best = int(logits_after([5, 1]).argmax())
+    assert tree.child(0, best) is not None
+    assert max(tree.depths) >= 3
+    for node in range(1, len(tree)):
+        assert tree.chances[node] <= tree.chances[tree.parents[node]]
+
+
+@pytest.mark.parametrize("other", ["same", "another"])
+def test_drafts_of_a_model_change_no_text(other: str) -> None:
+    def text(speculation_of: object) -> tuple[str, ToyModel]:
+        model = ToyModel()
+        speculation = None
+        if speculation_of:
+            rows = logits_after if other == "same" else lambda tokens: -logits_after(tokens)
+            drafter = ModelDrafter(ToyModel(rows))
+            drafter._costs.set(dict.fromkeys((1, 2, 4, 8, 16, 32, 64), 1e-07))
+            speculation = Speculation(model, drafter=drafter)
+            speculation.costs.set(dict.fromkeys((1, 2, 4, 8, 16, 32, 64), 0.01))
+            speculation.costs.observe = lambda n, seconds: None  # type: ignore[method-assign]
+        completion = Completion(prompt="25", sampling=Sampling(temperature=0.5, top_k=0, seed=3, max_tokens=80))
+        items = list(generate(Session(model, speculation), completion, lambda: False))
+        return "".join(i.text for i in items if isinstance(i, Token)), model
+
+    plain, _ = text(None)
+    drafted, model = text(True)
+    assert drafted == plain
+    if other == "same":
+        assert len(model.passes) < 60, "a draft that is the target is often right"
+
+
+def test_a_draft_that_is_as_slow_as_the_target_is_not_asked() -> None:
+    model = ToyModel()
+    drafter = ModelDrafter(model)
+    drafter._costs.set(dict.fromkeys((1, 2, 4, 8), 0.01))
+    drafter.begin([2, 5])
+    drafter.observe(1)
+    tree = DraftTree(1)
+    drafter.grow(tree, 6, flat())
+    assert len(tree) == 1
+    assert not model.passes
+
+
+def test_a_vocabulary_that_fits_and_ones_that_do_not() -> None:
+    model, other = ToyModel(), ToyModel()
+    assert why_not(model, other) == ""
+
+    class Swapped(ToyTokenizer):
+        def piece(self, token: int) -> bytes:
+            return b"?" if token == 4 else super().piece(token)
+
+    class Ends(ToyTokenizer):
+        def is_end(self, token: int) -> bool:
+            return token == 3
+
+    other.tokenizer = Swapped()
+    assert why_not(model, other) == "Token 4 is '?' in it, and '4' in the model."
+    other.tokenizer = Ends()
+    assert "ends an answer" in why_not(model, other)
+    object.__setattr__(other.info, "n_vocab", 999)
+    assert why_not(model, other) == "Its vocabulary has 999 tokens, and that of the model has 6."
+
+
+def every_tree(nodes: int) -> list[list[int]]:
+    return [[-1, *rest] for rest in itertools.product(*(range(i) for i in range(1, nodes)))]
+
+
+def worth(parents: list[int], acceptance: list[float], levels: int) -> float:
+    reach, depth, children = [1.0], [0], [0] * len(parents)
+    for parent in parents[1:]:
+        rank = children[parent]
+        children[parent] += 1
+        depth.append(depth[parent] + 1)
+        if rank >= len(acceptance) or depth[-1] > levels:
+            return 0.0
+        reach.append(reach[parent] * acceptance[rank])
+    return sum(reach)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3, 5])
+@pytest.mark.parametrize("acceptance", [[0.6, 0.2, 0.1], [0.4, 0.3, 0.2], [0.9], [0.5, 0.49]])
+@pytest.mark.parametrize("nodes", [1, 2, 4, 6])
+def test_the_tree_is_the_best_of_all(nodes: int, acceptance: list[float], levels: int) -> None:
+    parents, expected = best_tree(acceptance, nodes, levels)
+    assert worth(parents, acceptance, levels) == pytest.approx(expected)
+    best = max(worth(tree, acceptance, levels) for n in range(1, nodes + 1) for tree in every_tree(n))
+    assert expected == pytest.approx(best)
+
+
+def test_size_and_depth_follow_the_times() -> None:
+    acceptance = [0.63, 0.11, 0.06, 0.02]
+    cheap = best_size(acceptance, [1, 4, 16, 32], [1, 2, 4], 0.0, lambda n: 1.0)
+    dear = best_size(acceptance, [1, 4, 16, 32], [1, 2, 4], 0.2, lambda n: float(n))
+    assert cheap[0] == 32
+    assert dear[0] == 1
+
+
+@pytest.mark.parametrize("kind", ["equal", "other", "anti-correlated", "one-hot", "disjoint"])
+@pytest.mark.parametrize("children", [1, 2, 4])
+def test_sampled_children_leave_the_law_as_it_is(children: int, kind: str) -> None:
+    rng = np.random.default_rng(11)
+    row = logits_after([1, 4]).astype(np.float64)
+    p = np.exp(row) / np.exp(row).sum()
+    q = {
+        "equal": p,
+        "other": rng.dirichlet(np.ones(N_VOCAB)),
+        "anti-correlated": p[::-1][np.argsort(np.argsort(p))],
+        "one-hot": np.eye(N_VOCAB)[2],
+        "disjoint": np.ones(N_VOCAB) / N_VOCAB,
+    }[kind]
+    if kind == "disjoint":
+        p, q = p.copy(), q.copy()
+        p[:3], q[3:] = 0, 0
+        p, q = p / p.sum(), q / q.sum()
+    n = 12_000
+    counts = np.zeros(N_VOCAB)
+    for clocks, uniforms in zip(rng.random((n, N_VOCAB)), rng.random((n, children + 1)), strict=True):
+        token, place = verify(p, q, draw_children(q, children, clocks).tolist(), uniforms.tolist())
+        counts[token] += 1
+        if kind == "equal":
+            assert place == 0, "a draft that is the target is always right"
+    there = p > 0
+    assert not counts[~there].any()
+    statistic = ((counts[there] - n * p[there]) ** 2 / (n * p[there])).sum()
+    df = there.sum() - 1
+    assert statistic < df * (1 - 2 / (9 * df) + 3.3 * math.sqrt(2 / (9 * df))) ** 3

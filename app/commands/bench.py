@@ -22,9 +22,9 @@ def add(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
         "memory, stop. ui: streaming, scrolling, opening, searching, on an echo. engine: llama.cpp in our hands "
         "beside llama-cpp-python's own; with --peer-gguf, a build on our own engine beside a GGUF on llama.cpp. "
         "kernels: our own linears beside the speed of the memory. compress: the quality of builds of --model beside "
-        "llama.cpp's types of it.",
+        "llama.cpp's types of it. speculate: answers with and without drafts, by class of prompt.",
     )
-    parser.add_argument("what", choices=["app", "ui", "engine", "kernels", "compress"])
+    parser.add_argument("what", choices=["app", "ui", "engine", "kernels", "compress", "speculate"])
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     parser.add_argument("--rounds", type=int, default=0, metavar="N", help="how often to measure (default: as needed)")
     parser.add_argument("--model", default="", metavar="FILE", help="a model file (default: the built-in model)")
@@ -51,6 +51,8 @@ def add(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="N",
         help="compress: for llama.cpp's importance matrix (default: 16384)",
     )
+    parser.add_argument("--prompts", default="", metavar="FILE", help="speculate: the prompts (default: ours)")
+    parser.add_argument("--draft-model", default="", metavar="FILE", help="speculate: a small model that drafts")
     parser.set_defaults(run=run)
 
 
@@ -60,6 +62,10 @@ def run(arguments: argparse.Namespace) -> int:
         from app.benchmarks import kernels
 
         return kernels.run(arguments)
+    if arguments.what == "speculate":
+        from app.benchmarks import speculate
+
+        return speculate.run(arguments)
     if arguments.what == "ui":
         from app.benchmarks import ui
 

@@ -10,6 +10,7 @@
 #include "exp.h"
 #include "kv.h"
 #include "mask.h"
+#include "meanwhile.h"
 #include "tile.h"
 
 namespace nutshell::NUTSHELL_LEVEL {
@@ -54,19 +55,31 @@ struct AttentionPart {
 // R x (16 S) products, S as large as `count` vectors allow; calls done(first vector, S, acc) after start filled acc.
 template <class Load, int R, class Start, class Done>
 inline void multiply_vectors(const float* const* a, const typename Load::Number* b, ptrdiff_t step, ptrdiff_t stride, int k,
-                             int count, Start start, Done done) {
+                             int count, Meanwhile& meanwhile, Start start, Done done) {
+    const auto each = [&] { meanwhile.step(); };
     F acc[R * kTileVectors];
     int s = 0;
     for (; s + kTileVectors <= count; s += kTileVectors) {
         start(s, kTileVectors, acc);
-        multiply<Load, kTileVectors, R>(a, b + s * stride, step, stride, k, acc);
+        multiply<Load, kTileVectors, R>(a, b + s * stride, step, stride, k, acc, each);
         done(s, kTileVectors, acc);
     }
     for (; s < count; s++) {
         start(s, 1, acc);
-        multiply<Load, 1, R>(a, b + s * stride, step, stride, k, acc);
+        multiply<Load, 1, R>(a, b + s * stride, step, stride, k, acc, each);
         done(s, 1, acc);
     }
+}
+
+// What the chunk begin .. end reads after its first vectors of K, in that order, and the first ones of the next chunk.
+inline void fetch_rest(const AttentionPart& part, int begin, int end, size_t size, Meanwhile& meanwhile) {
+    const KvLayer& kv = part.kv;
+    const size_t start = (size_t)kTileVectors * 16, all = (size_t)(end - begin), width = (size_t)kv.head_dim * size;
+    const char* k = (const char*)kv.k + k_index(kv, part.head, begin & ~15) * size;
+    if (all > start) meanwhile.add(k + start * width, (all - start) * width);
+    meanwhile.add((const char*)kv.v + v_index(kv, part.head, begin) * size, all * width);
+    const size_t left = (size_t)(part.args.committed + part.args.n - end);
+    meanwhile.add(k + all * width, (left < start ? left : start) * width);
 }
 
 // R query vectors from `first` on over the positions begin .. end (begin a multiple of 16, at most kChunk of them).
@@ -74,6 +87,8 @@ template <class Load, int R> inline void attend(const AttentionPart& part, int f
     using Number = typename Load::Number;
     const KvLayer& kv = part.kv;
     const int width = kv.head_dim, groups = (end - begin + 15) / 16;
+    Meanwhile meanwhile;
+    if (first == 0) fetch_rest(part, begin, end, sizeof(Number), meanwhile);
     const size_t cells = (size_t)part.head * (size_t)kv.capacity + (size_t)begin;
     alignas(64) float scores[R * kChunk];
     alignas(64) float change[16] = {};
@@ -86,7 +101,7 @@ template <class Load, int R> inline void attend(const AttentionPart& part, int f
         out[r] = part.result(first + r);
     }
     multiply_vectors<Load, R>(
-        q, (const Number*)kv.k + k_index(kv, part.head, begin), 16, (ptrdiff_t)width * 16, width, groups,
+        q, (const Number*)kv.k + k_index(kv, part.head, begin), 16, (ptrdiff_t)width * 16, width, groups, meanwhile,
         [](int, int count, F* acc) {
             for (int i = 0; i < R * count; i++) acc[i] = F::zero();
         },
@@ -125,7 +140,7 @@ template <class Load, int R> inline void attend(const AttentionPart& part, int f
         total.store(state[r] + 16);
     }
     multiply_vectors<Load, R>(
-        p, (const Number*)kv.v + v_index(kv, part.head, begin), width, 16, end - begin, width / 16,
+        p, (const Number*)kv.v + v_index(kv, part.head, begin), width, 16, end - begin, width / 16, meanwhile,
         [&](int s, int count, F* acc) {
             for (int r = 0; r < R; r++)
                 for (int i = 0; i < count; i++) acc[r * count + i] = F::load(out[r] + (s + i) * 16) * F::set1(change[r]);

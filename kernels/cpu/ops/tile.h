@@ -27,10 +27,14 @@ struct Integers8 {
     static F load(const int8_t* p) { return to_float(load_i8(p)); }
 };
 
-// acc[r * S + s] += sum over i < k of a[r][i] * b[i * step + s * stride .. + 16]
-template <class Load, int S, int R>
+struct Nothing {
+    void operator()() const {}
+};
+
+// acc[r * S + s] += sum over i < k of a[r][i] * b[i * step + s * stride .. + 16]; calls each() for every i.
+template <class Load, int S, int R, class Each = Nothing>
 inline void multiply(const float* const* a, const typename Load::Number* b, ptrdiff_t step, ptrdiff_t stride, int k,
-                     F* acc) {
+                     F* acc, Each each = {}) {
     F c[R * S];
     const float* rows[R];
     NUTSHELL_UNROLL
@@ -38,6 +42,7 @@ inline void multiply(const float* const* a, const typename Load::Number* b, ptrd
     NUTSHELL_UNROLL
     for (int i = 0; i < R * S; i++) c[i] = acc[i];
     for (int i = 0; i < k; i++, b += step) {
+        each();
         F v[S];
         NUTSHELL_UNROLL
         for (int s = 0; s < S; s++) v[s] = Load::load(b + s * stride);

@@ -5,6 +5,7 @@ The file is mapped and its arrays are views: nothing is copied. The format and w
 
 from __future__ import annotations
 
+import contextlib
 import math
 import mmap
 import os
@@ -105,6 +106,9 @@ class TensorFile:
                     raise truncated(f"read {len(header)} of {length} bytes of header")
                 metadata, tensors = _parse(header, size - 8 - length)
                 mapped = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) if data else None
+                if mapped is not None and hasattr(mmap, "MADV_HUGEPAGE"):
+                    with contextlib.suppress(OSError):  # a system without them
+                        mapped.madvise(mmap.MADV_HUGEPAGE)  # what is read from the disk now comes in pages of 2 MB
         except FileNotFoundError as error:
             raise InvalidModelFileError(
                 "The model file is not there.",

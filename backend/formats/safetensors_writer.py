@@ -99,6 +99,10 @@ class TensorWriter:
         self._file.write((self._start - 8).to_bytes(8, "little") + header.ljust(self._start - 8))
         self._file.flush()
         os.fsync(self._file.fileno())
+        if hasattr(
+            os, "posix_fadvise"
+        ):  # written in small pieces; read again, it comes in pages of 2 MB (safetensors.py)
+            os.posix_fadvise(self._file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 #: types that share NumPy's with another one

@@ -48,7 +48,8 @@ class Row:
         shape: outputs, inputs.
         gb_s: bytes of weights over the best time. gb_s_median: over the median time.
         memory_gb_s: reading memory, the best of the same run. fraction: gb_s over it.
-        with_tables: whether activations, look-up tables and hand-over are in the time, or the kernel alone.
+        with_tables: whether activations, look-up tables and hand-over are in the time, or the kernel alone (which makes
+            tables itself for AQLM with AVX-512).
         gmac_s: 1e9 multiply-adds a second.
     """
 

@@ -9,12 +9,19 @@ import numpy as np
 import numpy.typing as npt
 
 from kernels.packed import SCHEMES, PackedLinear
+from kernels.packing import LAYOUT
 from kernels.reference.search import Found
 
 try:
     from kernels.cpu import _native
 except ImportError as error:  # pragma: no cover - depends on the installation
     raise ImportError(f"The native kernels are not built ({error}). kernels/cpu/README.md has the command.") from error
+# Another one would read weights as something else, without an error. A module from before 3 had a number says nothing.
+if (_built := getattr(_native, "layout", 3)) != LAYOUT:
+    raise ImportError(
+        f"The native kernels were built for layout {_built} of weights and these are of layout {LAYOUT}: "
+        "build them again, kernels/cpu/README.md has the command."
+    )
 
 Floats = npt.NDArray[np.float32]
 Regime = Literal["auto", "decode", "many"]

@@ -69,6 +69,7 @@ PyLinear::PyLinear(const Level& on, int scheme, int out, int in, int in_padded, 
 NB_MODULE(_native, m) {
     using namespace nutshell;
     nb::set_leak_warnings(false);  // what still lives when the interpreter ends is freed with the process
+    m.attr("layout") = kLayout;
     m.def("levels", [] {
         nb::list names;
         for (const Level* level : supported_levels()) names.append(level->name);

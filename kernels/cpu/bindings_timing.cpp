@@ -4,6 +4,7 @@
 
 #include "bindings.h"
 #include "pool.h"
+#include "shares.h"
 
 namespace nutshell {
 namespace {
@@ -62,8 +63,29 @@ nb::list linear_seconds(const nb::list& list, In<float> x, Out<float> y, int bat
     });
 }
 
-// The decode kernel alone: activations and tables are made before, all tiles of `batch` weights are one piece. The
-// weights must hold the same codebooks, because the tables of the first serve all.
+// Slices (types.h), which make their tables themselves; each thread has neighbouring ones, as in linear.cpp.
+nb::list slice_seconds(const std::vector<const PyLinear*>& weights, const Activations& a, int units, int batch, Pool& pool, int rounds) {
+    const LinearOps& ops = *weights[0]->level->linear[(int)weights[0]->weight.scheme];
+    const size_t floats = ops.slice_floats(weights[0]->weight, a.n);
+    std::vector<Memory> sums((size_t)pool.threads());
+    for (Memory& memory : sums) memory.grow(floats * sizeof(float));
+    std::vector<int> ends;
+    for (int t = 1; t <= pool.threads(); t++) ends.push_back((int)((int64_t)units * batch * t / pool.threads()));
+    Shares shares;
+    return seconds_of(rounds, (int)weights.size() / batch, [&](int at) {
+        const auto weight = [&](int unit) -> const Weight& { return weights[(size_t)(at * batch + unit / units)]->weight; };
+        shares.begin(ends);
+        pool.run(units * batch, [&](int, int thread) {
+            bool own;
+            const int unit = shares.take(thread, &own), first = thread ? ends[(size_t)thread - 1] : 0, last = ends[(size_t)thread] - 1;
+            const Neighbours by{own && unit > first, own && unit < last ? ops.slice_data(weight(unit + 1), (unit + 1) % units) : nullptr};
+            ops.slice_sums(weight(unit), a, unit % units, by, (float*)sums[(size_t)thread].data());
+        });
+    });
+}
+
+// The decode kernel alone: activations are made before, and so are tables where tiles share them; all tiles or slices of
+// `batch` weights are one piece. The weights must hold the same codebooks, because the tables of the first serve all.
 nb::list gemv_seconds(const nb::list& list, const nb::dict& prepared, int batch, int threads, int rounds) {
     const std::vector<const PyLinear*> weights = weights_of(list);
     const Weight& first = weights[0]->weight;
@@ -76,13 +98,14 @@ nb::list gemv_seconds(const nb::list& list, const nb::dict& prepared, int batch,
     const int n = (int)q.shape(0);
     const Activations a{n, first.in, (int32_t)q.shape(1), f32.data(), q.data(), hi.data(), lo.data(), scale.data(), sum16.data(),
                         f32_sum16.data()};
+    Pool pool(threads);
+    if (const int units = ops.slice_units ? ops.slice_units(first) : 0) return slice_seconds(weights, a, units, batch, pool, rounds);
     Memory tables;
     const size_t table_bytes = ops.table_bytes ? ops.table_bytes(first, n) : 0;
     if (table_bytes) {
         tables.grow(table_bytes);
         for (int part = 0; part < ops.table_parts(first, n); part++) ops.build_tables(first, a, part, tables.data());
     }
-    Pool pool(threads);
     std::vector<Memory> results((size_t)threads);
     const int tiles = ops.tile_count(first);
     return seconds_of(rounds, (int)weights.size() / batch, [&](int at) {

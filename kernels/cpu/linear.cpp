@@ -17,6 +17,9 @@ constexpr int kUnitsWanted = 16;         // unless a group has too few of them t
 // 5.9 ms a token for the down projections of a 1.5B model with shared tables, 2.9 with their own. The bits are the same.
 constexpr int kOwnTables = 2;
 
+// Making the tables of a block of AQLM takes as long as reading so much.
+constexpr double kTableBytes = 4 << 10;
+
 int round_up(int n, int unit) { return (n + unit - 1) / unit * unit; }
 
 double bytes_per_row(const Weight& w) {
@@ -83,8 +86,9 @@ LinearGroup::LinearGroup(const Level& level, std::vector<const Weight*> weights)
         for (int row = 0; row < w.out; row += kPanelRows) panels_.push_back({i, row, row + kPanelRows});
         if (const int units = slices(w)) {
             const int end = round_up(w.out, kPanelRows);
-            for (int unit = 0; unit < units; unit++) tiles_.push_back({i, unit, unit + 1});
-            for (int row = 0; row < end; row += kJoinedRows) joins_.push_back({i, row, std::min(row + kJoinedRows, end)});
+            const double cost = (w.out * bytes_per_row(w) + kTableBytes * w.in_padded / kBlock) / units;
+            for (int unit = 0; unit < units; unit++) tiles_.push_back({i, unit, unit + 1, cost});
+            for (int row = 0; row < end; row += kJoinedRows) joins_.push_back({i, row, std::min(row + kJoinedRows, end), 1});
             continue;
         }
         double taken = 0;
@@ -93,11 +97,39 @@ LinearGroup::LinearGroup(const Level& level, std::vector<const Weight*> weights)
             ops(w).tile_rows(w, tile, &first, &rows);
             taken += rows * bytes_per_row(w);
             if (taken < unit && tile + 1 < tiles) continue;
-            tiles_.push_back({i, from, tile + 1});
+            tiles_.push_back({i, from, tile + 1, taken});
             from = tile + 1;
             taken = 0;
         }
     }
+}
+
+// Where the codes of a unit begin.
+const void* LinearGroup::data_of(const Unit& unit) const {
+    const Weight& w = *weights_[(size_t)unit.weight];
+    if (slices(w)) return ops(w).slice_data(w, unit.first);
+    int first, rows;
+    ops(w).tile_rows(w, unit.first, &first, &rows);
+    return (const char*)w.data + (size_t)(first * bytes_per_row(w));
+}
+
+// Where the threads' shares of units end, about equal in cost.
+std::vector<int> LinearGroup::cut(const std::vector<Unit>& units, int threads) {
+    double all = 0, taken = 0;
+    for (const Unit& unit : units) all += unit.cost;
+    std::vector<int> ends((size_t)threads, (int)units.size());
+    int t = 0;
+    for (int i = 0; i < (int)units.size(); taken += units[(size_t)i++].cost)
+        // the unit in which a share should end goes to the side that has more of it
+        while (t + 1 < threads && taken + units[(size_t)i].cost / 2 > all * (t + 1) / threads) ends[(size_t)t++] = i;
+    return ends;
+}
+
+// The thread's first codes, or null.
+const void* LinearGroup::begins(int thread) const {
+    if ((size_t)thread >= tile_ends_.size()) return nullptr;
+    const int first = thread ? tile_ends_[(size_t)thread - 1] : 0;
+    return first < tile_ends_[(size_t)thread] ? data_of(tiles_[(size_t)first]) : nullptr;
 }
 
 void LinearGroup::begin(Workspace& workspace, int threads, int n, Regime regime, bool precise) {
@@ -106,6 +138,10 @@ void LinearGroup::begin(Workspace& workspace, int threads, int n, Regime regime,
     many_ = precise || regime == Regime::many || (regime == Regime::automatic && n > kMaxGemvRows);
     keep_all_ = !many_;
     keep_f32_ = std::any_of(weights_.begin(), weights_.end(), [&](const Weight* w) { return exact(*w); });
+    if (tile_ends_.size() != (size_t)threads) {
+        tile_ends_ = cut(tiles_, threads);
+        join_ends_ = cut(joins_, threads);
+    }
     if (workspace.threads.size() < (size_t)threads) workspace.threads.resize((size_t)threads);
     if (workspace.prepared.size() < inputs_.size()) workspace.prepared.resize(inputs_.size());
     if (workspace.tables.size() < weights_.size()) workspace.tables.resize(weights_.size());
@@ -204,14 +240,20 @@ void LinearGroup::decode(Workspace& workspace, Pool& pool, const LinearTarget* t
             for (; part >= parts[i]; i++) part -= parts[i];
             build(i, part, workspace.tables[i].data());
         });
-    pool.run((int)tiles_.size(), [&](int chunk, int thread) {
-        const Unit& unit = tiles_[(size_t)chunk];
+    workspace.shares.begin(tile_ends_);
+    pool.run((int)tiles_.size(), [&](int, int thread) {
+        bool shared;  // of the thread's own share
+        const int number = workspace.shares.take(thread, &shared);
+        const Unit& unit = tiles_[(size_t)number];
         const size_t i = (size_t)unit.weight;
         const Weight& w = *weights_[i];
         Workspace::Thread& mine = workspace.threads[(size_t)thread];
         if (slices(w)) {
             float* sums = (float*)workspace.sums[i].data();
-            ops(w).slice_sums(w, rows[i], unit.first, sums + (size_t)unit.first * ops(w).slice_floats(w, n));
+            const bool begins = !shared || number == (thread ? tile_ends_[(size_t)thread - 1] : 0);
+            const bool ends = !shared || number + 1 == tile_ends_[(size_t)thread];
+            const Neighbours by{!begins, !ends ? data_of(tiles_[(size_t)number + 1]) : next_ ? next_->begins(thread) : nullptr};
+            ops(w).slice_sums(w, rows[i], unit.first, by, sums + (size_t)unit.first * ops(w).slice_floats(w, n));
             return;
         }
         float* y = (float*)mine.y.data();
@@ -227,8 +269,10 @@ void LinearGroup::decode(Workspace& workspace, Pool& pool, const LinearTarget* t
             deliver(w, targets[unit.weight], first, tile_rows, row0, n, y, kMaxTileRows);
         }
     });
-    pool.run((int)joins_.size(), [&](int chunk, int thread) {
-        const Unit& unit = joins_[(size_t)chunk];
+    workspace.shares.begin(join_ends_);  // rows by those who have most of their sums in their caches
+    pool.run((int)joins_.size(), [&](int, int thread) {
+        bool shared;
+        const Unit& unit = joins_[(size_t)workspace.shares.take(thread, &shared)];
         const Weight& w = *weights_[(size_t)unit.weight];
         const float* sums = (const float*)workspace.sums[(size_t)unit.weight].data();
         float* y = (float*)workspace.threads[(size_t)thread].y.data();

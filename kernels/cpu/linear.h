@@ -4,6 +4,7 @@
 
 #include "memory.h"
 #include "pool.h"
+#include "shares.h"
 #include "types.h"
 
 namespace nutshell {
@@ -31,6 +32,7 @@ struct Workspace {
     std::vector<Prepared> prepared;
     std::vector<Memory> tables, sums;  // by weight of the group
     std::vector<Thread> threads;
+    Shares shares;
 };
 
 // One or several weights with the same `in`. Use: begin, prepare for each row, compute.
@@ -44,6 +46,9 @@ class LinearGroup {
     // False where a weight reads the inputs in an order of its own: prepare then needs whole rows.
     bool splittable() const { return splittable_; }
     int in() const { return weights_[0]->in; }
+
+    // The group that is computed next: threads fetch the beginning of its weights when they have no more work of this one.
+    void before(const LinearGroup& next) { next_ = &next; }
 
     void begin(Workspace& workspace, int threads, int n, Regime regime, bool precise);
     // Inputs first .. first + count (multiples of kBlock, but for the end of the row) of row x. Any thread.
@@ -59,7 +64,11 @@ class LinearGroup {
     };
     struct Unit {  // of work: tiles or slices first .. last of a weight (decode), rows (join, many)
         int weight, first, last;
+        double cost = 0;  // bytes of codes, or what takes as long
     };
+    static std::vector<int> cut(const std::vector<Unit>& units, int threads);
+    const void* data_of(const Unit& unit) const;
+    const void* begins(int thread) const;
     void decode(Workspace& workspace, Pool& pool, const LinearTarget* targets, int row0, int n) const;
     void many(Workspace& workspace, Pool& pool, const LinearTarget* targets) const;
     const LinearOps& ops(const Weight& weight) const { return *level_.linear[(int)weight.scheme]; }
@@ -71,6 +80,8 @@ class LinearGroup {
     std::vector<Input> inputs_;
     std::vector<int> input_of_;  // by weight
     std::vector<Unit> tiles_, joins_, panels_;
+    std::vector<int> tile_ends_, join_ends_;  // of the threads' shares
+    const LinearGroup* next_ = nullptr;
     bool splittable_ = true;
     int n_ = 0;
     bool many_ = false, precise_ = false, keep_all_ = false, keep_f32_ = false;

@@ -60,6 +60,9 @@ def gemv_seconds(
 ) -> list[float]:
     """Seconds of the decode kernel alone over `batch` weights; batches and rounds as above.
 
+    Look-up tables that all threads share are made before. Where a thread makes them for itself right before it reads
+    them (AQLM with AVX-512), that is part of the kernel.
+
     Args:
         weights: of one shape and with the same codebooks, because the tables of the first serve all.
         prepared: what `kernels.cpu.prepare` returns for 1 to 8 rows, padded to the weights' inputs.

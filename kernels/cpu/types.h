@@ -7,6 +7,9 @@ namespace nutshell {
 
 enum class Scheme : int32_t { f32, f16, bf16, q8, q4, spqr, aqlm };
 
+// Of layout.md; grows when the bytes of a scheme change, together with kernels/packing's.
+constexpr int kLayout = 3;
+
 constexpr int kRows = 16;         // output rows side by side in the layouts: one per lane
 constexpr int kBlock = 128;       // inputs that share one activation scale
 constexpr int kPanelRows = 64;    // output rows decoded together for the many-rows regime
@@ -51,6 +54,12 @@ struct Activations {
     const float* f32_sum16; // [n, stride / 16]  sums of 16 f32 (precise mode)
 };
 
+// What a thread reads before and behind a unit of work. Nothing is computed from it: only fetched ahead.
+struct Neighbours {
+    bool before;        // the thread has just done the unit before, or fetched the beginning of this one
+    const void* behind; // the thread's next codes, or null
+};
+
 // How one scheme is computed at one level. All functions are pure: any thread, any order, same bits.
 struct LinearOps {
     // decode regime. Tiles cover the output rows; a tile is the unit that threads take.
@@ -75,7 +84,8 @@ struct LinearOps {
     // decode regime by slices of the inputs, instead of tiles and shared tables (null, or 0 units: by tiles)
     int (*slice_units)(const Weight&) = nullptr;
     size_t (*slice_floats)(const Weight&, int n) = nullptr;  // that a unit leaves
-    void (*slice_sums)(const Weight&, const Activations&, int unit, float* sums) = nullptr;
+    void (*slice_sums)(const Weight&, const Activations&, int unit, const Neighbours&, float* sums) = nullptr;
+    const void* (*slice_data)(const Weight&, int unit) = nullptr;  // where its codes begin
     // y[r * ldy + i] of rows first + i, i < rows (multiples of kPanelRows), from the sums [units, slice_floats] of all units
     void (*join_slices)(const Weight&, int n, const float* sums, int first, int rows, float* y, int ldy) = nullptr;
 };

@@ -123,6 +123,7 @@ inline const LinearOps* aqlm_ops() {
         o.slice_units = aqlm::slice_units;
         o.slice_floats = aqlm::slice_floats;
         o.slice_sums = aqlm::slice_sums;
+        o.slice_data = aqlm::slice_data;
         o.join_slices = aqlm::join_slices;
 #endif
         return o;

@@ -48,8 +48,13 @@ inline int slice_units(const Weight& w) {
 }
 inline size_t slice_floats(const Weight& w, int n) { return (size_t)n * (size_t)Slices(w).part_rows; }
 
+inline const void* slice_data(const Weight& w, int unit) {
+    const Slices p(w);
+    return (const uint8_t*)w.data + chunk_code(w, Shape(w), unit % p.slices * p.slice_blocks, unit / p.slices * p.part_rows);
+}
+
 // sums [n, part_rows], in the order that `unshuffle` undoes, without row scales.
-inline void slice_sums(const Weight& w, const Activations& a, int unit, float* sums) {
+inline void slice_sums(const Weight& w, const Activations& a, int unit, const Neighbours& by, float* sums) {
     const Shape s(w);
     const Slices p(w);
     const Derived& d = *(const Derived*)w.derived;
@@ -64,19 +69,19 @@ inline void slice_sums(const Weight& w, const Activations& a, int unit, float* s
     for (int b = first; b < last; b++) {
         const int units = units_in(s, b);
         const uint8_t *codes = data + chunk_code(w, s, b, begin), *end = codes + (ptrdiff_t)units * rows;
-        // from the end of this run to the next one of the unit; behind the last one nothing is fetched
-        const ptrdiff_t jump = b + 1 < last ? data + chunk_code(w, s, b + 1, begin) - end : 0;
+        const bool cold = b == first && !by.before;
+        const uint8_t* following = b + 1 < last ? data + chunk_code(w, s, b + 1, begin) : (const uint8_t*)by.behind;
         for (int r = 0; r < a.n; r++) {
             // Memory is kept busy while tables are made. Later rows find the block's codes in the L2; sharing the fetching of
             // the next block among the rows was measured: 15 % slower.
-            const uint8_t* next = r ? nullptr : b == first ? codes : codes + kLead;
+            const uint8_t* next = r ? nullptr : cold ? codes : codes + kLead;
             const float scale = build_block(w, d, a, r, b, tables, next);
             float* y = sums + (size_t)r * (size_t)p.part_rows;
             for (int i = 0, width; i < rows; i += width) {
                 width = width_at(i);
                 const uint8_t* c = codes + (ptrdiff_t)i * units;
-                const ptrdiff_t lead = lead_at(b == first, i, rows), left = end - c - lead;  // that are fetched in this run
-                const ptrdiff_t late = b + 1 < last ? lead + jump : 0;
+                const ptrdiff_t lead = lead_at(cold, i, rows), left = end - c - lead;  // that are fetched in this run
+                const ptrdiff_t late = following ? lead + ((intptr_t)following - (intptr_t)end) : 0;
                 const Ahead ahead{lead, late, left <= 0 ? 0 : left >= (ptrdiff_t)units * width ? units : (int)(left / width)};
                 if (width == 64) strip<1, true>(c, 64, tables, units, scale, y + i, ahead);
                 else if (width == 128) strip<2, true>(c, 128, tables, units, scale, y + i, ahead);

@@ -1,5 +1,7 @@
 // Every op of every level that runs here against the scalar level, on odd sizes, and with several threads against one.
 // One program without Python: built for other processors and under sanitizers by selftest.py. Exits with 1 on a difference.
+#include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <cstring>
 
@@ -240,10 +242,43 @@ void check_pool() {
     }
 }
 
+// Every unit exactly once, however the shares are cut and whoever comes; a thread's own ones in their order.
+void check_shares() {
+    for (int threads : {1, 2, 5}) {
+        Pool pool(threads);
+        Shares shares;
+        std::vector<int> taken, last;
+        for (int round = 0; round < 400; round++) {
+            const int count = round % 41;
+            std::vector<int> ends((size_t)threads, count);
+            for (int t = 0; t + 1 < threads; t++) ends[(size_t)t] = count * (t + 1) * (round % 3) / (2 * threads);
+            taken.assign((size_t)count, 0);
+            last.assign((size_t)threads, -1);
+            std::atomic<int> wrong{0};
+            shares.begin(ends);
+            pool.run(count, [&](int, int thread) {
+                bool own;
+                const int unit = shares.take(thread, &own);
+                if (unit < 0 || unit >= count || (own && unit <= last[(size_t)thread])) {
+                    wrong++;
+                    return;
+                }
+                if (own) last[(size_t)thread] = unit;
+                taken[(size_t)unit]++;
+            });
+            checks++;
+            if (!wrong && std::count(taken.begin(), taken.end(), 1) == count) continue;
+            failures++;
+            std::printf("FAIL shares of %d: a unit of %d was not done once\n", threads, count);
+        }
+    }
+}
+
 }  // namespace
 
 int main() {
     check_pool();
+    check_shares();
     const Level& scalar = *level_scalar();
     for (const Level* level : supported_levels()) {
         check_linears(*level, scalar);

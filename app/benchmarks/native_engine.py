@@ -28,6 +28,7 @@ from app.benchmarks.passes import (
     fill,
     greedy,
     prefill_seconds,
+    spent_by_step,
     text_tokens,
     tree_seconds,
 )
@@ -53,6 +54,8 @@ _TRIALS = 6
 _TRIAL_TOKENS = 128
 #: of decoding in each turn beside a busy process
 _BUSY_S = 5.0
+#: passes of the table of a token
+_PROFILED = 24
 _TREES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 _DENSE = {"f32", "f16", "bf16"}
 _PROMPT = "The three most important things about the sea are"
@@ -107,6 +110,10 @@ def run(arguments: argparse.Namespace) -> int:
             **_speeds(both),
             **resident,
         }
+        say("a token, step by step")
+        tokens = text_tokens(ours, _CONTEXT + 1)
+        fill(ours, tokens[:_CONTEXT])
+        figures["token"] = spent_by_step(ours, tokens[_CONTEXT], _PROFILED)
         say("trees")
         figures["t_n"] = _trees(ours, branches=1)
         figures["t_n_tree"] = _trees(ours, branches=2)
@@ -327,6 +334,21 @@ def _print(figures: dict[str, Any]) -> None:
         ["chain", *(f"{ratio:.2f}" for ratio in figures["t_n"].values())],
         ["tree", *(f"{ratio:.2f}" for ratio in figures["t_n_tree"].values())],
     ])  # fmt: skip
+    print_table(
+        "A token, step by step: GB/s of weights, milliseconds, and of those that go row by row before",
+        ["step", "times", "MB", "GB/s", "ms", "rows"],
+        [
+            [
+                one["step"],
+                str(one["count"]),
+                f"{one['mb']:.1f}",
+                f"{one['mb'] / one['ms']:.1f}",
+                f"{one['ms']:.3f}",
+                f"{one['rows_ms']:.3f}",
+            ]
+            for one in figures["token"]
+        ],
+    )
     told = ("rss_ratio", "load_s", "python_ms_per_token", "kl_to_peer", "same_top_1", "same_greedy_tokens")
     for key in (*told, "busy_ours", "busy_theirs"):
         if figures.get(key) is not None:

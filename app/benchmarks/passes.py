@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from backend.engine.model import Model, TokenTree
 
-__all__ = ["decode_seconds", "fill", "greedy", "prefill_seconds", "text_tokens", "tree_parents", "tree_seconds"]
+__all__ = [
+    "decode_seconds",
+    "fill",
+    "greedy",
+    "prefill_seconds",
+    "spent_by_step",
+    "text_tokens",
+    "tree_parents",
+    "tree_seconds",
+]
 
 _WORDS = ("lighthouse", "storm", "jar", "keeper", "winter", "harbour", "signal", "glass", "captain", "ledger", "copper")
 
@@ -56,6 +66,36 @@ def decode_seconds(model: Model, tokens: Sequence[int], *, limit_s: float = floa
             break
     model.rewind(length)
     return seconds
+
+
+def spent_by_step(model: Model, token: int, rounds: int) -> list[dict[str, Any]]:
+    """Where one token behind what is committed spends its time, by kind of step in the order of a layer.
+
+    Of each step the first quartile of `rounds` passes, because another program may have met any of them. Empty for an
+    engine that cannot tell.
+    """
+    executor: Any = getattr(model, "_executor", None)
+    if executor is None or not hasattr(executor, "profile"):
+        return []
+    length = model.length
+    executor.profile(True)
+    passes = []
+    for _ in range(rounds):
+        model.forward(TokenTree.chain([token]))
+        passes.append(executor.profile(True))
+        model.rewind(length)
+    executor.profile(False)
+    found: dict[str, dict[str, Any]] = {}
+    for same in zip(*passes, strict=True):
+        kind = found.setdefault(same[0].step, {"step": same[0].step, "count": 0, "mb": 0.0, "ms": 0.0, "rows_ms": 0.0})
+        kind["count"] += 1
+        kind["mb"] += same[0].weight_bytes / 1e6
+        kind["ms"] += 1000 * sorted(one.s for one in same)[rounds // 4]
+        kind["rows_ms"] += 1000 * sorted(one.row_s for one in same)[rounds // 4]
+    return [
+        {key: round(value, 3) if isinstance(value, float) else value for key, value in kind.items()}
+        for kind in found.values()
+    ]
 
 
 def tree_parents(nodes: int, *, branches: int) -> list[int]:

@@ -1,5 +1,6 @@
 // Whole models. Arguments are checked by kernels/cpu/executor.py, which also keeps weights and arrays alive.
 #include <nanobind/stl/array.h>
+#include <nanobind/stl/vector.h>
 
 #include <memory>
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +28,23 @@ from kernels.program import (
     Value,
 )
 from kernels.tree import check_path, positions_and_mask
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Of one step of a forward.
+
+    Attributes:
+        step: "linears 1536 -> 8960 8960" (inputs, outputs), "attention" or "output 1536 -> 151936".
+        weight_bytes: of its weights.
+        row_s: seconds of what goes row by row before it: norms, rotations, activations prepared.
+        s: seconds of the step itself.
+    """
+
+    step: str
+    weight_bytes: int
+    row_s: float
+    s: float
 
 
 class CpuExecutor:
@@ -73,6 +91,7 @@ class CpuExecutor:
         self._hidden_width = outputs[0].final.width
         self._level = level or levels()[-1]
         self.threads = threads or default_threads()
+        self._steps = tuple(program.steps)
         self._native = _compile(program, self._level, self.threads, capacity, kv == "q8", precise)
         self._parents: Sequence[int] = ()
         self._length = self._rows = 0
@@ -140,9 +159,35 @@ class CpuExecutor:
         """See `kernels.program.Executor.abort`."""
         self._native.abort(flag)
 
-    def profile(self, on: bool) -> dict[str, float]:
-        """Seconds by kind of work since the last call, if that one switched it on."""
-        return dict(zip(("rows", "linears", "attention", "head"), self._native.profile(on), strict=True))
+    def profile(self, on: bool) -> list[Spent]:
+        """Where the last measured forward spent its time; from now on forwards are measured, or not.
+
+        One entry for each step that needs all rows (linears, attention, output), in their order.
+        """
+        whole = [step for step in self._steps if isinstance(step, (Linears, LinearAdd, Attention, Output))]
+        seconds = self._native.profile(on)
+        return [Spent(_name(step), _bytes(step), *times) for step, times in zip(whole, seconds, strict=False)]
+
+
+def _weights(step: Linears | LinearAdd | Attention | Output) -> list[PackedLinear]:
+    match step:
+        case Linears(_, weights, _):
+            return list(weights)
+        case LinearAdd(_, weight, _) | Output(_, weight):
+            return [weight]
+    return []
+
+
+def _bytes(step: Linears | LinearAdd | Attention | Output) -> int:
+    return sum(weight.nbytes for weight in _weights(step))
+
+
+def _name(step: Linears | LinearAdd | Attention | Output) -> str:
+    weights = _weights(step)
+    if not weights:
+        return "attention"
+    outputs = " ".join(str(weight.out_features) for weight in weights)
+    return f"{'output' if isinstance(step, Output) else 'linears'} {weights[0].in_features} -> {outputs}"
 
 
 def default_threads() -> int:

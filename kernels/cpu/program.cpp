@@ -116,6 +116,7 @@ void Program::finish() {
         phases_.push_back(phase);
         first = i + 1;
     }
+    for (size_t i = 0; i < groups_.size(); i++) groups_[i].before(groups_[(i + 1) % groups_.size()]);
     size_t total = 0;
     const auto bytes_of = [&](const KvLayer& kv, size_t* scales) {
         const size_t cells = (size_t)kv.capacity * (size_t)kv.heads;
@@ -158,18 +159,17 @@ void Program::begin(const Batch& batch) {
 
 bool Program::forward(const Batch& batch, int committed) {
     begin(batch);
-    for (const Phase& phase : phases_) {
+    if (profiling_) seconds_.assign(phases_.size(), {});
+    for (size_t number = 0; number < phases_.size(); number++) {
+        const Phase& phase = phases_[number];
         if (abort_.load(std::memory_order_relaxed)) return false;
         const Clock::time_point start = profiling_ ? Clock::now() : Clock::time_point{};
         run_rows(phase, batch, committed);
         const Clock::time_point middle = profiling_ ? Clock::now() : start;
-        if (phase.whole < 0) continue;
-        const Step& whole = steps_[(size_t)phase.whole];
-        run_whole(whole, batch, committed);
+        if (phase.whole >= 0) run_whole(steps_[(size_t)phase.whole], batch, committed);
         if (!profiling_) continue;
-        const size_t what = whole.kind == Kind::linear ? 1 : whole.kind == Kind::attention ? 2 : 3;
-        seconds_[0] += std::chrono::duration<double>(middle - start).count();
-        seconds_[what] += std::chrono::duration<double>(Clock::now() - middle).count();
+        seconds_[number] = {std::chrono::duration<double>(middle - start).count(),
+                            std::chrono::duration<double>(Clock::now() - middle).count()};
     }
     return true;
 }
@@ -261,11 +261,9 @@ void Program::hidden(float* out) const {
     if (rows_) std::copy_n((const float*)slots_[(size_t)final_.slot].data(), (size_t)rows_ * (size_t)final_.width, out);
 }
 
-std::array<double, 4> Program::profile(bool on) {
-    const std::array<double, 4> spent = seconds_;
-    seconds_ = {};
+std::vector<std::array<double, 2>> Program::profile(bool on) {
     profiling_ = on;
-    return spent;
+    return seconds_;
 }
 
 }  // namespace nutshell

@@ -52,8 +52,9 @@ class Program {
     void abort(bool flag) { abort_.store(flag); }
     size_t kv_bytes() const { return kv_memory_.bytes(); }
     int hidden_width() const { return final_.width; }
-    // Seconds spent since the last call: in rows, tables and tiles of linears, attention, head; measured where wanted.
-    std::array<double, 4> profile(bool on);
+    // Seconds of the last measured forward, phase by phase: in the steps that go row by row, and in the linears, the
+    // attention or the head behind them. From now on they are measured, or not.
+    std::vector<std::array<double, 2>> profile(bool on);
 
   private:
     enum class Kind { embed, rms_norm, rope, swiglu, add, store, prepare, linear, attention, head };
@@ -105,7 +106,7 @@ class Program {
     ZeroMemory kv_memory_;
     Place final_{};
     std::atomic<bool> abort_{false};
-    std::array<double, 4> seconds_{};
+    std::vector<std::array<double, 2>> seconds_;
 };
 
 }  // namespace nutshell

@@ -66,6 +66,26 @@ def test_too_many_rows_are_refused() -> None:
         chain(executor, some_tokens(9))
 
 
+def test_where_a_forward_spent_its_time() -> None:
+    program = program_of("llama")
+    executor = CpuExecutor(program, capacity=CAPACITY, threads=1)
+    assert executor.profile(True) == []
+    chain(executor, some_tokens(3))
+    spent = executor.profile(False)
+    whole = [step for step in program.steps if isinstance(step, Linears | LinearAdd | Attention | Output)]
+    assert [one.step.split()[0] for one in spent] == [
+        "attention" if isinstance(step, Attention) else "output" if isinstance(step, Output) else "linears"
+        for step in whole
+    ]
+    output = program.steps[-1]
+    assert isinstance(output, Output)
+    assert spent[-1].weight_bytes == output.head.nbytes
+    assert spent[-1].step == f"output {output.head.in_features} -> {output.head.out_features}"
+    assert all(one.s > 0 and one.row_s >= 0 for one in spent)
+    chain(executor, some_tokens(2))
+    assert executor.profile(False) == spent  # not measured any more
+
+
 def test_a_cache_of_bytes_is_half_as_large() -> None:
     f16, q8 = (CpuExecutor(program_of("llama"), capacity=CAPACITY, threads=1, kv=kv).kv_bytes for kv in ("f16", "q8"))  # type: ignore[arg-type]
     assert f16 == CAPACITY * 3 * 2 * 32 * 2  # three layers, K and V, 32 numbers of 2 bytes

@@ -18,7 +18,7 @@ from app.benchmarks.report import hardware_name, print_table
 from app.models import default_model
 from app.terminal import say
 from backend.api.errors import InvalidRequestError
-from backend.api.schemas import Completion, LoadModel, ModelEntry, Sampling
+from backend.api.schemas import Completion, LoadModel, Sampling
 from backend.config.paths import program_folder
 from backend.engine.generate import End, Session, Token, generate
 from backend.engine.llama_cpp import LlamaCppModel
@@ -48,8 +48,7 @@ class Answer:
 def run(arguments: argparse.Namespace) -> int:
     """Measures and prints; with --json one object, whose rows have class, engine, regime, mode, ratio and more."""
     prompts = read_prompts(Path(arguments.prompts) if arguments.prompts else program_folder() / _PROMPTS)
-    path = Path(arguments.model) if arguments.model else default_model()
-    entry = ModelEntry(id="target", name=path.stem, path=str(path), source="file", bytes=path.stat().st_size)
+    entry = default_model(arguments.model)
     options = LoadModel(
         n_ctx=_N_CTX, n_threads=arguments.threads, speculation="auto", draft_model=arguments.draft_model
     )
@@ -75,9 +74,9 @@ def run(arguments: argparse.Namespace) -> int:
     header = ["class", "x plain", "tokens a pass", "acceptance", "first token", "drafting", "same text"]
     keys = ["class", "ratio", "tokens_per_pass", "acceptance", "ttft_ratio", "draft_share", "same"]
     table = [[str(row[key]) for key in keys] for row in rows]
-    print_table(f"{path.name} ({engine}, {mode}) on {hardware_name()}", header, table)
+    print_table(f"{entry.name} ({engine}, {mode}) on {hardware_name()}", header, table)
     if arguments.json:
-        print(json.dumps({"model": path.name, "hardware": hardware_name(), "pass_ratio": curve, "rows": rows}))
+        print(json.dumps({"model": entry.name, "hardware": hardware_name(), "pass_ratio": curve, "rows": rows}))
     return 0
 
 

@@ -157,9 +157,9 @@ def pieces_of(
             count = sizes.vocab * sizes.hidden
             found.append(Piece(name, f"{level}/table", "table", count / 1e6 * _RATES[level][0] / speed, count))
     forward = 2 * sizes.block_weights + 2 * sizes.attention * options.sequence
-    # With one level: the source and the build, each again up to each of its inputs (.9; the build's to the last one, 1
-    # more), and what is missed times what is read, which is as much as a pass.
-    passes = 2 * (1 + _VALIDATION) + 2 * 0.9 + 2 if sequential else 1 + _VALIDATION
+    # With one level: the source and the build, each once more up to each of its inputs (.3; the build's to the last
+    # one, 1 more), and what is missed times what is read.
+    passes = 2 * (1 + _VALIDATION) + 2 * 0.3 + 1 + 0.45 if sequential else 1 + _VALIDATION
     squares = sum(2 * inputs * inputs for inputs, _ in sizes.groups)
     collect = tokens * (forward * passes + squares) / (flops * _FORWARD) + sizes.block_weights * 4 / _COPY
     seen: set[tuple[int, str]] = set()
@@ -378,7 +378,7 @@ def memory_of(sizes: Sizes, options: Options, *, table: int, batch: int) -> int:
     inner = max(max(outs) for _, outs in sizes.groups)
     block = sizes.block_weights * 4 * (2 if len(options.levels) == 1 else 1)  # as they are, and as they are stored
     hessians = sum(4 * inputs * inputs for inputs, _ in sizes.groups)
-    missed = 4 * max(inputs * sum(outs) for inputs, outs in sizes.groups) * (3 if len(options.levels) == 1 else 0)
+    missed = 4 * max(inputs * sum(outs) for inputs, outs in sizes.groups) * (2 if len(options.levels) == 1 else 0)
     quantizer = 4 * (4 * widest * widest + 6 * largest)
     forward = 4 * batch * (6 * sizes.hidden + 3 * inner + 4 * sizes.attention)
     layers = block + hessians + missed + max(quantizer, forward)

@@ -27,13 +27,14 @@ from backend.quantize.hessian import HessianSum
 from backend.quantize.layer import LinearTask
 from backend.quantize.levels import level_for
 from backend.quantize.prepare import BATCH, Prepared
+from backend.quantize.products import product
 from backend.quantize.protect import SAFE, protected, safe_level
 from backend.quantize.source import Source
 from backend.quantize.spqr import damping_of
 from backend.quantize.states import States, Texts, embedded, newest
 from backend.quantize.store import Store, Stored
 from backend.quantize.teller import Teller
-from backend.quantize.torch_blocks import BlockWeights, load_block, run_block, run_group
+from backend.quantize.torch_blocks import BlockWeights, is_added, load_block, run_block, run_group
 from kernels.packed import PackedLinear
 from kernels.program import LinearAdd
 
@@ -188,7 +189,8 @@ class Blocks:
         self._store.put_note("rates", self._teller.plan.rates())
 
     def _missed(self, number: int, group: tuple[str, ...], weights: BlockWeights, now: BlockWeights) -> HessianSum:
-        """What a group reads behind all that is compressed, and what is then missed of the source's outputs.
+        """What a group reads behind all that is compressed, and what is then missed: of the sum where its output is
+        added to something, of its input where not.
 
         Args:
             number: of the block.
@@ -197,8 +199,8 @@ class Blocks:
             now: with what is compressed of this block.
         """
         block = self._graph.blocks[number]
-        shapes = [self._graph.shapes[module] for module in group]
-        total = HessianSum(shapes[0][1], sum(out for out, _ in shapes))
+        out, width = self._graph.shapes[group[0]]
+        total = HessianSum(width, out if is_added(block, group) else width)
         whole = group == block.inputs[-1] and isinstance(
             block.steps[-1], LinearAdd
         )  # known already: the block's output
@@ -213,7 +215,7 @@ class Blocks:
             else:
                 _, wanted = run_group(block, weights, torch.stack([originals[at] for at in some]), group)
             read, made = run_group(block, now, torch.stack([inputs[at] for at in some]), group)
-            total.add(read, wanted.sub_(made))
+            total.add(read, wanted - made)
         trim()
         return total
 
@@ -273,9 +275,7 @@ class Blocks:
         linears = [weights.linears[module] for module in group]
         if self._sequential:
             added = change(hessian, total.pull(), damping_of(tokens, len(hessian)))
-            parts = torch.split(added, [len(one) for one in linears])
-            linears = [one + part for one, part in zip(linears, parts, strict=True)]
-            del parts
+            linears = [one + (added if is_added(block, group) else product(one, added.T)) for one in linears]
             del added
         for module, weight in zip(group, linears, strict=True):
             place = block.linears.index(module)

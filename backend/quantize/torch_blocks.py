@@ -22,7 +22,17 @@ from kernels.packed import PackedLinear
 from kernels.program import Add, Attention, LinearAdd, Linears, RmsNorm, Rope, Step, SwiGlu
 from kernels.reference import dequantize
 
-__all__ = ["BlockWeights", "Watch", "embed", "load_block", "run_block", "run_group", "table_rows", "tail_hidden"]
+__all__ = [
+    "BlockWeights",
+    "Watch",
+    "embed",
+    "is_added",
+    "load_block",
+    "run_block",
+    "run_group",
+    "table_rows",
+    "tail_hidden",
+]
 
 Tensor = torch.Tensor
 #: Told the linears that read an input, and the input: (tokens, in) float32.
@@ -84,7 +94,7 @@ def run_block(block: Block, weights: BlockWeights, x: Tensor, *, watch: Watch | 
 
 
 def run_group(block: Block, weights: BlockWeights, x: Tensor, group: tuple[str, ...]) -> tuple[Tensor, Tensor]:
-    """What the linears of a group read and what comes of it, and nothing of the block behind them.
+    """What the linears of a group read, and what comes of it where it is added to something; nothing behind it.
 
     Args:
         block: what to compute.
@@ -93,22 +103,29 @@ def run_group(block: Block, weights: BlockWeights, x: Tensor, group: tuple[str, 
         group: one of `block.inputs`.
 
     Returns:
-        (texts * tokens, in), and (texts * tokens, all outs one behind the other) float32: where a linear is added to
-        something, the sum.
+        (texts * tokens, in) float32, and the sum, (texts * tokens, out); where nothing is added, the first again.
     """
     values = {block.residual: x}
     for step in block.steps:
-        if isinstance(step, Linears | LinearAdd):
-            of_step = step.weights if isinstance(step, Linears) else (step.weight,)
+        if isinstance(step, Linears | LinearAdd) and _group(block, step) == group:
             read = values[step.x.index]
-            _run(step, block, weights, values, None)
-            if tuple(block.names.linear(one) for one in of_step) == group:
-                outs = step.outs if isinstance(step, Linears) else (step.residual,)
-                made = torch.cat([values[out.index] for out in outs], -1)
-                return read.reshape(-1, read.shape[-1]), made.reshape(-1, made.shape[-1])
-        else:
-            _run(step, block, weights, values, None)
+            made = read
+            if isinstance(step, LinearAdd):
+                _run(step, block, weights, values, None)
+                made = values[step.residual.index]
+            return read.reshape(-1, read.shape[-1]), made.reshape(-1, made.shape[-1])
+        _run(step, block, weights, values, None)
     raise ValueError(f"{group} is not in this block")
+
+
+def is_added(block: Block, group: tuple[str, ...]) -> bool:
+    """Whether what a group of linears gives is added to something, in the same step."""
+    return any(isinstance(step, LinearAdd) and _group(block, step) == group for step in block.steps)
+
+
+def _group(block: Block, step: Linears | LinearAdd) -> tuple[str, ...]:
+    weights = step.weights if isinstance(step, Linears) else (step.weight,)
+    return tuple(block.names.linear(one) for one in weights)
 
 
 def embed(graph: Graph, table: PackedLinear, tokens: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,17 @@ def test_arrays_outlive_the_file(tmp_path: Path) -> None:
     array = file.array("w")
     file.close()
     assert array.sum() == np.arange(5000).sum()
+
+
+def test_a_system_without_large_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = np.arange(7, dtype=np.float32)
+    save_file({"a": numbers}, tmp_path / "a.safetensors")
+    for advice in (9999, None):  # one that the system refuses, and none at all
+        if advice is None:
+            monkeypatch.delattr(mmap, "MADV_HUGEPAGE", raising=False)
+        else:
+            monkeypatch.setattr(mmap, "MADV_HUGEPAGE", advice, raising=False)
+        assert np.array_equal(TensorFile.open(tmp_path / "a.safetensors").array("a"), numbers)
 
 
 def test_2000_damaged_files(tmp_path: Path) -> None:

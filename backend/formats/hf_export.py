@@ -19,6 +19,7 @@ from backend.formats.checkpoint import Floats, open_checkpoint
 from backend.formats.hf_aqlm_writer import write_hf_aqlm
 from backend.formats.hf_spqr import TILE
 from backend.formats.hf_spqr_writer import MAX_COLUMN, write_hf_spqr
+from backend.formats.numbers import bytes_in_words
 from backend.formats.pack import PackCheckpoint
 from backend.formats.pack_writer import scheme_name
 from kernels.packed import PackedLinear
@@ -259,7 +260,7 @@ def _check_room(folder: Path, size: int) -> None:
     if free < size + (16 << 20):
         raise DiskFullError(
             "There is no room for this export.",
-            why=f"It needs about {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free at {folder}.",
+            why=f"It needs about {bytes_in_words(size)}, and {bytes_in_words(free)} are free at {folder}.",
             remedy="Make room, or choose another disk.",
         )
 

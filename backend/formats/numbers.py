@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from backend.formats.gguf_cursor import damaged
 
-__all__ = ["check_finite", "largest"]
+__all__ = ["bytes_in_words", "check_finite", "largest"]
 
 
 def largest(array: npt.NDArray[Any]) -> float:
@@ -40,3 +40,8 @@ def check_finite(array: npt.NDArray[Any], what: str, details: str = "") -> float
     if not math.isfinite(bound):
         raise damaged(f"Some of its {what} are not numbers.", details)
     return bound
+
+
+def bytes_in_words(count: float) -> str:
+    """As in "1.2 GB" and "64 MB", for sentences."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{max(count, 0) / 1e6:.0f} MB"

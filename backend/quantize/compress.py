@@ -185,7 +185,7 @@ class _Run:
         self._options = prepared.options
         self._plan = Plan.of(prepared.pieces())
         self._plan.learn(store.note("rates"))
-        self._teller = Teller(self._plan, report, prepared.args.n_layers)
+        self._teller = Teller(self._plan, report, prepared.args.n_layers, budget=prepared.options.memory)
         self.working = self.resumed = store.resumed
         self.source = Source(prepared.checkpoint, next(j.source for j in prepared.tables if "embed_tokens" in j.module))
         torch.set_num_threads(self._options.threads)

@@ -13,6 +13,7 @@ from backend.api.errors import DiskFullError, InvalidRequestError, MemoryShortag
 from backend.api.version import version
 from backend.architectures import CommonArgs, read_args
 from backend.formats.checkpoint import Checkpoint, open_checkpoint
+from backend.formats.numbers import bytes_in_words
 from backend.formats.pack import SUFFIX
 from backend.hardware.memory import memory_report
 from backend.quantize.levels import level_recipe
@@ -206,14 +207,14 @@ def refuse_shortage(estimate: Estimate, folder: Path, *, stored: int = 0) -> Non
     if estimate.disk_free < needed:
         raise DiskFullError(
             "There is no room for this compression.",
-            why=f"It needs about {needed / 1e9:.1f} GB for the build and the work on it, and "
-            f"{estimate.disk_free / 1e9:.1f} GB are free at {folder}.",
+            why=f"It needs about {bytes_in_words(needed)} for the build and the work on it, and "
+            f"{bytes_in_words(estimate.disk_free)} are free at {folder}.",
             remedy="Make room, or choose another disk.",
         )
     if estimate.memory > estimate.budget:
         raise MemoryShortageError(
             "This compression does not fit in memory.",
-            why=f"It needs about {estimate.memory / 1e9:.1f} GB, and may have {estimate.budget / 1e9:.1f} GB.",
+            why=f"It needs about {bytes_in_words(estimate.memory)}, and may have {bytes_in_words(estimate.budget)}.",
             remedy="Allow it more with --memory, close other programs, or choose a smaller model.",
         )
 

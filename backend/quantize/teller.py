@@ -6,6 +6,7 @@ import time
 
 import psutil
 
+from backend.hardware.trim import trim
 from backend.quantize.options import Progress, Report
 from backend.quantize.plan import Plan
 
@@ -13,6 +14,8 @@ __all__ = ["Teller"]
 
 #: seconds between two questions to who watches, where nothing new is to be said
 _BEAT = 0.2
+#: and between two tidyings of the memory, which take 5 to 20 ms each
+_TIDY = 2.0
 
 
 class Teller:
@@ -27,8 +30,15 @@ class Teller:
         predicted: the same when its first block was done; None until then.
     """
 
-    def __init__(self, plan: Plan, report: Report, layers: int) -> None:
+    def __init__(self, plan: Plan, report: Report, layers: int, *, budget: int = 0) -> None:
+        """Args:
+        plan: of the work.
+        report: told of it.
+        layers: blocks in all.
+        budget: bytes; near to it, memory that nobody uses is given back at each look. 0: none.
+        """
         self.plan = plan
+        self._budget, self._tidied = budget, 0.0
         self.layer, self.layers = 0, layers
         self.stage = "check"
         self.peak = 0
@@ -81,6 +91,10 @@ class Teller:
     def _say(self, error: float | None) -> bool:
         self._told = time.monotonic()
         memory = int(self._process.memory_info().rss)
+        if 0 < 0.9 * self._budget < memory and self._told - self._tidied > _TIDY:
+            trim()
+            self._tidied = self._told
+            memory = int(self._process.memory_info().rss)
         self.peak = max(self.peak, memory)
         running = self._told - self._began if self._working else 0.0
         done, left = self.plan.spent + running, max(self.plan.left - running, 0.0)

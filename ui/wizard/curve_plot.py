@@ -85,8 +85,9 @@ class CurvePlot(QWidget):
         places = [self._place(one, area) for _, one in drawn]
         for start, end in pairwise(places):
             painter.drawLine(start, end)
-        for (number, one), place in zip(drawn, places, strict=True):
-            self._mark(painter, area, one, place, chosen=number == self._current)
+        for draw in (self._name, self._mark):  # no name on a mark, no line through a name
+            for (number, one), place in zip(drawn, places, strict=True):
+                draw(painter, area, one, place, chosen=number == self._current)
         painter.end()
 
     def _mark(self, painter: QPainter, area: QRectF, one: Position, place: QPointF, *, chosen: bool) -> None:
@@ -102,6 +103,9 @@ class CurvePlot(QWidget):
             reach = radius * 0.6
             painter.drawLine(place + QPointF(-reach, -reach), place + QPointF(reach, reach))
             painter.drawLine(place + QPointF(-reach, reach), place + QPointF(reach, -reach))
+
+    def _name(self, painter: QPainter, area: QRectF, one: Position, place: QPointF, *, chosen: bool) -> None:
+        radius = metrics.px(6 if chosen else 5)
         painter.setPen(color("text" if chosen else "muted"))
         name = level_name(one.level)
         fm = painter.fontMetrics()
@@ -110,7 +114,9 @@ class CurvePlot(QWidget):
         if left + width > self.width():
             left = place.x() - radius - metrics.xs - width
         top = min(max(place.y() + metrics.px(2), area.top()), area.bottom() - fm.height())
-        painter.drawText(QRectF(left, top, width, fm.height()), int(Qt.AlignmentFlag.AlignLeft), name)
+        box = QRectF(left, top, width, fm.height())
+        painter.fillRect(box.adjusted(-2, 2, 2, -2), color("window"))
+        painter.drawText(box, int(Qt.AlignmentFlag.AlignLeft), name)
 
     def _frame(self, painter: QPainter, area: QRectF) -> None:
         fm = painter.fontMetrics()

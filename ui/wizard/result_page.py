@@ -131,7 +131,7 @@ class ResultPage(QWidget):
         """What, of the original, of the build, in plain words."""
         said = ""
         if result.predicted is not None:
-            said = self.tr("after the first part, {0} was expected").format(duration(result.predicted))
+            said = self.tr("expected after the first part: {0}").format(duration(result.predicted))
         rows = [
             (self.tr("On the disk"), size(one.source_bytes), size(result.bytes), ""),
             (

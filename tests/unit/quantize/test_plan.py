@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from backend.api.errors import MemoryShortageError
 from backend.quantize.levels import level_for, level_recipe
 from backend.quantize.options import LEVELS
 from backend.quantize.plan import SEVEN_B, Piece, Plan, Sizes, level_bytes, memory_of, pieces_of, table_bytes
@@ -96,6 +99,34 @@ def test_more_of_everything_takes_more_memory() -> None:
     assert memory(HALF_B) < 4 << 30  # what a machine of 8 GB can give
     assert memory(HALF_B) < memory(HALF_B, batch=16384)
     assert memory(SEVEN_B) > 2 * memory(HALF_B)
+
+
+def test_the_memory_that_was_said_is_not_exceeded(tmp_path: Path) -> None:
+    """In a process of its own, with a budget to the byte: one less is refused, and the peak stays below it."""
+    pytest.importorskip("torch", reason="torch is not installed: nothing can be compressed")
+    if sys.platform != "linux":
+        pytest.skip("the peak of a process is read from /proc")
+    wide = {**CONFIG, "hidden_size": 512, "intermediate_size": 1536, "num_attention_heads": 8, "head_dim": 64}
+    wide |= {"vocab_size": 8192, "num_key_value_heads": 8}
+    source, level = write_model(tmp_path / "source", wide), "spqr-3"
+    chosen = {"tokens": 16 * 512, "sequence": 512}
+    needed = inspect(source, options(level, **chosen)).memory
+    code = """
+import sys
+from pathlib import Path
+from backend.quantize import compress
+from tests.unit.quantize import compressing as small
+compress.read_texts = small.random_texts
+chosen = small.options(sys.argv[3], memory=int(sys.argv[4]), tokens=8192, sequence=512)
+small.run(Path(sys.argv[1]), Path(sys.argv[2]), chosen)
+lines = Path("/proc/self/status").read_text().splitlines()
+print(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
+"""
+    command = [sys.executable, "-c", code, str(source), str(tmp_path / "out"), level, str(needed)]
+    peak = int(subprocess.run(command, capture_output=True, check=True, text=True).stdout) * 1024
+    assert peak <= needed, (peak / 1e6, needed / 1e6)
+    with pytest.raises(MemoryShortageError):
+        run(source, tmp_path / "less", options(level, memory=needed - 1, **chosen))
 
 
 @pytest.mark.parametrize("level", [*LEVELS])

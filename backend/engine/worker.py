@@ -224,10 +224,15 @@ class Engine:
 
     def _next(self) -> Callable[[], None] | None:
         """The next task; while there is none, the passes of a new model are timed, one at a time."""
-        while self._prepared is not None and self._tasks.empty():
-            self._measuring = True
+        while self._prepared is not None and self._session is not None and self._tasks.empty():
+            with self._lock:
+                if self._waiting:  # its task is on the way
+                    break
+                self._session.model.request_abort(False)  # an answer that was stopped may have left it set
+                self._measuring = True
             more = self._prepared.measure()
-            self._measuring = False
+            with self._lock:
+                self._measuring = False
             if not more:
                 break
         return self._tasks.get()

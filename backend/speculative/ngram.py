@@ -15,7 +15,7 @@ from backend.speculative.tree import DraftTree
 __all__ = ["NgramDrafter"]
 
 _BREAK = -1  # between texts that do not follow each other
-_MOST_TEXT = 1 << 18  # tokens; the index takes about 200 bytes each
+_MOST_TEXT = 1 << 16  # tokens; the index takes about 200 bytes each
 _LONGEST = 32
 _WALK = 16  # places that are looked at; 20 us
 _BRANCHES = 3

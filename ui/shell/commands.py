@@ -8,6 +8,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QApplication, QFileDialog
 
+from backend.api.thinking import without_thought
 from ui.theme import Mode, apply_theme, metrics
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Commands:
         """Copy the last answer as Markdown."""
         answer = self._window.chat.message("", "assistant")
         if answer is not None:
-            QGuiApplication.clipboard().setText(answer.content)
+            QGuiApplication.clipboard().setText(without_thought(answer.content))
             self._window.toast(self._window.tr("The answer was copied."))
 
     def edit_last_message(self) -> None:

@@ -61,7 +61,7 @@ def test_what_is_a_formula(text: str, wanted: list[tuple[str, bool]]) -> None:
     [
         "it costs $5 and $10", "US$100 and US$200", "from $100-$200", "a $ b $ c", "echo $HOME and $PATH", "\\$x\\$",
         "`$x$`", "$$\n\nx\n\n$$", "$$", "$", "$$\nnever closed", "100$ or 200$", "\\( open", "$x$2 or so",
-        "```\n$x$\n```", "    $$\n    x\n    $$",
+        "```\n$x$\n```", "\\[\\]\\(\\)", "    $$\n    x\n    $$",
     ],
 )  # fmt: skip
 def test_what_is_none(text: str) -> None:

@@ -68,6 +68,11 @@ def test_links_are_anchors_and_pictures_are_links() -> None:
     assert "\ufffc" not in made.document.toPlainText()  # no picture object in the document
 
 
+def test_a_picture_is_named_by_the_words_of_its_description() -> None:
+    made = rendered("![a *b* ![c](x)](https://x.org/p.png)")
+    assert texts(made.document) == ["Image: a b c"]
+
+
 def test_bare_addresses_are_not_turned_into_links() -> None:
     assert not [p for p in pieces(rendered("see http://evil.example now").document) if p[4]]
 

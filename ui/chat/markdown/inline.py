@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -117,7 +117,7 @@ class InlineWriter:
             return clean_code(token.content), ""
         if kind == "image":
             # Pictures are never loaded: an address in one could carry words of the chat to a server.
-            alt = clean_text(token.content).strip()
+            alt = clean_text(_plain(token.children or [])).strip()
             label = (
                 QCoreApplication.translate("Markdown", "Image: {0}").format(alt)
                 if alt
@@ -125,3 +125,11 @@ class InlineWriter:
             )
             return label, str(token.attrs.get("src", ""))
         return clean_text(token.content), ""
+
+
+def _plain(tokens: Sequence[Token]) -> str:
+    """The words of a picture's description, without its marks."""
+    return "".join(
+        " " if token.type in ("softbreak", "hardbreak") else _plain(token.children) if token.children else token.content
+        for token in tokens
+    )

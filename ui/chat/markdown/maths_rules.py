@@ -43,7 +43,7 @@ def _inline(state: StateInline, silent: bool) -> bool:
     if closing is not None:
         end = src.find(closing, start + 2, start + _MAX_LENGTH)
         content, after = src[start + 2 : end], end + 2
-        found = end >= 0 and bool(content.strip())
+        found = end >= 0 and any(character.isalnum() for character in content)  # and not brackets that are escaped
     elif src[start] == "$":
         end = _dollar(src, start)
         content, after = src[start + 1 : end], end + 1

@@ -230,7 +230,8 @@ class MainWindow(QMainWindow):
         can_ask = models.can_answer and not self.chat.busy
         answered = self.chat.message("", "assistant") is not None
         enable = self.commands.enable
-        enable(bool(conversation.id), "chat.rename", "chat.delete")
+        enable(bool(conversation.id), "chat.rename", "chat.delete", "chat.export")
+        enable(link.ready, "chat.import")
         enable(can_ask and answered, "answer.regenerate", "answer.continue")
         enable(answered, "answer.copy")
         enable(can_ask and self.chat.message("", "user") is not None, "message.edit")
@@ -274,7 +275,17 @@ class MainWindow(QMainWindow):
         if self._menu is None:
             fill = self.commands.fill
             menu = self._menu = QMenu(self)
-            fill(menu, "chat.new", "chat.rename", "chat.delete", "-", "answer.regenerate", "answer.continue")
+            fill(
+                menu,
+                "chat.new",
+                "chat.rename",
+                "chat.delete",
+                "chat.export",
+                "chat.import",
+                "-",
+                "answer.regenerate",
+                "answer.continue",
+            )
             fill(menu, "answer.copy", "message.edit", "-")
             fill(menu, "model.choose", "model.open", "model.get", "model.compress", "model.unload", "model.serve", "-")
             look = menu.addMenu(self.tr("Appearance"))

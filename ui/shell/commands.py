@@ -42,8 +42,20 @@ class Commands:
 
     def delete_conversation(self) -> None:
         """Put the conversation into the trash."""
+        if self._window.chat.list.place == "trash" and self._window.sidebar.list.hasFocus():
+            return  # it is there already
         for conversation_id in self._window.sidebar.selection():
             self._window.chat.delete(conversation_id)
+
+    def export_conversation(self) -> None:
+        """Ask for a file for what is chosen in the list, or for the open conversation."""
+        chosen = self._window.sidebar.selection()
+        if chosen:
+            self._window.exchange.ask_export(chosen, "markdown")
+
+    def import_conversations(self) -> None:
+        """Ask for a file of conversations and take it in."""
+        self._window.exchange.ask_import()
 
     def next_conversation(self) -> None:
         """Show the next one in the list."""

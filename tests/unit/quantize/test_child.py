@@ -16,9 +16,12 @@ import pytest
 
 from backend.api.compression import CompressionOptions
 from backend.quantize.child import _words
+from backend.quantize.child_work import RealWork
 from backend.quantize.expected import expected_loss
-from backend.quantize.options import LEVELS, TUNINGS
-from backend.quantize.wire import STOP, Compress, Done, Failed, Inspect, Moved, Reply, Request, Stopped
+from backend.quantize.options import LEVELS, TUNINGS, Progress
+from backend.quantize.wire import STOP, Compress, Done, Export, Failed, Inspect, Moved, Reply, Request, Stopped
+from tests.formats.test_hf_export import build as write_build
+from tests.formats.test_hf_export import mixed
 
 FAKE = [sys.executable, "-m", "tests.fakes.compression_child"]
 OPTIONS = CompressionOptions()
@@ -169,3 +172,21 @@ def test_the_child_module_starts_without_torch() -> None:
     code = "import sys, backend.quantize.child, backend.quantize.child_work; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "False"
+
+
+def test_an_export_is_the_folder_of_the_real_work(tmp_path: Path) -> None:
+    """Told of its progress, and stopped by it; what is written is the exporter's business."""
+    build = write_build(tmp_path / "a.nutshell", mixed)
+    told: list[float] = []
+
+    def tell(progress: Progress) -> bool:
+        told.append(progress.done / progress.total)
+        return True
+
+    made = RealWork().export(Export(build=str(build), out=str(tmp_path / "out"), format="hf-aqlm"), tell)
+    assert (made.held, made.plain, made.path) == (12, 3, str(tmp_path / "out"))
+    assert made.bytes == sum(path.stat().st_size for path in (tmp_path / "out").iterdir())
+    assert told[-1] == 1.0
+    with pytest.raises(InterruptedError):
+        RealWork().export(Export(build=str(build), out=str(tmp_path / "b"), format="hf-aqlm"), lambda _: False)
+    assert not (tmp_path / "b").exists()

@@ -183,6 +183,7 @@ class Conversation(Struct, kw_only=True):
     deleted_at: float | None = None
     pinned: bool = False  # stands above the others
     archived: bool = False  # kept and found by search, but out of the list
+    draft: str = ""  # typed and not sent yet
 
 
 class ConversationDetail(Struct, kw_only=True):
@@ -213,6 +214,7 @@ class ConversationUpdate(Struct, kw_only=True):
     context_policy: ContextPolicy | UnsetType = UNSET
     pinned: bool | UnsetType = UNSET
     archived: bool | UnsetType = UNSET
+    draft: str | UnsetType = UNSET
 
 
 class Purged(Struct, kw_only=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 
+import msgspec
 from msgspec import UNSET
 
 from backend.api.errors import NotFoundError
@@ -32,6 +33,10 @@ def _require_other(connection: sqlite3.Connection, table: str, what: str, item_i
         found = connection.execute(f"SELECT 1 FROM {table} WHERE id = ?", (item_id,)).fetchone()
         if found is None:
             raise NotFoundError(f"This {what} does not exist any more.", remedy="Choose another one.")
+
+
+def _json(value: bool | str) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 class Conversations:
@@ -129,12 +134,12 @@ class Conversations:
                     "SELECT sampling FROM conversations WHERE id = ?", (conversation_id,)
                 ).fetchone()[0]
                 changes["sampling"] = merge(old, update.sampling)
-            for flag in ("pinned", "archived"):
-                if (on := getattr(update, flag)) is not UNSET:
+            for field in ("pinned", "archived", "draft"):
+                if (value := getattr(update, field)) is not UNSET:
                     connection.execute(
                         "UPDATE conversations SET extra = json_set(iif(json_valid(extra), extra, '{}'), ?, json(?))"
                         " WHERE id = ?",
-                        (f"$.{flag}", "true" if on else "false", conversation_id),
+                        (f"$.{field}", _json(clean(value) if isinstance(value, str) else value), conversation_id),
                     )
             if changes:
                 connection.execute(

@@ -105,6 +105,7 @@ def merge(old: str | None, value: msgspec.Struct | None) -> str | None:
 
 def to_conversation(row: Row) -> Conversation:
     """A row of CONVERSATION's columns."""
+    extra = _small_fields(row[12])
     return Conversation(
         id=row[0],
         title=row[1],
@@ -118,20 +119,21 @@ def to_conversation(row: Row) -> Conversation:
         context_policy=row[9] if row[9] in _POLICIES else "drop_middle",
         model=row[10],
         deleted_at=row[11],
-        pinned=_flag(row[12], "pinned"),
-        archived=_flag(row[12], "archived"),
+        pinned=extra.get("pinned") is True,
+        archived=extra.get("archived") is True,
+        draft=draft if isinstance(draft := extra.get("draft"), str) else "",
     )
 
 
-def _flag(extra: str | None, name: str) -> bool:
-    """A flag of the JSON object of small fields."""
+def _small_fields(extra: str | None) -> dict[str, Any]:
+    """The JSON object of small fields; empty where it cannot be read."""
     if not extra or extra == "{}":
-        return False
+        return {}
     try:
         found = msgspec.json.decode(extra)
     except (msgspec.MsgspecError, UnicodeDecodeError, TypeError):
-        return False
-    return isinstance(found, dict) and found.get(name) is True
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def to_message(row: Row) -> Message:

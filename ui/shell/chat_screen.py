@@ -17,6 +17,9 @@ from ui.widgets.dialogs import ConfirmDialog
 
 __all__ = ["ChatScreen"]
 
+#: Typing pauses for this long before what is typed is kept: a write costs the engine 0.1 ms.
+_DRAFT_MS = 800
+
 
 class ChatScreen(QWidget):
     """Shows the open conversation of a `ChatSession` and sends what is written."""
@@ -50,6 +53,11 @@ class ChatScreen(QWidget):
         column.addWidget(self.view, 1)
         column.addLayout(foot)
 
+        self._draft_pause = QTimer(self)
+        self._draft_pause.setSingleShot(True)
+        self._draft_pause.setInterval(_DRAFT_MS)
+        self._draft_pause.timeout.connect(self.keep_draft)
+        self.composer.input.textChanged.connect(self._draft_pause.start)
         self.composer.send_requested.connect(self._send)
         self.composer.stop_requested.connect(chat.stop)
         self.composer.queue_requested.connect(self._enqueue)
@@ -85,6 +93,12 @@ class ChatScreen(QWidget):
         item = self.view.item(message_id)
         if item is not None:
             item.start_edit()
+
+    def keep_draft(self) -> None:
+        """Keep what is typed with the conversation that it is typed for."""
+        self._draft_pause.stop()
+        if self._shown_id:
+            self._chat.keep_draft(self._shown_id, self.composer.text())
 
     def show_match(self, message_id: str, query: str) -> None:
         """Bring a message that a search found into view, its words marked; ("", "") takes the marks away."""
@@ -174,8 +188,9 @@ class ChatScreen(QWidget):
             if not self._shown_id and self._chat.busy:  # the new chat has become a conversation
                 self._queues[self._chat.open_id] = self._queues.pop("", [])
             self._drafts[self._shown_id] = typed
+            self.keep_draft()
             self._shown_id = self._chat.open_id
-            draft = self._drafts.pop(self._shown_id, "")
+            draft = self._drafts.pop(self._shown_id, self._chat.conversation.draft)
             if draft != typed:
                 self.composer.set_text(draft)
         self._given.clear()

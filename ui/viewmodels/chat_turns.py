@@ -165,6 +165,15 @@ class ChatTurns(ChatFollower):
             self._save(ConversationUpdate(head_id=self.state.head_id))
         return True
 
+    def keep_draft(self, conversation_id: str, text: str) -> None:
+        """Keep what is typed and not sent with its conversation, so that it survives the program."""
+        known = self.list.get(conversation_id)
+        if known is not None and known.draft != text and self._link.ready:
+            known.draft = text
+            self._link.run(
+                lambda engine: engine.update_conversation(conversation_id, ConversationUpdate(draft=text)), quiet=True
+            )
+
     def message(self, message_id: str, role: str) -> Message | None:
         """The message of that id, or ("") the last one of that role in the branch."""
         if self.state is None:

@@ -684,3 +684,22 @@ def test_the_trash_gives_back_and_is_emptied(loop: Loop, window: MainWindow, fak
     window.sidebar.place_bar.back.click()
     assert set(fake.details) == {keys[0], keys[2]}
     assert window.chat.list.shown == 2
+
+
+def test_what_was_typed_is_there_again_after_a_restart(loop: Loop, window: MainWindow, fake: FakeClient) -> None:
+    attach(loop, window, fake)
+    first, second = list(fake.details)[:2]
+    window.open_conversation(first)
+    loop.until(lambda: window.chat.open_id == first)
+    window.chat_screen.composer.set_text("half a thought")
+    loop.until(lambda: fake.details[first].conversation.draft == "half a thought")
+    window.chat_screen.composer.set_text("half a thought more")
+    window.open_conversation(second)  # leaving keeps it at once
+    loop.until(lambda: fake.details[first].conversation.draft == "half a thought more")
+    assert window.chat_screen.composer.text() == ""
+    window.chat_screen._drafts.clear()  # as in a new process
+    window.open_conversation(first)
+    loop.until(lambda: window.chat_screen.composer.text() == "half a thought more")
+    fake.answer = "Yes."
+    QTest.keyClick(window.chat_screen.composer.input, Key.Key_Return)
+    loop.until(lambda: fake.details[first].conversation.draft == "")

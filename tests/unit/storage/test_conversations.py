@@ -183,3 +183,13 @@ def test_pinned_and_archived_are_kept_beside_what_a_newer_version_wrote(store):
     assert not store.conversation(made.id).archived
     assert store.update_conversation(made.id, ConversationUpdate(archived=True)).archived
     assert [one.archived for one in store.conversations()] == [True]
+
+
+def test_a_draft_is_kept_with_its_conversation(store):
+    made = store.create_conversation(NewConversation(title="a"))
+    text = 'half "a"\n\\thought \ud83d 日本'
+    assert store.update_conversation(made.id, ConversationUpdate(draft=text, pinned=True)).draft == text.replace(
+        "\ud83d", "\ufffd"
+    )
+    assert store.conversations()[0].pinned
+    assert store.update_conversation(made.id, ConversationUpdate(draft="")).draft == ""

@@ -415,6 +415,35 @@ def right_to_left(stage: Stage) -> None:
     stage.attach().open()
 
 
+@scene()
+def right_to_left_with_all(stage: Stage) -> None:
+    thought = "<think>\nالبرودة لا تُصنع، بل تُنقل الحرارة: $Q = mc\\Delta T$.\n</think>\n\n"
+    text = f"{ARABIC_ANSWER}\n\n$$\nQ = m c \\Delta T\n$$\n\n- أولا\n- ثانيا\n\n```python\nprint(1)\n```\n"
+    details = [
+        fake_conversation("كيف تعمل الثلاجة؟", [(ARABIC_QUESTION, thought + text)]),
+        fake_conversation("وصفة العدس", [("وصفة", "عدس")], age_s=DAY),
+        fake_conversation("رحلة", [("رحلة", "البحر")], age_s=DAY),
+    ]
+    stage.fake.details = {one.conversation.id: one for one in details}
+    stage.fake.folder_list = [Folder(id="f1", name="الطبخ")]
+    details[1].conversation.folder_id = "f1"
+    details[2].conversation.pinned = True
+    stage.attach().open()
+    item = stage.window.chat_screen.view.item(details[0].messages[-1].id)
+    assert item is not None
+    fold = item.thinking()
+    assert fold is not None
+    fold.button.click()
+    stage.loop.until(lambda: not item.body.markdown._writer.pending_formulas, 20)
+    stage.window.chat_screen.queue.set_texts(["وماذا بعد؟"])
+
+
+@scene(NARROW)
+def narrow_with_a_queue(stage: Stage) -> None:
+    formulas_and_a_thought(stage)
+    stage.window.chat_screen.queue.set_texts(["And for cubes? " * 6, "Thank you"])
+
+
 @scene(MEDIUM)
 def medium(stage: Stage) -> None:
     stage.attach().open()
@@ -470,7 +499,7 @@ def test_scene(name: str, mode: Mode, loop: Loop, qapp: QApplication) -> None:
 def draw_scene(name: str, mode: Mode, size: QSize, play: Scene, loop: Loop, qapp: QApplication) -> None:
     """Plays a scene, and keeps and checks its picture."""
     apply_theme(qapp, mode, zoom=1.5 if name == "zoomed" else 1.0, reduced_motion=True)
-    if name == "right_to_left":
+    if name.startswith("right_to_left"):
         qapp.setLayoutDirection(Qt.LayoutDirection.RightToLeft)
     link = EngineLink(frame_ms=5)
     window = MainWindow(link)

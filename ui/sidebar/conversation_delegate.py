@@ -100,7 +100,7 @@ class ConversationDelegate(QStyledItemDelegate):
         right = option.direction == Qt.LayoutDirection.RightToLeft
         name = ("chevron-left" if right else "chevron-right") if folded else "chevron-down"
         side = metrics.px(14)
-        x = area.right() - side if right else area.left() - metrics.xs
+        x = area.right() - side + metrics.xs if right else area.left() - metrics.xs
         arrow = pixmap(name, "muted", self._ratio(option), size=side)
         painter.drawPixmap(QPoint(x, area.center().y() - side // 2 + 1), arrow)
         step = side

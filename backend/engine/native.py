@@ -284,6 +284,7 @@ class NativeModel:
             eos_text=tokenizer.eos_text,
             metadata=metadata,
             max_leaves=n_batch,
+            exact_chain=8,  # beyond, the kernels for many rows take over, which sum in another order
         )
 
 

@@ -25,12 +25,14 @@ class Controller:
     Args:
         costs: of the model that checks the drafts.
         most_nodes: of one pass, the root included.
+        trees: whether branches may be checked too, or only the likeliest chain.
         fixed: not 0: this many drafted nodes whatever they promise, without rests (for experiments).
     """
 
-    def __init__(self, costs: Costs, most_nodes: int, fixed: int = 0) -> None:
+    def __init__(self, costs: Costs, most_nodes: int, *, trees: bool = True, fixed: int = 0) -> None:
         self.costs = costs
         self.most_nodes = most_nodes
+        self._trees = trees
         self._fixed = fixed
         self._rest = 0  # tokens left
         self._next_rest = _FIRST_REST
@@ -55,7 +57,7 @@ class Controller:
             tree: all guesses.
             spent_s: seconds that drafting took already; they are gone, but the gain must cover them.
         """
-        ranked = tree.ranked()[: self.most_nodes - 1]
+        ranked = (tree.ranked() if self._trees else tree.likeliest_chain())[: self.most_nodes - 1]
         if self._fixed:
             return ranked[: self._fixed]
         plain = self.costs.seconds(1)

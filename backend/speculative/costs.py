@@ -72,10 +72,13 @@ class Costs:
         last = measured[-1]
         slope = max((table[last] / table[1] - 1) / max(last - 1, 1), 1e-3)
         for knot in KNOTS:
-            if knot in table:
-                self._shape[knot] = table[knot] / table[1]
-            elif knot > last:
+            if knot > last:
                 self._shape[knot] = table[last] / table[1] + slope * (knot - last)
+                continue
+            low = max(n for n in measured if n <= knot)
+            high = min(n for n in measured if n >= knot)
+            share = (knot - low) / (high - low) if high > low else 0.0
+            self._shape[knot] = (table[low] + share * (table[high] - table[low])) / table[1]
         self.known = True
 
     def as_json(self) -> dict[str, Any]:

@@ -76,15 +76,21 @@ class Speculation:
 
     Args:
         model: that checks the drafts.
-        fixed: not 0: always this many drafted nodes.
+        fixed: not 0: always this many drafted nodes, branches too.
         drafter: a second model, or None for the free drafters alone.
     """
 
     def __init__(self, model: Model, *, fixed: int = 0, drafter: Drafter | None = None) -> None:
         self.costs = Costs()
-        leaves = model.info.max_leaves
-        self.possible = leaves > 0
-        self.controller = Controller(self.costs, min(MOST_NODES, model.info.n_batch, leaves + 1), fixed)
+        info = model.info
+        self.possible = info.max_leaves > 0
+        # Left to itself it checks chains, and none that is computed otherwise than token by token: so a seed keeps its
+        # text. Branches gain little while the weights are in memory, where a pass of nine nodes takes three times
+        # that of one, and both engines sum otherwise over a cache where branches were.
+        most = min(MOST_NODES, info.n_batch, info.max_leaves + 1)
+        if not fixed and info.exact_chain:
+            most = min(most, info.exact_chain)
+        self.controller = Controller(self.costs, most, trees=fixed > 0, fixed=fixed)
         self.ngram = NgramDrafter()
         self.trigram = TrigramDrafter()
         self.drafter = drafter

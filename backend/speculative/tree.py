@@ -67,6 +67,19 @@ class DraftTree:
         """Nodes without the root, likeliest first. A parent stands before its children, so every head is a tree."""
         return sorted(range(1, len(self)), key=lambda node: -self.chances[node])  # stable: parents have lower indices
 
+    def likeliest_chain(self) -> list[int]:
+        """The path that always takes the likeliest child, without the root."""
+        best: dict[int, int] = {}
+        for node in range(1, len(self)):
+            known = best.get(self.parents[node])
+            if known is None or self.chances[node] > self.chances[known]:
+                best[self.parents[node]] = node
+        chain, node = [], 0
+        while node in best:
+            node = best[node]
+            chain.append(node)
+        return chain
+
     def pruned(self, keep: list[int]) -> DraftTree:
         """The tree of the root and these nodes, whose parents must be among them.
 

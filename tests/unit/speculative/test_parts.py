@@ -178,3 +178,16 @@ def test_measuring_leaves_the_cache_as_it_was() -> None:
         assert model.cache == [1, 2, 3]
     assert costs.known
     assert max(model.passes) == 8
+
+
+def test_without_branches_the_likeliest_chain_is_taken() -> None:
+    tree = DraftTree(0)
+    left, right = tree.add(0, 1, 0.4), tree.add(0, 2, 0.5)
+    tree.add(left, 3, 0.9)
+    deep = tree.add(right, 4, 0.9)
+    assert tree.likeliest_chain() == [right, deep]
+    costs = Costs()
+    costs.set(dict.fromkeys((1, 2, 4, 8), 0.01))
+    assert Controller(costs, 8, trees=False).choose(tree) == [right, deep]
+    assert Controller(costs, 2, trees=False).choose(tree) == [right]
+    assert set(Controller(costs, 8).choose(tree)) == {1, 2, 3, 4}

@@ -107,6 +107,22 @@ def test_in_the_fast_mode_greedy_text_differs_only_at_a_near_tie(model: Model, d
         assert gap < NEAR
 
 
+def test_automatic_drafts_keep_the_text_of_our_engine_in_the_fast_mode_too(smollm2: Path) -> None:
+    """Chains of up to eight nodes are computed as token by token, bit for bit."""
+    model = NativeModel(smollm2, n_ctx=512, n_threads=2, n_batch=256)
+    try:
+        speculation = Speculation(model)
+        speculation.costs.set(dict.fromkeys((1, 2, 4, 8, 16), 0.001))
+        for seed, temperature in [(1, 0.0), (2, 0.7), (3, 1.2)]:
+            plain, _, _ = write(model, None, seed=seed, temperature=temperature, max_tokens=60)
+            expected = list(plain.tokens)
+            drafted, end, _ = write(model, speculation, seed=seed, temperature=temperature, max_tokens=60)
+            assert drafted.tokens == expected
+            assert end.drafts.drafted > 0
+    finally:
+        model.close()
+
+
 @pytest.mark.parametrize("drafts", [Speculation, Branching])
 def test_after_many_steps_the_cache_is_that_of_a_fresh_prefill(model: Model, drafts: type[Speculation]) -> None:
     session, end, _ = write(model, drafts(model, fixed=6), temperature=0.5, seed=4, max_tokens=80)

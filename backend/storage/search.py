@@ -25,6 +25,8 @@ _SNIPPET_WORDS = 20
 _SNIPPET_CHARS = 60  # on each side of a match that was found letter by letter
 _MAX_WORDS = 32
 _CORRUPT_SEARCH_INDEX = 267
+_LONGEST_PATTERN = 1000  # SQLite takes 50,000 bytes
+_SPECIAL = re.compile(r"[%_~]")  # in a pattern of LIKE
 
 _PARTS = re.compile(r'"([^"]*)"?|([^\s"]+)')
 _LANGUAGE = re.compile(r"[A-Za-z0-9]+[+#]+")  # C++, C#, F#
@@ -99,10 +101,13 @@ def _hits(connection: sqlite3.Connection, query: Query, limit: int, *, titles: b
     else:
         snippet, order = text, row_number
     for literal in query.literal:
-        # lower() copies the text and folds ASCII only: not needed where there is nothing to fold
-        folds = literal.isascii() and literal.lower() != literal.upper()
-        conditions.append(f"instr(lower({text}), lower(?))" if folds else f"instr({text}, ?)")
-        values.append(literal)
+        if len(literal) > _LONGEST_PATTERN:
+            conditions.append(f"instr({text}, ?)")
+            values.append(literal)
+        else:
+            # 53 ms for 147 MB where it is nowhere and begins with an ASCII sign, 105 ms else; instr takes 125 ms
+            conditions.append(f"{text} LIKE ? ESCAPE '~'")
+            values.append("%" + _SPECIAL.sub(r"~\g<0>", literal) + "%")
     rows = connection.execute(
         f"SELECT c.id, {message_id}, c.title, {snippet} FROM {source} WHERE {' AND '.join(conditions)}"
         f" ORDER BY {order} DESC LIMIT ?",

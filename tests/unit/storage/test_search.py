@@ -133,3 +133,11 @@ def test_a_damaged_index_is_built_again(store, conversation):
     assert store.notices == []
     store.add_message(conversation.id, None, "user", "still writable")
     assert len(store.search("still")) == 1
+
+
+@pytest.mark.parametrize("literal", ["%->%", "_->", "\\->", "%%", "~~", "\\\\", "日_本", "->" * 600])
+def test_signs_of_patterns_are_only_signs(store, literal):
+    made = store.create_conversation(NewConversation(title="t"))
+    wanted = store.add_message(made.id, None, "user", f"before {literal} after")
+    store.add_message(made.id, None, "user", "before 100x aXb- > C:/x 日x本 after")
+    assert [hit.message_id for hit in store.search(literal)] == [wanted.id]

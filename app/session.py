@@ -70,6 +70,8 @@ class Session:
             self.notices += status.notices
             if self._wish is not None:
                 self.model = await self._first(self._wish, status.model, status.loading)
+                if self.model.draft_notice:
+                    self.notices.append(self.model.draft_notice)
         except BaseException:
             await self.close()
             raise

@@ -1,0 +1,147 @@
+"""`nutshell plan`: whether a model fits this machine, and how fast it will be, before it is downloaded or loaded."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.commands.options import number
+from app.terminal import size, table
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+    from backend.planner.plan import Machine, Plan
+    from backend.planner.subject import Subject
+
+__all__ = ["add", "run"]
+
+
+def add(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declares the command."""
+    parser = commands.add_parser(
+        "plan",
+        help="tell whether a model fits this machine",
+        description="Computes what a model needs and how fast it will be: a file on this machine, or one of the "
+        "catalogue, of which nothing is downloaded. Nothing is loaded.",
+    )
+    parser.add_argument(
+        "model", metavar="MODEL", help="a file or folder, (part of) its name, or an id of the catalogue"
+    )
+    parser.add_argument("--context", type=number(int, 16, 1 << 24), default=0, metavar="N", help="tokens of context")
+    parser.add_argument("--kv", default="", choices=["f16", "q8"], help="how the conversation is remembered")
+    parser.add_argument("--threads", type=number(int, 1, 1024), default=0, metavar="N", help="threads to compute with")
+    parser.add_argument("--draft", default="", metavar="D", help="a smaller model that guesses, as MODEL")
+    parser.add_argument(
+        "--tokens-per-pass",
+        type=number(float, 1, 64),
+        default=1.0,
+        metavar="T",
+        help="that come out of a pass with speculation (default: 1, none)",
+    )
+    parser.add_argument("--disk", action="store_true", help="layers may stay on the disk (planned, not yet run)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Plans."""
+    from backend.planner.plan import Wishes, best, plan
+
+    wishes = Wishes(
+        context=arguments.context,
+        kv=arguments.kv,
+        threads=arguments.threads,
+        disk=arguments.disk,
+        draft=_subjects(arguments.draft)[-1] if arguments.draft else None,
+        tokens_per_pass=arguments.tokens_per_pass,
+    )
+    subjects = _subjects(arguments.model)
+    machine = _machine()
+    plans = [plan(subject, machine, wishes) for subject in subjects]
+    chosen = best(plans)
+    if arguments.json:
+        print(
+            json.dumps({"best": _facts(chosen) if chosen else None, "plans": [_facts(one) for one in plans]}, indent=2)
+        )
+        return 0
+    if chosen is None:
+        print("The catalogue knows no build of this model that could run here.")
+        return 0
+    if len(plans) > 1:
+        print(table([("BUILD", "ANSWER", "MEMORY", "TOK/S"), *map(_row, plans)], right=frozenset({2, 3})) + "\n")
+    print(_words(chosen))
+    return 0
+
+
+def _subjects(wanted: str) -> list[Subject]:
+    """What a name means: a path, a model on this machine, or else one of the catalogue.
+
+    Raises:
+        NotFoundError: nothing of the kind. ModelError: it cannot be read.
+    """
+    from app.models import default_model
+    from backend.api.errors import NotFoundError
+    from backend.planner.catalogue import entry_named
+    from backend.planner.subject import subject_of_file, subjects_of
+
+    if Path(wanted).expanduser().exists():
+        return [subject_of_file(Path(wanted).expanduser())]
+    try:
+        return subjects_of(entry_named(wanted))
+    except NotFoundError as unknown:
+        try:
+            return [subject_of_file(Path(default_model(wanted).path))]
+        except NotFoundError:
+            raise unknown from None
+
+
+def _machine() -> Machine:
+    """The one we are on, with the memory's speed measured: a third of a second."""
+    from backend.config.paths import paths
+    from backend.hardware.bandwidth import memory_bandwidth
+    from backend.hardware.gpus import gpu_reports
+    from backend.hardware.memory import memory_report
+    from backend.hardware.probe import cpu_report, disk_report
+    from backend.planner.plan import Machine
+    from backend.planner.speed import Rates
+
+    cores, memory = cpu_report().cores, memory_report()
+    usable = [gpu.vram_free for gpu in gpu_reports() if gpu.backend]
+    return Machine(
+        cores=cores,
+        memory_total=memory.total,
+        memory_free=memory.available,
+        rates=Rates(ram=memory_bandwidth(cores), gpu=300e9 if usable else 0.0, disk=1.5e9),
+        gpu_free=max(usable, default=0),
+        disk_free=disk_report(paths().models).free,
+    )
+
+
+def _facts(one: Plan) -> dict[str, Any]:
+    """As JSON: no number that is infinite."""
+    facts = asdict(one)
+    facts["memory"]["total"] = one.memory.total
+    facts["speed"] = {key: round(value, 3) if math.isfinite(value) else None for key, value in facts["speed"].items()}
+    return facts
+
+
+def _row(one: Plan) -> tuple[str, ...]:
+    return one.build, one.verdict, size(one.ram), f"{one.speed.tokens:.1f}"
+
+
+def _words(one: Plan) -> str:
+    answer = {"fits": "It fits.", "fits if": "It fits if you do this:", "does not fit": "It does not fit."}
+    found = one.speed
+    lines = [f"{one.build}: {answer[one.verdict]}", *(f"  {text}" for text in one.remedies), ""]
+    lines += one.reasons
+    if one.verdict != "does not fit":
+        lines.append(
+            f"About {found.tokens:.1f} tokens a second ({found.low:.1f} to {found.high:.1f}), and "
+            f"{found.first:.1f} s until the first word after a text of 512 tokens, with {one.threads} threads."
+        )
+    return "\n".join(lines)

@@ -1,0 +1,91 @@
+"""Bytes that a loaded model holds: weights, keys and values, buffers, tokenizer, process, draft."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from backend.planner.architecture import Architecture
+
+__all__ = ["Engine", "KvType", "Memory", "compute_bytes", "kv_bytes", "tokenizer_bytes"]
+
+Engine = Literal["native", "llama.cpp"]
+KvType = Literal["f16", "q8", "q4"]
+
+#: llama.cpp: bytes of 32 numbers
+_BLOCK = {"f16": 64, "q8": 34, "q4": 18}
+#: llama.cpp gives cells in lots
+_CELLS = 256
+#: sequences of our contexts in llama.cpp, one for each leaf of a tree; a window is kept for each
+_SEQUENCES = 64
+#: Interpreter, server and libraries: 35 MB in a process that has imported the server, and what storage adds.
+PROCESS = 45 << 20
+#: Our own tokenizer: 23 MB stay, with 49,152 entries as with 151,936.
+_TOKENIZER = 23_000_000
+#: llama.cpp's vocabulary: 460 to 540 bytes for an entry.
+_ENTRY = 540
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes of one model."""
+
+    weights: int
+    kv: int
+    compute: int
+    tokenizer: int
+    process: int = PROCESS
+    draft: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.kv + self.compute + self.tokenizer + self.process + self.draft
+
+
+def kv_bytes(architecture: Architecture, n_ctx: int, kv: KvType, engine: Engine, n_batch: int = 512) -> int:
+    """Of the whole cache.
+
+    Our engine: cells in lots of 16; q8 is a byte with an f16 scale for a head and position; windows save nothing.
+    llama.cpp: cells in lots of 256; a layer with a window holds it once for every sequence.
+
+    Raises:
+        ValueError: a type that the engine does not have.
+    """
+    if engine == "native":
+        if kv == "q4":
+            raise ValueError("our own engine has no keys and values of 4 bits")
+        cells = -(-n_ctx // 16) * 16 * architecture.kv_heads
+        numbers = cells * architecture.head_dim * (2 if kv == "f16" else 1)
+        scales = -(-cells * 2 // 64) * 64 if kv == "q8" else 0
+        return architecture.layers * 2 * (-(-numbers // 64) * 64 + scales)
+    full = -(-n_ctx // _CELLS) * _CELLS
+    window = min(full, -(-(architecture.sliding_window * _SEQUENCES + n_batch) // _CELLS) * _CELLS)
+    row = architecture.kv_width * _BLOCK[kv] // 32
+    return sum(2 * row * (window if architecture.windowed(layer) else full) for layer in range(architecture.layers))
+
+
+def tokenizer_bytes(architecture: Architecture, engine: Engine) -> int:
+    """What the vocabulary takes; measured, not counted."""
+    return _TOKENIZER if engine == "native" else architecture.vocab_size * _ENTRY
+
+
+def compute_bytes(architecture: Architecture, engine: Engine, n_batch: int, rows: int = 1) -> int:
+    """What a pass works in.
+
+    Args:
+        architecture: sizes.
+        engine: which.
+        n_batch: most nodes of a pass.
+        rows: nodes of which logits are wanted at once: 1 in plain decoding, all of a tree's with speculation. llama.cpp
+            keeps room for a row of each sequence.
+
+    For each node: its state twice, queries, keys, values, and the feed-forward part three times, as float32. Measured
+    with 0.1B and 0.5B: 6.6 and 17 MB of 256 nodes in our engine (6.9 and 18 here), 21 and 45 MB of 512 in llama.cpp
+    (21 and 47 here), logits apart.
+    """
+    inner = (architecture.expert_size or architecture.intermediate_size) * max(architecture.experts_used, 1)
+    width = 2 * architecture.hidden_size + architecture.q_width + 2 * architecture.kv_width + 3 * inner
+    if engine == "native":
+        return 4 * (n_batch * width + rows * architecture.vocab_size)
+    return round(4.8 * n_batch * width) + (4 << 20) + 4 * max(rows, _SEQUENCES) * architecture.vocab_size

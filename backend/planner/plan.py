@@ -1,0 +1,223 @@
+"""Whether and how a model fits this machine, with reasons in plain words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from backend.planner.memory import KvType, Memory, compute_bytes, kv_bytes, tokenizer_bytes
+from backend.planner.speed import Rates, Speed, pass_seconds, speed
+from backend.planner.subject import Subject
+
+__all__ = ["Machine", "Plan", "Wishes", "best", "plan"]
+
+Verdict = Literal["fits", "fits if", "does not fit"]
+#: the prediction may be so much too low before a load that was called good fails
+_MARGIN = 1.05
+_LEAST_CONTEXT = 2048
+_USUAL_CONTEXT = 8192
+#: of all memory, what the system and a browser can be asked to leave to a model
+_MOST = 0.85
+_ORDER: dict[Verdict, int] = {"fits": 0, "fits if": 1, "does not fit": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What there is; bytes, and bytes a second. `gpu_free` only of a device that the engine can use."""
+
+    cores: int
+    memory_total: int
+    memory_free: int
+    rates: Rates
+    gpu_free: int = 0
+    disk_free: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What is decided already; 0 and "" leave it to the plan.
+
+    Attributes:
+        disk: layers may stay on the disk and be read for each token.
+        draft: a smaller model that guesses. tokens_per_pass, cost: what comes of it (`speed.speed`).
+        leaving: bytes of what is loaded now and will leave.
+    """
+
+    context: int = 0
+    kv: KvType | Literal[""] = ""
+    threads: int = 0
+    disk: bool = False
+    draft: Subject | None = None
+    tokens_per_pass: float = 1.0
+    cost: float = 1.0
+    leaving: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Settings, what they need, and why. Layers are counted: all of them are somewhere."""
+
+    verdict: Verdict
+    build: str
+    engine: str
+    repository: str
+    context: int
+    kv: str
+    threads: int
+    layers_gpu: int
+    layers_ram: int
+    layers_disk: int
+    draft: str
+    memory: Memory
+    ram: int
+    gpu: int
+    free: int
+    speed: Speed
+    reasons: list[str] = field(default_factory=list)
+    remedies: list[str] = field(default_factory=list)
+
+
+def plan(subject: Subject, machine: Machine, wishes: Wishes | None = None) -> Plan:
+    """The plan for one build: as it is wished, else what would have to change for it to fit."""
+    wishes = wishes or Wishes()
+    trained = subject.context or _USUAL_CONTEXT
+    context = min(wishes.context or _USUAL_CONTEXT, trained)
+    first = _settled(subject, machine, wishes, context, wishes.kv or "f16")
+    if first.verdict == "fits":
+        return first
+    for remedy, context_, kv in _smaller(subject, wishes, context):
+        other = _settled(subject, machine, wishes, context_, kv)
+        if other.verdict == "fits":
+            return replace(other, verdict="fits if", reasons=first.reasons + other.reasons, remedies=[remedy])
+    need = math.ceil((first.memory.total - first.gpu) * _MARGIN)
+    if need <= machine.memory_total * _MOST:
+        missing = need - first.free
+        return replace(first, verdict="fits if", remedies=[f"Close programs that hold {_gb(missing)}."])
+    remedies = [f"A machine with {_gb(need / _MOST)} of memory would hold it.", "A build with fewer bits needs less."]
+    return replace(first, verdict="does not fit", remedies=remedies)
+
+
+def best(plans: Sequence[Plan]) -> Plan | None:
+    """Of the builds of one model the one to take: of those that fit, the largest that reads 5 tokens a second.
+
+    None without builds. Where none is so fast, the fastest; where none fits, the nearest to it.
+    """
+    if not plans:
+        return None
+    verdict = min(_ORDER[one.verdict] for one in plans)
+    good = [one for one in plans if _ORDER[one.verdict] == verdict]
+    if verdict == 2:
+        return min(good, key=lambda one: one.ram)
+    quick = [one for one in good if one.speed.tokens >= 5]
+    return max(quick, key=lambda one: one.memory.weights) if quick else max(good, key=lambda one: one.speed.tokens)
+
+
+def _smaller(subject: Subject, wishes: Wishes, context: int) -> list[tuple[str, int, KvType]]:
+    """What could be less, the mildest first; nothing that was asked for."""
+    found: list[tuple[str, int, KvType]] = []
+    kv: KvType = wishes.kv or "f16"
+    shorter = context // 2
+    if subject.engine == "native" and not wishes.kv:
+        kv = "q8"
+        found.append(("Remember the conversation with 8 bits.", context, kv))
+    while not wishes.context and shorter >= _LEAST_CONTEXT:
+        with_kv = " and remember it with 8 bits" if kv == "q8" and not wishes.kv else ""
+        found.append((f"Take a context of {shorter:,} tokens{with_kv}.", shorter, kv))
+        shorter //= 2
+    return found
+
+
+def _settled(subject: Subject, machine: Machine, wishes: Wishes, context: int, kv: KvType) -> Plan:
+    """The plan with these settings; its verdict is "fits" or not."""
+    architecture, weights, layers = subject.architecture, subject.weights, subject.architecture.layers
+    batch = 256 if subject.engine == "native" else 512
+    draft = _draft_bytes(wishes.draft, context)
+    rows = 64 if wishes.tokens_per_pass > 1 or draft else 1
+    memory = Memory(
+        weights=weights.total,
+        kv=kv_bytes(architecture, context, kv, subject.engine, batch),
+        compute=compute_bytes(architecture, subject.engine, batch, rows),
+        tokenizer=tokenizer_bytes(architecture, subject.engine),
+        draft=draft,
+    )
+    free = machine.memory_free + wishes.leaving
+    each = [size + memory.kv // max(layers, 1) for size in weights.layers]
+    on_gpu = _fitting(each, machine.gpu_free - memory.compute) if subject.engine == "llama.cpp" else 0
+    gpu = sum(each[:on_gpu])
+    rest = memory.total - gpu
+    on_disk = 0
+    if wishes.disk and rest * _MARGIN > free:
+        on_disk = (
+            layers
+            - on_gpu
+            - _fitting(list(weights.layers[on_gpu:]), free / _MARGIN - rest + sum(weights.layers[on_gpu:]))
+        )
+    disk = sum(weights.layers[layers - on_disk :]) if on_disk else 0
+    ram = rest - disk
+    threads = wishes.threads or machine.cores
+    read = weights.per_token + memory.kv // 2  # a conversation fills half of its context, on the whole
+    on_both = round(gpu / max(memory.total, 1) * read), round(disk * weights.active)
+    seconds = pass_seconds(max(read - sum(on_both), 0), *on_both, machine.rates)
+    fits = ram * _MARGIN <= free and not on_disk  # no engine here reads layers from the disk yet
+    return Plan(
+        verdict="fits" if fits else "does not fit",
+        build=subject.name,
+        engine=subject.engine,
+        repository=subject.repository,
+        context=context,
+        kv=kv,
+        threads=threads,
+        layers_gpu=on_gpu,
+        layers_ram=layers - on_gpu - on_disk,
+        layers_disk=on_disk,
+        draft=wishes.draft.name if wishes.draft else "",
+        memory=memory,
+        ram=ram,
+        gpu=gpu,
+        free=free,
+        speed=speed(seconds, architecture.active, threads, tokens_per_pass=wishes.tokens_per_pass, cost=wishes.cost),
+        reasons=_reasons(subject, memory, ram, free, fits, on_gpu, on_disk, context),
+    )
+
+
+def _draft_bytes(draft: Subject | None, context: int) -> int:
+    if draft is None:
+        return 0
+    cache = kv_bytes(draft.architecture, context, "f16", draft.engine)
+    return draft.weights.total + cache + compute_bytes(draft.architecture, draft.engine, 64)
+
+
+def _fitting(sizes: Sequence[int], room: float) -> int:
+    """How many of them, from the first on."""
+    count = 0
+    for size in sizes:
+        room -= size
+        if room < 0:
+            break
+        count += 1
+    return count
+
+
+def _reasons(
+    subject: Subject, memory: Memory, ram: int, free: int, fits: bool, on_gpu: int, on_disk: int, context: int
+) -> list[str]:
+    about = "" if subject.exact else "about "
+    found = [
+        f"Weights take {about}{_gb(memory.weights)}, a conversation of {context:,} tokens {_gb(memory.kv)}, "
+        f"everything else {_gb(memory.total - memory.weights - memory.kv - memory.draft)}."
+    ]
+    if memory.draft:
+        found.append(f"The model that guesses takes {_gb(memory.draft)}.")
+    if on_gpu:
+        found.append(f"{on_gpu} of {len(subject.weights.layers)} layers go to the graphics card.")
+    if on_disk:
+        found.append(f"{on_disk} layers would be read from the disk for every token, which no engine here does yet.")
+    joined = "and" if fits or on_disk else "but only"
+    found.append(f"{_gb(ram)} of memory are needed, {joined} {_gb(free)} are free.")
+    return found
+
+
+def _gb(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 0.95e9 else f"{size / 1e6:.0f} MB"

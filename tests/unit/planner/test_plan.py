@@ -1,0 +1,146 @@
+"""Answers on machines of every size: what fits, what would, and that settings and reasons belong together."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+
+import pytest
+
+from app.cli import run_command
+from backend.planner.catalogue import catalogue, entry_named
+from backend.planner.plan import Machine, Plan, Wishes, best, plan
+from backend.planner.speed import Rates, pass_seconds, speed
+from backend.planner.subject import Subject, subjects_of
+
+GB = 10**9
+LAPTOP = Machine(cores=4, memory_total=16 * GB, memory_free=11 * GB, rates=Rates(ram=40e9))
+
+
+def _subject(entry: str, engine: str) -> Subject:
+    return next(one for one in subjects_of(entry_named(entry)) if one.engine == engine)
+
+
+def test_a_small_model_fits_with_everything() -> None:
+    found = plan(_subject("qwen3-4b", "llama.cpp"), LAPTOP)
+    assert (found.verdict, found.context, found.kv, found.remedies) == ("fits", 8192, "f16", [])
+    assert found.layers_gpu + found.layers_ram + found.layers_disk == 36
+    assert found.ram == found.memory.total
+    assert found.memory.kv == 36 * 8192 * 2 * 8 * 128 * 2
+
+
+def test_a_shorter_context_is_offered_before_anything_else() -> None:
+    subject = _subject("qwen3-4b", "llama.cpp")
+    full = plan(subject, LAPTOP).memory
+    tight = replace(LAPTOP, memory_free=round((full.total - full.kv / 2) * 1.05) + 1)
+    found = plan(subject, tight)
+    assert (found.verdict, found.context) == ("fits if", 4096)
+    assert found.remedies == ["Take a context of 4,096 tokens."]
+    assert plan(subject, tight, Wishes(context=8192)).remedies[0].startswith("Close programs")
+
+
+def test_our_engine_remembers_with_fewer_bits_first() -> None:
+    subject = _subject("llama-3.2-3b-instruct", "native")
+    full = plan(subject, LAPTOP).memory
+    found = plan(subject, replace(LAPTOP, memory_free=round((full.total - full.kv / 4) * 1.05)))
+    assert (found.verdict, found.kv, found.context) == ("fits if", "q8", 8192)
+
+
+def test_memory_that_others_hold_is_named() -> None:
+    found = plan(_subject("qwen3-8b", "llama.cpp"), replace(LAPTOP, memory_free=2 * GB))
+    assert found.verdict == "fits if"
+    assert "Close programs that hold" in found.remedies[0]
+    leaving = plan(_subject("qwen3-8b", "llama.cpp"), replace(LAPTOP, memory_free=2 * GB), Wishes(leaving=13 * GB))
+    assert leaving.verdict == "fits"
+
+
+def test_what_is_too_large_is_said_with_numbers() -> None:
+    found = plan(_subject("llama-3.3-70b-instruct", "llama.cpp"), LAPTOP)
+    assert found.verdict == "does not fit"
+    assert "45." in " ".join(found.reasons)
+    assert any("GB of memory would hold it" in text for text in found.remedies)
+
+
+def test_the_disk_is_planned_and_not_promised() -> None:
+    found = plan(_subject("llama-3.1-70b-instruct", "native"), LAPTOP, Wishes(disk=True))
+    assert found.verdict == "does not fit"
+    assert 0 < found.layers_disk < 80
+    assert found.layers_disk + found.layers_ram == 80
+    assert found.ram * 1.05 <= LAPTOP.memory_free
+    assert "disk" in " ".join(found.reasons)
+
+
+def test_layers_go_to_the_card_as_far_as_it_reaches() -> None:
+    subject = _subject("qwen3-8b", "llama.cpp")
+    card = replace(LAPTOP, gpu_free=3 * GB, rates=Rates(ram=40e9, gpu=400e9))
+    found = plan(subject, card)
+    assert 0 < found.layers_gpu < 36
+    assert found.gpu <= 3 * GB
+    assert found.ram == found.memory.total - found.gpu
+    assert found.speed.tokens > plan(subject, LAPTOP).speed.tokens
+    assert plan(subject, replace(card, gpu_free=40 * GB)).layers_gpu == 36
+
+
+def test_a_draft_takes_memory_and_gives_speed() -> None:
+    subject, small = _subject("qwen3-8b", "llama.cpp"), _subject("qwen3-0.6b", "llama.cpp")
+    roomy = replace(LAPTOP, memory_free=15 * GB)
+    plain = plan(subject, roomy)
+    found = plan(subject, roomy, Wishes(draft=small, tokens_per_pass=2.5, cost=1.5))
+    assert found.memory.draft > small.weights.total
+    assert found.draft == small.name
+    assert found.speed.tokens == pytest.approx(plain.speed.tokens * 2.5 / 1.5)
+
+
+def test_the_best_of_several_is_large_and_quick() -> None:
+    plans = [plan(subject, LAPTOP) for subject in subjects_of(entry_named("qwen3-4b"))]
+    found = best(plans)
+    assert found is not None
+    assert found.speed.tokens >= 5
+    assert found.memory.weights == max(one.memory.weights for one in plans if one.verdict == "fits")
+    assert best([]) is None
+
+
+def test_a_pass_is_bytes_over_bandwidth() -> None:
+    rates = Rates(ram=10e9, gpu=100e9, disk=1e9, fixed=0.001)
+    assert pass_seconds(10 * GB, 10 * GB, GB, rates) == pytest.approx(0.001 + 1 + 0.1 + 1)
+    assert pass_seconds(GB, GB, 0, Rates(ram=10e9)) == float("inf")
+    found = speed(0.1, 10**9, 4)
+    assert found.low < found.tokens == 10 < found.high
+
+
+def test_a_plan_of_every_entry_takes_less_than_50_ms() -> None:
+    slowest: tuple[float, str] = (0.0, "")
+    for family in catalogue():
+        for entry in family.models:
+            took = min(_timed(entry.id) for _ in range(3))
+            slowest = max(slowest, (took, entry.id))
+    assert slowest[0] < 0.05, slowest
+
+
+def _timed(entry: str) -> float:
+    began = time.perf_counter()
+    plans: list[Plan] = [plan(subject, LAPTOP) for subject in subjects_of(entry_named(entry))]
+    best(plans)
+    return time.perf_counter() - began
+
+
+def test_the_command_prints_json(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.commands.plan._machine", lambda: LAPTOP)
+    assert run_command(["plan", "llama-3.3-70b-instruct", "--json", "--context", "4096"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["best"]["verdict"] == "does not fit"
+    assert found["plans"][0]["context"] == 4096
+    assert found["best"]["memory"]["total"] == sum(v for k, v in found["best"]["memory"].items() if k != "total")
+
+
+def test_the_command_speaks_of_files_and_names(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tiny_gguf: object, tiny_pack: object,
+    tiny_folder: object, slider_pack: object,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("app.commands.plan._machine", lambda: LAPTOP)
+    for path in (tiny_gguf, tiny_pack, tiny_folder, slider_pack):
+        assert run_command(["plan", str(path)]) == 0
+        assert "It fits." in capsys.readouterr().out
+    assert run_command(["plan", "no such model at all"]) == 1
+    assert "catalogue" in capsys.readouterr().err

@@ -111,6 +111,7 @@ class Engine:
         self._loader = loader
         self._session: Session | None = None
         self._prepared: Prepared | None = None
+        self._options = LoadModel()
         self._measuring = False
         self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._running: Generation | None = None
@@ -139,15 +140,20 @@ class Engine:
                 self._drop_model()
             model, loaded = self._loader(entry, options, progress)
             self._drop_model()
-            self._prepared = prepared = prepare(model, entry, options, self._loader)
-            self._session = Session(model, prepared.speculation)
-            if prepared.speculation is not None:
-                loaded.speculation = options.speculation or "auto"
-                loaded.draft_notice = prepared.notice
-            self.loaded = loaded
+            self._options = options
+            self._take(model, loaded)
             return loaded
 
         return await self._call(work)
+
+    def _take(self, model: Model, loaded: LoadedModel) -> None:
+        """On the engine thread: this model answers from now on, with an empty cache."""
+        self._prepared = prepared = prepare(model, loaded.entry, self._options, self._loader)
+        self._session = Session(model, prepared.speculation)
+        if prepared.speculation is not None:
+            loaded.speculation = self._options.speculation or "auto"
+            loaded.draft_notice = prepared.notice
+        self.loaded = loaded
 
     async def move(self, position: float) -> LoadedModel:
         """Moves the loaded model's slider, after the requests before it; the next answer is of the new position.
@@ -163,7 +169,9 @@ class Engine:
             assert loaded is not None
             moved = move_model(session.model, loaded, position)
             if moved is not loaded:
-                self._session, self.loaded = Session(session.model), moved
+                if self._prepared is not None:  # the times of passes are another position's
+                    self._prepared.close()
+                self._take(session.model, moved)
             return moved
 
         return await self._call(work)

@@ -159,6 +159,10 @@ def test_the_next_answer_is_of_the_new_position(slider_pack: Path) -> None:
             assert moved.slider.position == 1.0
             assert moved.weight_bytes > first.weight_bytes
             assert await engine.move(1.0) is moved
+            assert moved.speculation == first.speculation == "auto", "what was chosen stays"
+            session = engine._session
+            assert session is not None
+            assert session.speculation is not None
             after = await answer(engine)
             with pytest.raises(InvalidRequestError, match="no position"):
                 await engine.move(2.0)

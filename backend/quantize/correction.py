@@ -7,7 +7,8 @@ or of the sum with the residual where the linear is added to it, which then lose
 it is not, D is W (x - x'), and the change is W times the regression of x - x' on x': fewer numbers.) Nothing
 of it costs a bit. Six blocks of Qwen2.5-Coder-0.5B at 2x8, 8,192 tokens read, held-out code / prose: KL of the
 whole model .200 / .094 without and .057 / .062 with it, perplexity 6.95 / 10.47 and 6.06 / 10.21, in the source 5.63 /
-9.57. Half of the change is worse than all of it (KL .085 / .101).
+9.57. Half of the change is worse than all of it (KL .085 / .101). All of SmolLM2-135M at 2x8, 16,384 tokens read:
+perplexity 22.7 / 34.8 without and 17.3 / 21.4 with it (source 7.4 / 10.5), KL 1.12 / 1.16 and .86 / .72.
 """
 
 from __future__ import annotations

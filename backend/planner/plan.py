@@ -82,6 +82,9 @@ class Plan:
 def plan(subject: Subject, machine: Machine, wishes: Wishes | None = None) -> Plan:
     """The plan for one build: as it is wished, else what would have to change for it to fit."""
     wishes = wishes or Wishes()
+    if subject.engine == "llama.cpp" and wishes.kv not in ("", "f16"):
+        found = plan(subject, machine, replace(wishes, kv=""))
+        return replace(found, reasons=[*found.reasons, "GGUF files are run with a memory of 16 bits here."])
     trained = subject.context or _USUAL_CONTEXT
     context = min(wishes.context or _USUAL_CONTEXT, trained)
     first = _settled(subject, machine, wishes, context, wishes.kv or "f16")

@@ -47,6 +47,13 @@ def test_our_engine_remembers_with_fewer_bits_first() -> None:
     assert (found.verdict, found.kv, found.context) == ("fits if", "q8", 8192)
 
 
+def test_what_the_engine_of_gguf_files_cannot_do_is_not_planned() -> None:
+    found = plan(_subject("qwen3-4b", "llama.cpp"), LAPTOP, Wishes(kv="q8"))
+    assert found.kv == "f16"
+    assert "16 bits" in found.reasons[-1]
+    assert plan(_subject("llama-3.2-3b-instruct", "native"), LAPTOP, Wishes(kv="q8")).kv == "q8"
+
+
 def test_memory_that_others_hold_is_named() -> None:
     found = plan(_subject("qwen3-8b", "llama.cpp"), replace(LAPTOP, memory_free=2 * GB))
     assert found.verdict == "fits if"

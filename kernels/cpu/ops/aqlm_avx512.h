@@ -27,11 +27,22 @@ inline void fetch(const void* p) {
 #endif
 }
 
+// The same into the L2.
+inline void fetch_l2(const void* p) {
+#if defined(__GNUC__)
+    asm volatile("prefetcht1 %0" ::"m"(*(const char*)p));
+#else
+    _mm_prefetch((const char*)p, _MM_HINT_T1);
+#endif
+}
+
 // Which codes are fetched meanwhile.
 struct Ahead {
     ptrdiff_t codes;  // this far behind those of the same step,
     ptrdiff_t late;   // or this far from step `split` on
     int split;
+    const uint8_t* later = nullptr;  // `lines` from here for every 8 lines of codes, into the L2
+    int lines = 0;
 };
 
 #if defined(__GNUC__) && !defined(__clang__)
@@ -84,15 +95,17 @@ inline void low_plane(const __m512i* t, const uint8_t* c, const uint8_t* d, __m5
 constexpr int kMasksKept = 3;  // pairs, of the 7 mask registers
 
 // 64 * V rows times the units of one block, added to acc [64 V] in the order that `unshuffle` undoes.
-template <int V, bool Codes>
+template <int V, bool Codes, bool Later = false>
 inline void strip(const uint8_t* codes, int rows, const uint8_t* tables, int units, float scale, float* acc, const Ahead& ahead) {
     __m512i high[V], high_odd[V], low[V], low_odd[V];
 #pragma GCC unroll 4
     for (int v = 0; v < V; v++) high[v] = high_odd[v] = low[v] = low_odd[v] = _mm512_setzero_si512();
-    const uint8_t* c = codes;
+    const uint8_t *c = codes, *later = ahead.later;
     for (int u = 0; u < units; u += 2, c += 2 * (size_t)rows) {
         const __m512i* t = (const __m512i*)(tables + (size_t)u * 512);
         const uint8_t* next = c + (u < ahead.split ? ahead.codes : ahead.late);
+        if (Later)
+            for (int k = 0; k < ahead.lines; k++, later += 64) fetch_l2(later);
         if (V == 4) fetch(acc + 8 * u);  // the sums are needed at the end
         // One plane after the other: 8 registers of tables and 16 of sums stay in place, and the codes are read twice from
         // the L1. All 16 tables at once would be read again for every 64 rows: 9 loads for 64 codes, now 4.

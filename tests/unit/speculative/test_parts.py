@@ -191,3 +191,20 @@ def test_without_branches_the_likeliest_chain_is_taken() -> None:
     assert Controller(costs, 8, trees=False).choose(tree) == [right, deep]
     assert Controller(costs, 2, trees=False).choose(tree) == [right]
     assert set(Controller(costs, 8).choose(tree)) == {1, 2, 3, 4}
+
+
+def test_a_copy_goes_on_behind_a_replaced_token() -> None:
+    source = [10, 11, 12, 13, 14, 15, 16, 17, 18, 19]
+    drafter = NgramDrafter()
+    drafter.begin([*source, 90, 10, 11, 12])
+    drafter.observe(13)
+    drafter.grow(DraftTree(13), 4)
+    drafter.observe(77)  # for 14
+    tree = DraftTree(77)
+    drafter.grow(tree, 4)
+    assert tree.path(len(tree) - 1) == [77, 15, 16, 17, 18]
+    for token in (71, 72):  # a third one that differs: this is another text
+        drafter.observe(token)
+    tree = DraftTree(72)
+    drafter.grow(tree, 4)
+    assert len(tree) == 1

@@ -37,6 +37,8 @@ WHOLE = "tuned whole"
 FINAL_NORMS = "norms-whole"
 #: from one snapshot to the next; PV on 0.5B writes a gigabyte then
 KEEP_SECONDS = 180.0
+#: How codes move: a run has some tens of steps and not thousands, so that each must reach far.
+_CODES = CodeSettings(rate=2e-2, share=0.02, trust=0.02)
 _INPUTS, _TARGETS, _STATES, _STATE = "lesson", "lesson-targets", "lesson-source-{}", "whole-state"
 #: of a table that are made float32 at a time
 _ROWS = 8192
@@ -87,9 +89,7 @@ def tune_whole(
     lessons = _lessons(graph, source, store, texts(), tables["embed_tokens"], teller)
     source.refresh()
     heads = Heads(_table(source.checkpoint.linear(graph.head)), _table(tables.get("lm_head", tables["embed_tokens"])))
-    settings = EndSettings(
-        seed=options.seed, threads=options.threads, codes=CodeSettings() if options.tuning == "pv" else None
-    )
+    settings = EndSettings(seed=options.seed, threads=options.threads, codes=_CODES if options.tuning == "pv" else None)
     done = store.get_arrays(_STATE)
     keeper = _Keeper(store)
     first = int(done[0]["step"]) if done else 0

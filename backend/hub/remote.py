@@ -56,11 +56,12 @@ class Repository:
 
 def session(network: Network = NETWORK) -> httpx2.Client:
     """The client that talks to the hub, shared by all threads."""
-    # read when the package is imported: what it would say about this machine's Python and torch stays here
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    from huggingface_hub import set_client_factory
+    # Else it tells of this machine's Python and torch, and asks its own site which coding tools there are to tell of.
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    from huggingface_hub import constants, set_client_factory
     from huggingface_hub.utils._http import get_session
 
+    constants.HF_HUB_DISABLE_TELEMETRY = True  # the package may have been imported before
     client = network.client("models")
     if get_session() is not client:
         set_client_factory(lambda: network.client("models"))

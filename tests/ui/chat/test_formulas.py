@@ -106,7 +106,7 @@ def test_a_formula_takes_its_place_when_it_is_drawn(qtbot: QtBot, qapp: QApplica
     assert len(rows) > formula.ascent
 
 
-@pytest.mark.parametrize("latex", ["\\frac{", "{" * 60 + "}" * 60, "\\text{日本}", "\\left( x"])
+@pytest.mark.parametrize("latex", ["\\frac{", "{" * 60 + "}" * 60, "\\text{日本}", "\\left( x", "x + " * 600])
 def test_what_cannot_be_drawn_is_shown_as_it_was_written(latex: str) -> None:
     made = rendered(f"a ${latex}$ b")
     for wanted in list(made._writer.pending_formulas):

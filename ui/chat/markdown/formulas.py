@@ -22,6 +22,7 @@ _KEPT: Final = 1000  # drawings; 10 KB each
 _SWITCH_S: Final = 0.0005
 _USUAL_SWITCH_S: Final = sys.getswitchinterval()
 _MAX_DEPTH: Final = 40  # braces in braces
+_LONGEST: Final = 2000  # characters; more are no formula, and 60,000 of "$$ $$" kept the thread for minutes
 #: Scripts that the formula font has no letters for; such a formula is shown as it was written.
 _NO_LETTERS: Final = re.compile("[\u0590-\u1cff\u2e80-\uffff]|[\U00010000-\U0001d3ff\U0001d800-\U0010ffff]")
 _VIEW: Final = re.compile(r'viewBox="([-\d.e]+) ([-\d.e]+) ([-\d.e]+) ([-\d.e]+)"')
@@ -127,7 +128,7 @@ class Formulas(QObject):
 def _draw(wanted: Wanted) -> Formula | None:
     # ziamath stumbles over a matrix with an exponent, and numbers lines that nothing refers to.
     latex = _NUMBERED.sub(r"\\\1{\2*}", _POWER_OF_MATRIX.sub(r"{\1}", wanted.latex))
-    if _NO_LETTERS.search(latex) or _depth(latex) > _MAX_DEPTH:
+    if len(latex) > _LONGEST or _NO_LETTERS.search(latex) or _depth(latex) > _MAX_DEPTH:
         return None
     try:
         import ziafont  # 0.2 s, in the thread

@@ -216,6 +216,8 @@ class Blocks:
                 _, wanted = run_group(block, weights, torch.stack([originals[at] for at in some]), group)
             read, made = run_group(block, now, torch.stack([inputs[at] for at in some]), group)
             total.add(read, wanted - made)
+            if first // step % _TRIM == _TRIM - 1:
+                trim()
         trim()
         return total
 

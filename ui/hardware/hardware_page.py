@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QShowEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from backend.api.schemas import ErrorInfo, HardwareReport
 from ui.bridge.engine_link import EngineLink
 from ui.theme import bind_icon, metrics
 from ui.viewmodels.words import count, parameter_words, quantization_words, size
 from ui.widgets import Meter, text_label
+from ui.widgets.page import fill_with_page
 
 __all__ = ["HardwarePage"]
 
@@ -43,20 +44,7 @@ class HardwarePage(QWidget):
         column.addWidget(self.state)
         column.addLayout(self._cards)
         column.addStretch(1)
-        centred = QWidget()
-        row = QHBoxLayout(centred)
-        row.setContentsMargins(metrics.xl, metrics.xl, metrics.xl, metrics.xl)
-        row.addStretch(1)
-        row.addWidget(page, 1000)
-        row.addStretch(1)
-        area = QScrollArea()
-        area.setWidgetResizable(True)
-        area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        area.setWidget(centred)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(area)
+        fill_with_page(self, page, sideways=True)
         link.attached.connect(self._engine_came)
         link.model_changed.connect(self._engine_came)
 

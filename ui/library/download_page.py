@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QShowEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLineEdit, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from backend.api.schemas import ErrorInfo
 from ui.library.download_card import DownloadCard
@@ -12,6 +12,7 @@ from ui.library.repository_view import RepositoryView, ResultList
 from ui.theme import metrics
 from ui.viewmodels.download_session import DownloadSession
 from ui.widgets import IconButton, NoticeBar, text_label
+from ui.widgets.page import fill_with_page
 
 __all__ = ["DownloadPage"]
 
@@ -74,21 +75,7 @@ class DownloadPage(QWidget):
         column.addWidget(self.state)
         column.addLayout(self._answers)
         column.addStretch(1)
-        centred = QWidget()
-        row = QHBoxLayout(centred)
-        row.setContentsMargins(metrics.xl, metrics.xl, metrics.xl, metrics.xl)
-        row.addStretch(1)
-        row.addWidget(page, 1000)
-        row.addStretch(1)
-        area = QScrollArea()
-        area.setWidgetResizable(True)
-        area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setWidget(centred)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(area)
+        fill_with_page(self, page)
         session.changed.connect(self._refresh)
         session.moved.connect(self._moved)
         session.problem.connect(self._problem)

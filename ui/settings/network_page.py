@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Signal
 from PySide6.QtGui import QShowEvent
-from PySide6.QtWidgets import QCheckBox, QFrame, QGridLayout, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
 
 from backend.api.downloads import NetworkCall, NetworkState
 from backend.api.schemas import BackendStatus, ErrorInfo
 from ui.bridge.engine_link import EngineLink
 from ui.theme import metrics
 from ui.widgets import ElidedLabel, HoverButton, IconButton, NoticeBar, text_label
+from ui.widgets.page import fill_with_page
 
 __all__ = ["NetworkPage"]
 
@@ -79,21 +80,7 @@ class NetworkPage(QWidget):
         column.addWidget(self.none)
         column.addLayout(self._calls)
         column.addStretch(1)
-        centred = QWidget()
-        row = QHBoxLayout(centred)
-        row.setContentsMargins(metrics.xl, metrics.xl, metrics.xl, metrics.xl)
-        row.addStretch(1)
-        row.addWidget(page, 1000)
-        row.addStretch(1)
-        area = QScrollArea()
-        area.setWidgetResizable(True)
-        area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setWidget(centred)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(area)
+        fill_with_page(self, page)
         link.attached.connect(self._attached)
 
     def showEvent(self, event: QShowEvent) -> None:

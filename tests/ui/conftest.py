@@ -11,8 +11,8 @@ from ui.bridge.garbage import collect_in_gui_thread
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # The offscreen platform says this of every window; no other has the words.
-    config.addinivalue_line("qt_log_ignore", "This plugin does not support propagateSizeHints")
+    # The offscreen platform says this of every window and every popup; no other has the words.
+    config.addinivalue_line("qt_log_ignore", "This plugin does not support")
 
 
 @pytest.fixture(autouse=True)

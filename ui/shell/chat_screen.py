@@ -71,6 +71,7 @@ class ChatScreen(QWidget):
         self.view.reply_edited.connect(chat.edit_reply)
         self.view.delete_requested.connect(self._delete_turn)
         self.view.quote_requested.connect(self.quote)
+        chat.created.connect(self._created)
         chat.opened.connect(self._opened)
         chat.branch_changed.connect(self._show_branch)
         chat.text_arrived.connect(self._text_arrived)
@@ -174,19 +175,27 @@ class ChatScreen(QWidget):
         dialog.open()
 
     def _take_prompt(self, text: str) -> None:
-        self.composer.set_text(text)
+        typed = self.composer.text()
+        self.composer.set_text(f"{typed.rstrip()}\n\n{text}" if typed.strip() else text)
         self.focus_composer()
 
     def _give_back(self, text: str) -> None:
         typed = self.composer.text()
-        if text not in typed:
+        if typed != text and not typed.startswith(f"{text}\n\n"):  # else it never left
             self.composer.set_text(f"{text}\n\n{typed}" if typed.strip() else text)
+
+    def _created(self, conversation_id: str) -> None:
+        """The new chat has become a conversation: what waits and what is typed in it stay in it."""
+        if self._shown_id:
+            return
+        if waiting := self._queues.pop("", []):
+            self._queues.setdefault(conversation_id, []).extend(waiting)
+        self._shown_id = conversation_id
+        self._draft_pause.start()
 
     def _opened(self) -> None:
         typed = self.composer.text()
         if self._shown_id != self._chat.open_id:
-            if not self._shown_id and self._chat.busy:  # the new chat has become a conversation
-                self._queues[self._chat.open_id] = self._queues.pop("", [])
             self._drafts[self._shown_id] = typed
             self.keep_draft()
             self._shown_id = self._chat.open_id

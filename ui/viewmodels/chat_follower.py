@@ -29,6 +29,7 @@ class ChatFollower(QObject):
     """
 
     opened = Signal()  # another conversation, or a new chat, is shown
+    created = Signal(str)  # the new chat that is shown has become this conversation; `opened` follows
     branch_changed = Signal()  # messages of the open conversation came, went or changed places
     text_arrived = Signal(object)  # TurnDelta of the open conversation
     progress = Signal(str, int, int)  # message id, tokens read, tokens in all (0: waiting its turn)
@@ -137,6 +138,7 @@ class ChatFollower(QObject):
     def _have_created(self, conversation: Conversation) -> None:
         """Show a conversation that was made a moment ago and has no messages yet."""
         self.state = self._kept[conversation.id] = ConversationState(conversation)
+        self.created.emit(conversation.id)
         self._show()
 
     def _show(self) -> None:

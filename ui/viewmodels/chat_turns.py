@@ -85,9 +85,9 @@ class ChatTurns(ChatFollower):
             return False
         if self._models.can_answer:
             head = self.state.head_id if self.state is not None else None
-            self._start(StartTurn(parent_id=head, text=text))
-            return True
+            return self._start(StartTurn(parent_id=head, text=text))
         if self._models.will_answer:
+            self._opening = ""  # it was written into what is shown, so that stays
             self._waiting = Message(
                 id=WAITING_ID,
                 conversation_id=self.open_id,
@@ -121,8 +121,8 @@ class ChatTurns(ChatFollower):
     def edit(self, message_id: str, text: str) -> None:
         """Ask again with other words: a new branch beside the edited message."""
         message = self.message(message_id, "user")
-        if message is not None and text.strip():
-            self._start(StartTurn(parent_id=message.parent_id, text=text))
+        if message is not None and text.strip() and not self._start(StartTurn(parent_id=message.parent_id, text=text)):
+            self.text_returned.emit(text)
 
     def edit_reply(self, message_id: str, text: str) -> None:
         """Keep an answer in other words, as another version of it."""
@@ -180,27 +180,29 @@ class ChatTurns(ChatFollower):
             return None
         return self.state.get(message_id) if message_id else self.state.last(role)
 
-    def _start(self, turn: StartTurn) -> None:
-        """Ask for a turn; a conversation is made first where there is none."""
+    def _start(self, turn: StartTurn) -> bool:
+        """Ask for a turn; a conversation is made first where there is none. False: another one comes first."""
         text = turn.text or ""
-        if self._sending is not None or self.streaming_id is not None:
-            return
+        if self._sending is not None or self.busy:
+            return False
         self.about_to_ask.emit()
         if not self._models.can_answer and self._models.will_answer:
+            self._opening = ""
             self._held = (self.open_id, turn)
             self._update_busy()
-            return
+            return True
         if not self._models.can_answer:
             if text:
                 self.text_returned.emit(text)
             self.problem.emit(self._no_model())
-            return
+            return True
         self._sending = self.open_id
         self._update_busy()
         if self.state is not None:
             self._ask(self.state.id, turn)
         else:
             self._create(turn)
+        return True
 
     def _create(self, turn: StartTurn) -> None:
         draft = self.draft
@@ -262,7 +264,7 @@ class ChatTurns(ChatFollower):
     def _models_changed(self) -> None:
         if not self.waiting:
             return
-        if self._models.can_answer and not self._opening:
+        if self._models.can_answer:
             held, self._held = self._held, None
             if self._waiting is not None:
                 text, self._waiting = self._waiting.content, None
@@ -284,6 +286,16 @@ class ChatTurns(ChatFollower):
         self._waiting = self._held = None
         if text:
             self.text_returned.emit(text)
+
+    def _show(self) -> None:
+        """What waits in the conversation that was shown until now does not come along."""
+        if any(meant != self.open_id for meant in self._waits_in()):
+            self._return_waiting()
+        super()._show()
+
+    def _waits_in(self) -> list[str]:
+        waiting = [self._waiting.conversation_id] if self._waiting is not None else []
+        return waiting + ([self._held[0]] if self._held is not None else [])
 
     # Small helpers
 

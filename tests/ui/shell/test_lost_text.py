@@ -1,0 +1,129 @@
+"""What is typed and sent is never lost: the places where a monkey found that it was."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication
+
+from backend.api.schemas import StartTurn, TurnTicket
+from tests.fakes.client import FakeClient
+from tests.ui.shell.support import Loop
+from ui.bridge.engine_link import EngineLink
+from ui.main_window import MainWindow
+from ui.theme import apply_theme
+
+
+@pytest.fixture
+def window(loop: Loop, link: EngineLink, qapp: QApplication) -> Iterator[MainWindow]:
+    apply_theme(qapp, "light", zoom=1.0, reduced_motion=True)
+    made = MainWindow(link, {}, None)
+    made.show()
+    yield made
+    made.close()
+    made.deleteLater()
+    loop.turn()
+    apply_theme(qapp, "light", zoom=1.0, reduced_motion=False)
+
+
+def send(window: MainWindow, text: str) -> None:
+    composer = window.chat_screen.composer
+    composer.set_text(text)
+    QTest.keyClick(composer.input, Qt.Key.Key_Return)
+
+
+def attach(loop: Loop, window: MainWindow, fake: FakeClient) -> list[str]:
+    window.link.attach(fake)
+    loop.until(lambda: len(window.chat.list) == len(fake.details) and window.models.can_answer)
+    return list(fake.details)
+
+
+def show(loop: Loop, window: MainWindow, key: str) -> None:
+    window.open_conversation(key)
+    loop.until(lambda: window.chat.open_id == key)
+
+
+def test_a_second_chat_keeps_its_text_while_the_first_is_being_asked(
+    loop: Loop, window: MainWindow, fake: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, _ = attach(loop, window, fake)
+    asked, answer = asyncio.Event(), fake.start_turn
+
+    async def slow(conversation_id: str, turn: StartTurn) -> TurnTicket:
+        await asked.wait()
+        return await answer(conversation_id, turn)
+
+    monkeypatch.setattr(fake, "start_turn", slow)
+    show(loop, window, first)
+    send(window, "To the first")
+    show(loop, window, second)
+    send(window, "To the second")
+    assert window.chat_screen.composer.text() == "To the second"
+    asked.set()
+    loop.until(lambda: fake.called("start_turn"))
+    loop.turn()
+    QTest.keyClick(window.chat_screen.composer.input, Qt.Key.Key_Return)
+    loop.until(lambda: len(fake.called("start_turn")) == 2)
+    assert [one[0] for one in fake.called("start_turn")] == [first, second]  # type: ignore[index]
+
+
+def test_what_is_typed_stays_when_the_new_chat_becomes_a_conversation(
+    loop: Loop, window: MainWindow, fake: FakeClient
+) -> None:
+    send(window, "First")  # the engine is not there yet
+    window.chat_screen.composer.set_text("the next one, half typ")
+    attach(loop, window, fake)
+    loop.until(lambda: window.chat.streaming_id)
+    assert window.chat_screen.composer.text() == "the next one, half typ"
+
+
+def test_what_waits_in_a_new_chat_waits_in_its_conversation_only(
+    loop: Loop, window: MainWindow, fake: FakeClient
+) -> None:
+    first, *_ = attach(loop, window, fake)
+    send(window, "New")
+    send(window, "and then")
+    assert window.chat_screen.queue.texts() == ["and then"]
+    loop.until(lambda: window.chat.streaming_id)
+    assert window.chat_screen.queue.texts() == ["and then"]
+    show(loop, window, first)
+    assert window.chat_screen.queue.texts() == []
+
+
+def test_a_message_that_waits_is_sent_where_it_was_written(loop: Loop, window: MainWindow, fake: FakeClient) -> None:
+    first, second, _ = attach(loop, window, fake)
+    show(loop, window, first)
+    fake.die()
+    window.link.detach()
+    window.open_conversation(second)  # it cannot be read now
+    send(window, "Into the first")
+    again = FakeClient(list(fake.details.values()), loaded=fake.loaded)
+    window.link.attach(again)
+    loop.until(lambda: again.called("start_turn"))
+    assert again.called("start_turn")[0][0] == first  # type: ignore[index]
+
+
+def test_an_edit_that_cannot_be_sent_now_comes_back(loop: Loop, window: MainWindow, fake: FakeClient) -> None:
+    first, *_ = attach(loop, window, fake)
+    show(loop, window, first)
+    question = window.chat.branch()[0].id
+    send(window, "And?")
+    loop.until(lambda: window.chat.streaming_id)
+    window.chat_screen.view.edit_submitted.emit(question, "Asked better")
+    assert window.chat_screen.composer.text() == "Asked better"
+
+
+def test_a_suggestion_does_not_take_the_place_of_what_is_typed(window: MainWindow) -> None:
+    window.chat_screen.composer.set_text("My own words")
+    window.chat_screen.view.prompt_chosen.emit("Explain it")
+    assert window.chat_screen.composer.text() == "My own words\n\nExplain it"
+
+
+def test_a_short_text_comes_back_though_a_longer_one_contains_it(window: MainWindow) -> None:
+    window.chat_screen.composer.set_text("yesterday")
+    window.chat.text_returned.emit("yes")
+    assert window.chat_screen.composer.text() == "yes\n\nyesterday"

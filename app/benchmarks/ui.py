@@ -157,6 +157,7 @@ def _search(path: Path) -> dict[str, float]:
     path.parent.mkdir()
     with Store.open(path) as store:
         fill_store(store)
+        store.draw_signatures()
     with Store.open(path) as store:
         taken = {query: _milliseconds(partial(store.search, query)) for query in _QUERIES}
         listed = _milliseconds(store.conversations)

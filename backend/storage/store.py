@@ -6,6 +6,7 @@ README.md in this folder describes the tables, what is guaranteed, and how a mes
 from __future__ import annotations
 
 import contextlib
+import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -42,6 +43,7 @@ class Store(Conversations, Messages, Mending, Incoming, Attachments, Folders, Pr
         self._owner = opened.owner
         self._owner_id = opened.owner.id if opened.owner else ""
         self._streams = set()
+        self._closing = threading.Event()
         self.notices = opened.notices
         self.read_only = opened.database.read_only
         self.path = opened.database.path
@@ -57,6 +59,7 @@ class Store(Conversations, Messages, Mending, Incoming, Attachments, Folders, Pr
 
     def close(self) -> None:
         """Close the file. What this store was still streaming keeps its text and is marked as interrupted."""
+        self._end_drawing()
         if self._streams:
             ours = sorted(self._streams)
             self._streams.clear()

@@ -50,7 +50,10 @@ def script(name: str) -> Callable[[sqlite3.Connection], None]:
     return apply
 
 
-MIGRATIONS: tuple[Migration, ...] = (Migration(1, "initial", script("0001_initial.sql")),)
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(1, "initial", script("0001_initial.sql")),
+    Migration(2, "signs", script("0002_signs.sql")),
+)
 LATEST = MIGRATIONS[-1].version
 
 
@@ -75,11 +78,12 @@ def migrate(
     Raises StorageError when a step fails: the database is then as it was before that step, and its backup is kept.
     """
     notices = []
+    fresh = connection.execute("PRAGMA user_version").fetchone()[0] == 0  # nothing to keep a copy of
     for migration in migrations:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if migration.version <= version:
             continue
-        saved = None if version == 0 else _back_up(connection, path, backups, version)
+        saved = None if fresh else _back_up(connection, path, backups, version)
         connection.execute("PRAGMA foreign_keys = OFF")  # has no effect inside a transaction
         try:
             connection.execute("BEGIN IMMEDIATE")

@@ -17,7 +17,7 @@ CONVERSATION = "c0000000000000000000000000000001"
 MESSAGE = "a000000000000000000000000000000"
 
 
-def old_file(path: Path, version: int = 1) -> None:
+def old_file(path: Path, version: int = LATEST) -> None:
     path.parent.mkdir(exist_ok=True)
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript((SCHEMAS / f"v{version}.sql").read_text("utf-8"))
@@ -109,7 +109,7 @@ def test_backups_go_where_they_are_told_and_their_number_is_limited(path, tmp_pa
         steps = (*steps, step)
         Store(opening.open_database(path, tmp_path / "elsewhere", steps)).close()
     names = sorted(file.name for file in (tmp_path / "elsewhere").iterdir())
-    assert [name.split("-")[1] for name in names] == ["v4", "v5", "v6", "v7", "v8"]
+    assert [name.split("-")[1] for name in names] == [f"v{LATEST + number}" for number in range(3, 8)]
 
 
 def test_a_migration_that_fails_changes_nothing(path):
@@ -203,4 +203,4 @@ def test_statements_are_split_where_sqlite_says():
             "title_search",
         }  # fmt: skip
         triggers = connection.execute("SELECT count(*) FROM sqlite_schema WHERE type = 'trigger'").fetchone()[0]
-    assert triggers == 6
+    assert triggers == 9

@@ -141,3 +141,70 @@ def test_signs_of_patterns_are_only_signs(store, literal):
     wanted = store.add_message(made.id, None, "user", f"before {literal} after")
     store.add_message(made.id, None, "user", "before 100x aXb- > C:/x 日x本 after")
     assert [hit.message_id for hit in store.search(literal)] == [wanted.id]
+
+
+# Signatures
+
+SIGNS = "->~+#!(){}*漢字日本かなไทย😀‖"
+
+
+def letter_by_letter(store: Store, text: str) -> list[str]:
+    with store._db.reading() as connection:
+        rows = connection.execute(
+            "SELECT m.id FROM messages m JOIN conversations c ON c.id = m.conversation_id WHERE c.deleted_at IS NULL"
+            " AND m.content LIKE ? ESCAPE '~' ORDER BY m.num DESC",
+            ("%" + "".join("~" + sign if sign in "%_~" else sign for sign in text) + "%",),
+        ).fetchall()
+    return [row[0] for row in rows]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    texts=st.lists(st.text(alphabet="aBc 1\n" + SIGNS, max_size=40), min_size=1, max_size=12),
+    query=st.text(alphabet="aBc1" + SIGNS, min_size=1, max_size=4),
+    drawn=st.booleans(),
+)
+def test_signatures_hide_nothing_and_add_nothing(tmp_path_factory, texts, query, drawn):
+    path = tmp_path_factory.mktemp("signs") / "nutshell.db"
+    with Store.open(path) as store:
+        conversation = store.create_conversation(NewConversation(title="t"))
+        ids = [store.add_message(conversation.id, None, "user", text).id for text in texts[:-1]]
+        if drawn:
+            store.draw_signatures()
+        ids.append(store.add_message(conversation.id, None, "user", texts[-1]).id)  # this one is not drawn yet
+        parsed = parse(query)
+        if parsed.literal == (query,) and not parsed.match:
+            assert [hit.message_id for hit in store.search(query) if hit.message_id] == letter_by_letter(store, query)
+
+
+def test_signatures_follow_changed_and_removed_messages(store):
+    conversation = store.create_conversation(NewConversation(title="t"))
+    asked = store.add_message(conversation.id, None, "user", "a -> b")
+    answer = store.add_message(conversation.id, asked.id, "assistant", "", status="streaming")
+    store.draw_signatures()
+    assert [hit.message_id for hit in store.search("->")] == [asked.id]
+    store.append_text(answer.id, "b => c")
+    store.finish_message(answer.id, status="complete")
+    for _ in range(2):  # before and after its signature is drawn
+        assert [hit.message_id for hit in store.search("=>")] == [answer.id]
+        store.draw_signatures()
+    store.delete_conversation(conversation.id)
+    store.purge_deleted(4e9)
+    with store._db.reading() as connection:
+        for table in ("signs", "todo"):
+            assert connection.execute(f"SELECT count(*) FROM message_search_{table}").fetchone()[0] == 0
+
+
+def test_signatures_are_drawn_by_searching_and_end_with_the_store(path):
+    with Store.open(path) as store:
+        conversation = store.create_conversation(NewConversation(title="t"))
+        for number in range(120):
+            store.add_message(conversation.id, None, "user", f"number {number} 日本")
+        assert len(store.search("日本", limit=200)) == 120
+        store._drawing.join()
+        with store._db.reading() as connection:
+            assert connection.execute("SELECT count(*) FROM message_search_signs").fetchone()[0] == 120
+        assert len(store.search("日本", limit=200)) == 120
+        store.add_message(conversation.id, None, "user", "日本 again")
+        store.search("日本")
+    assert not store._drawing.is_alive()

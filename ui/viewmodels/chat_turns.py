@@ -121,14 +121,16 @@ class ChatTurns(ChatFollower):
     def edit(self, message_id: str, text: str) -> None:
         """Ask again with other words: a new branch beside the edited message."""
         message = self.message(message_id, "user")
-        if message is not None and text.strip() and not self._start(StartTurn(parent_id=message.parent_id, text=text)):
+        if text.strip() and (message is None or not self._start(StartTurn(parent_id=message.parent_id, text=text))):
             self.text_returned.emit(text)
 
     def edit_reply(self, message_id: str, text: str) -> None:
-        """Keep an answer in other words, as another version of it."""
+        """Keep an answer in other words, as another version of it; where it cannot be kept, the words come back."""
         message = self.message(message_id, "assistant")
         if message is not None and text.strip():
-            self._mend(message.conversation_id, lambda engine: engine.add_version(message.id, text))
+            self._mend(message.conversation_id, lambda engine: engine.add_version(message.id, text), text)
+        elif text.strip():
+            self.text_returned.emit(text)
 
     def delete_turn(self, message_id: str) -> None:
         """Take a question and its answers out of the conversation, or one of several answers."""
@@ -136,8 +138,15 @@ class ChatTurns(ChatFollower):
         if message is not None and not self.busy:
             self._mend(message.conversation_id, lambda engine: engine.delete_turn(message.id))
 
-    def _mend(self, conversation_id: str, request: Callable[[EngineClient], Coroutine[Any, Any, object]]) -> None:
-        self._link.run(request, success=lambda _done: self._read(conversation_id), failure=self.problem.emit)
+    def _mend(
+        self, conversation_id: str, request: Callable[[EngineClient], Coroutine[Any, Any, object]], text: str = ""
+    ) -> None:
+        def failed(error: ErrorInfo) -> None:
+            if text:
+                self.text_returned.emit(text)
+            self.problem.emit(error)
+
+        self._link.run(request, success=lambda _done: self._read(conversation_id), failure=failed)
 
     def continue_answer(self, message_id: str = "") -> None:
         """Go on with an answer that was stopped, cut off or interrupted."""

@@ -10,6 +10,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
+from backend.api.errors import DiskFullError
 from backend.api.schemas import StartTurn, TurnTicket
 from tests.fakes.client import FakeClient
 from tests.ui.shell.support import Loop
@@ -127,3 +128,11 @@ def test_a_short_text_comes_back_though_a_longer_one_contains_it(window: MainWin
     window.chat_screen.composer.set_text("yesterday")
     window.chat.text_returned.emit("yes")
     assert window.chat_screen.composer.text() == "yes\n\nyesterday"
+
+
+def test_an_edited_answer_that_cannot_be_kept_comes_back(loop: Loop, window: MainWindow, fake: FakeClient) -> None:
+    first, *_ = attach(loop, window, fake)
+    show(loop, window, first)
+    fake.failures["add_version"] = DiskFullError("The disk is full.", remedy="Free some space.")
+    window.chat_screen.view.reply_edited.emit(window.chat.branch()[1].id, "In better words")
+    loop.until(lambda: window.chat_screen.composer.text() == "In better words")

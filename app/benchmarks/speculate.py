@@ -1,30 +1,29 @@
 """`nutshell bench speculate`: answers with and without drafts, by class of prompt.
 
-Each prompt is answered twice on one loaded model, greedily and from an empty cache: plain, and in the mode that is
-measured; the two take turns to be first. Decode only: the clock starts with the first token. What the drafts do to the
-first token is a column of its own. The drafters keep what they learned, as they do in the program.
+Each prompt is answered on one loaded model, greedily and from an empty cache, in turns of a second or two: with drafts,
+then the same tokens without (`turns.py`). Decode only: nothing is drafted, and nothing indexed, before the first token.
+The drafters keep what they learned, as they do in the program.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import time
-from dataclasses import dataclass
+import statistics
 from pathlib import Path
 from typing import Any
 
 from app.benchmarks.report import hardware_name, print_table
+from app.benchmarks.turns import Answer, answer
 from app.models import default_model
 from app.terminal import say
 from backend.api.errors import InvalidRequestError
-from backend.api.schemas import Completion, LoadModel, Sampling
+from backend.api.schemas import LoadModel
 from backend.config.paths import program_folder
-from backend.engine.generate import End, Session, Token, generate
 from backend.engine.llama_cpp import LlamaCppModel
 from backend.engine.loading import load_model
 from backend.engine.model import Model
-from backend.speculative.decoder import DraftStats, Speculation
+from backend.speculative.decoder import Speculation
 from backend.speculative.setup import prepare
 
 __all__ = ["run"]
@@ -34,20 +33,13 @@ _TOKENS = 96
 _N_CTX = 2048
 
 
-@dataclass(slots=True)
-class Answer:
-    """One answer: its tokens, the text, seconds to the first token and from there to the last."""
-
-    tokens: int
-    text: str
-    first_s: float
-    rest_s: float
-    drafts: DraftStats
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Measures and prints; with --json one object, whose rows have class, engine, regime, mode, ratio and more."""
     prompts = read_prompts(Path(arguments.prompts) if arguments.prompts else program_folder() / _PROMPTS)
+    wanted = [name.strip() for name in arguments.classes.split(",") if name.strip()] or list(prompts)
+    if unknown := [name for name in wanted if name not in prompts]:
+        raise InvalidRequestError(f"There are no prompts of {unknown[0]}.", remedy=f"Choose from {', '.join(prompts)}.")
+    prompts = {name: prompts[name] for name in wanted}
     entry = default_model(arguments.model)
     options = LoadModel(
         n_ctx=_N_CTX, n_threads=arguments.threads, speculation="auto", draft_model=arguments.draft_model
@@ -71,8 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
     finally:
         prepared.close()
         model.close()
-    header = ["class", "x plain", "tokens a pass", "acceptance", "first token", "drafting", "same text"]
-    keys = ["class", "ratio", "tokens_per_pass", "acceptance", "ttft_ratio", "draft_share", "same"]
+    header = ["class", "x plain", "worst", "tokens a pass", "acceptance", "draft model", "bookkeeping", "parted"]
+    keys = ["class", "ratio", "worst", "tokens_per_pass", "acceptance", "draft_model", "bookkeeping", "parted"]
     table = [[str(row[key]) for key in keys] for row in rows]
     print_table(f"{entry.name} ({engine}, {mode}) on {hardware_name()}", header, table)
     if arguments.json:
@@ -111,55 +103,35 @@ def _rows(
 ) -> list[dict[str, Any]]:
     rows = []
     for name, prompts in classes.items():
-        pairs: list[tuple[Answer, Answer]] = []
-        for number, prompt in enumerate(prompts[: count or None]):
-            if number % 2:
-                drafted = answer(model, speculation, prompt, tokens)
-                plain = answer(model, None, prompt, tokens)
-            else:
-                plain = answer(model, None, prompt, tokens)
-                drafted = answer(model, speculation, prompt, tokens)
-            pairs.append((plain, drafted))
-        rows.append({"class": name, **summary(pairs)})
+        answers = [answer(model, speculation, prompt, tokens) for prompt in prompts[: count or None]]
+        rows.append({"class": name, **summary(answers)})
         say(f"{name}: {rows[-1]['ratio']} times plain")
     return rows
 
 
-def summary(pairs: list[tuple[Answer, Answer]]) -> dict[str, Any]:
-    """The figures of a class from (plain, drafted) answers."""
+def summary(answers: list[Answer]) -> dict[str, Any]:
+    """The figures of a class.
 
-    def rate(answers: list[Answer]) -> float:
-        return sum(a.tokens - 1 for a in answers) / max(sum(a.rest_s for a in answers), 1e-9)
-
-    plain, drafted = [p for p, _ in pairs], [d for _, d in pairs]
-    passes = sum(d.drafts.passes for d in drafted)
-    nodes, accepted = sum(d.drafts.drafted for d in drafted), sum(d.drafts.accepted for d in drafted)
-    whole = sum(d.rest_s for d in drafted)
+    `ratio` is the median of the answers' ratios, `total` that of all their seconds, `worst` the least of them;
+    `bookkeeping` the share of the time that drafting itself took, the passes of a draft model left out;
+    `parted` the tokens where plain decoding would have gone on otherwise, `widest_tie` the widest distance of the two
+    best logits there.
+    """
+    passes, nodes = sum(a.passes for a in answers), sum(a.drafted for a in answers)
+    accepted, tokens = sum(a.accepted for a in answers), sum(a.tokens for a in answers)
+    plain, drafted = sum(a.plain_s for a in answers), sum(a.drafted_s for a in answers)
+    parted = [gap for a in answers for gap in a.parted]
     return {
-        "ratio": round(rate(drafted) / max(rate(plain), 1e-9), 3),
+        "ratio": round(statistics.median(a.ratio for a in answers), 3),
+        "total": round(plain / max(drafted, 1e-9), 3),
+        "worst": round(min(a.ratio for a in answers), 3),
         "tokens_per_pass": round((passes + accepted) / max(passes, 1), 3),
         "acceptance": round(accepted / nodes, 3) if nodes else None,
-        "plain_tok_s": round(rate(plain), 2),
-        "ttft_ratio": round(sum(d.first_s for d in drafted) / max(sum(p.first_s for p in plain), 1e-9), 3),
-        "draft_share": round(sum(d.drafts.draft_s for d in drafted) / max(whole, 1e-9), 4),
-        "same": f"{sum(p.text == d.text for p, d in pairs)} of {len(pairs)}",
+        "plain_tok_s": round(tokens / max(plain, 1e-9), 2),
+        "tokens": tokens,
+        "prompts": len(answers),
+        "draft_model": round(sum(a.model_s for a in answers) / max(drafted, 1e-9), 4),
+        "bookkeeping": round(sum(a.bookkeeping_s for a in answers) / max(drafted, 1e-9), 4),
+        "parted": len(parted),
+        "widest_tie": round(max(parted), 4) if parted else None,
     }
-
-
-def answer(model: Model, speculation: Speculation | None, prompt: str, tokens: int) -> Answer:
-    """One greedy answer of at most `tokens` tokens from an empty cache."""
-    model.rewind(0)
-    completion = Completion(prompt=prompt, sampling=Sampling(temperature=0, max_tokens=tokens))
-    started = first = last = time.perf_counter()
-    pieces: list[str] = []
-    count = 0
-    drafts = DraftStats()
-    for item in generate(Session(model, speculation), completion, lambda: False):
-        if isinstance(item, Token):
-            last = time.perf_counter()
-            first = last if not count else first
-            count += 1
-            pieces.append(item.text)
-        elif isinstance(item, End):
-            drafts = item.drafts
-    return Answer(count, "".join(pieces), first - started, last - first, drafts)

@@ -42,7 +42,11 @@ def add(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--types", default="", metavar="A,B", help="compress: llama.cpp's, e.g. IQ2_XS,Q2_K, or none")
     parser.add_argument("--text", default="", metavar="A,B", help="compress: files, or code,prose (the default)")
     parser.add_argument(
-        "--tokens", type=count, default=0, metavar="N", help="compress: of each text (6144); ui: of the answer (20000)"
+        "--tokens",
+        type=count,
+        default=0,
+        metavar="N",
+        help="compress: of each text (6144); ui, speculate: of an answer",
     )
     parser.add_argument(
         "--calibration-tokens",
@@ -52,6 +56,7 @@ def add(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
         help="compress: for llama.cpp's importance matrix (default: 16384)",
     )
     parser.add_argument("--prompts", default="", metavar="FILE", help="speculate: the prompts (default: ours)")
+    parser.add_argument("--classes", default="", metavar="A,B", help="speculate: only these, e.g. story,code edit")
     parser.add_argument("--draft-model", default="", metavar="FILE", help="speculate: a small model that drafts")
     parser.set_defaults(run=run)
 

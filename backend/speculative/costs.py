@@ -19,9 +19,12 @@ KNOTS = (1, 2, 3, 4, 5, 6, 8, 9, 12, 16, 17, 24, 32, 33, 48, 64, 65, 96, 128, 19
 #: much; a better machine shows it within a few passes.
 _SLOPE = 0.35
 _SCALE_RATE, _SHAPE_RATE = 0.1, 0.15
-_ROUNDS = 3
+#: The other sizes follow with this share: a curve measured beside a busy program is wrong as a whole, and sizes
+#: that are held for too expensive are never tried.
+_TOGETHER = 0.3
+_ROUNDS = 5
 #: passes beyond this many times T(1) do not pay for any draft
-_STEEPEST = 12.0
+_STEEPEST = 8.0
 
 
 class Costs:
@@ -56,14 +59,12 @@ class Costs:
         seconds = min(max(seconds, expected / 2), expected * 2)
         if n == 1:
             self._scale += _SCALE_RATE * (seconds - self._scale)
-        elif n in self._shape:
-            self._shape[n] += _SHAPE_RATE * (seconds / self._scale - self._shape[n])
-        else:  # between two knots: both move, in proportion
+        else:
             low = max(knot for knot in KNOTS if knot <= n)
             high = min((knot for knot in KNOTS if knot >= n), default=low)
-            factor = 1 + _SHAPE_RATE * (seconds / expected - 1)
-            for knot in {low, high} - {1}:
-                self._shape[knot] *= factor
+            change = _SHAPE_RATE * (seconds / expected - 1)
+            for knot in KNOTS[1:]:
+                self._shape[knot] = max(self._shape[knot] * (1 + change * (1 if low <= knot <= high else _TOGETHER)), 1)
 
     def set(self, table: dict[int, float]) -> None:
         """Takes measured seconds of some n, 1 among them; beyond the last the slope of the whole goes on."""
@@ -101,28 +102,40 @@ class Costs:
 def measure(model: Model, costs: Costs, most: int) -> Iterator[None]:
     """Fills `costs` from passes of up to `most` nodes; one pass between two yields. The cache is as before after each.
 
-    An abort puts a pass off; whoever drives this goes on when there is time again.
+    Every size is timed once in each round, so that a program that takes the processor for a second slows all of them,
+    and not one that would then be held for expensive. An abort puts a pass off; whoever drives this goes on when there
+    is time again.
     """
     table: dict[int, float] = {}
-    for n in (knot for knot in KNOTS if knot <= most):
-        took: list[float] = []
-        while len(took) < _ROUNDS:
-            length = model.length
-            if length + n > model.info.n_ctx:
-                break
-            started = time.perf_counter()
-            try:
-                model.forward(TokenTree([1] * n, range(-1, n - 1), range(n)))
-            except Aborted:
+    sizes = [knot for knot in KNOTS if knot <= most]
+    if sizes and sizes[-1] < most:
+        sizes.append(most)
+    for _ in range(_ROUNDS):
+        for n in list(sizes):
+            while (seconds := _timed(model, n)) == 0:
                 yield
+            if seconds < 0:
+                sizes.remove(n)
                 continue
-            took.append(time.perf_counter() - started)
-            model.rewind(length)
+            table[n] = min(seconds, table.get(n, seconds))  # another program only ever adds
             yield
-        if not took:
-            break
-        table[n] = min(took)  # another program only ever adds
-        if table[n] > _STEEPEST * table[1]:
-            break
+            if table[n] > _STEEPEST * table[1]:
+                del sizes[sizes.index(n) + 1 :]
+                break
     if 1 in table:
         costs.set(table)
+
+
+def _timed(model: Model, n: int) -> float:
+    """Seconds of a pass of `n` nodes; 0: it was put off; -1: there is no room for it."""
+    length = model.length
+    if length + n > model.info.n_ctx:
+        return -1.0
+    started = time.perf_counter()
+    try:
+        model.forward(TokenTree([1] * n, range(-1, n - 1), range(n)))
+    except Aborted:
+        return 0.0
+    seconds = time.perf_counter() - started
+    model.rewind(length)
+    return max(seconds, 1e-9)

@@ -45,6 +45,10 @@ class Drafter(Protocol):
         """Adds nodes as long as they are worth the time; `costs` are those of the model that checks them."""
         ...
 
+    def behind_s(self, costs: Costs) -> float:
+        """Seconds that reading the text up to here will take, before the first node can be drafted."""
+        ...
+
 
 @dataclass(slots=True)
 class DraftStats:
@@ -53,7 +57,7 @@ class DraftStats:
     Attributes:
         passes: over the model's weights, behind the prompt.
         drafted, accepted: nodes that were checked (roots excluded), and those that the text went through.
-        draft_s: seconds of drafting and bookkeeping. pass_s: of the passes.
+        draft_s: seconds of drafting and bookkeeping. model_s: of these, a draft model's. pass_s: of the passes.
         plain_s: seconds that one token without drafts takes; 0: not known.
     """
 
@@ -61,6 +65,7 @@ class DraftStats:
     drafted: int = 0
     accepted: int = 0
     draft_s: float = 0.0
+    model_s: float = 0.0
     pass_s: float = 0.0
     plain_s: float = 0.0
 
@@ -94,6 +99,7 @@ class Speculation:
         self.ngram = NgramDrafter()
         self.trigram = TrigramDrafter()
         self.drafter = drafter
+        self.model_s = 0.0  # of the draft model, for the last draft
         self._prompt: Sequence[int] | None = None
 
     def begin(self, prompt: Sequence[int]) -> None:
@@ -117,15 +123,20 @@ class Speculation:
     def draft(self, token: int, deepest: int, room: int) -> DraftTree:
         """The tree to check below `token`, which was observed already: at most `room` nodes, none below `deepest`."""
         tree = DraftTree(token)
-        if deepest < 1 or room < 2 or self.controller.resting:
+        controller, drafter = self.controller, self.drafter
+        self.model_s = 0.0
+        if deepest < 1 or room < 2:
             return tree
-        started = time.perf_counter()
-        self.ngram.grow(tree, deepest)
-        self.trigram.grow(tree, deepest)
-        keep = self.controller.choose(tree)
-        if self.drafter is not None and not keep:  # what is free comes first
-            self.drafter.grow(tree, deepest, self.costs)
-            keep = self.controller.choose(tree, time.perf_counter() - started)
+        keep: list[int] = []
+        if not controller.stopped:
+            self.ngram.grow(tree, deepest)
+            self.trigram.grow(tree, deepest)
+            keep = controller.choose(tree)
+        if drafter is not None and not keep and controller.affords_model(drafter.behind_s(self.costs)):
+            started = time.perf_counter()  # what is free came first
+            drafter.grow(tree, deepest, self.costs)
+            self.model_s = time.perf_counter() - started
+            keep = controller.choose(tree, self.model_s)
         return tree.pruned(keep[: room - 1]) if keep else DraftTree(token)
 
 
@@ -152,12 +163,16 @@ class Steps:
         self._tree = DraftTree(-1)
         self._rows: Logits = row[None]
         self._path: list[int] = []  # accepted nodes of the tree, root first; [] before the first pass
-        self._pass_s = self._whole_s = 0.0
+        self._pass_s = self._whole_s = self._model_s = 0.0
 
     @property
     def position(self) -> int:
         """Of the token that `row` is for."""
         return self._model.length + len(self._path)
+
+    def has(self, token: int) -> bool:
+        """Whether `advance` with this token needs no pass."""
+        return bool(self._path) and self._tree.child(self._path[-1], token) is not None
 
     def advance(self, token: int, most: int | None) -> None:
         """Makes `row` the logits behind `token`.
@@ -188,6 +203,8 @@ class Steps:
         ended = time.perf_counter()
         self._tree, self._path, self.row = tree, [0], self._rows[0]
         self._pass_s, self._whole_s = ended - drafted, ended - started
+        self._model_s = 0.0 if self._speculation is None else self._speculation.model_s
+        self.stats.model_s += self._model_s
         self.stats.passes += 1
         self.stats.drafted += len(tree) - 1
         self.stats.draft_s += drafted - started
@@ -212,9 +229,9 @@ class Steps:
         if len(tree) > 1:
             _learn(tree, path, token)
             if token is not None:
-                self._speculation.controller.drafted(len(tree), len(path), self._pass_s, self._whole_s)
+                self._speculation.controller.drafted(len(tree), len(path), self._pass_s, self._whole_s, self._model_s)
         else:
-            self._speculation.controller.plain(self._pass_s)
+            self._speculation.controller.plain(self._pass_s, self._model_s)
 
 
 def _learn(tree: DraftTree, path: list[int], token: int | None) -> None:

@@ -15,7 +15,7 @@ from backend.api.version import version
 from backend.config.paths import paths
 from backend.engine.model import Model
 from backend.speculative.costs import Costs, measure
-from backend.speculative.decoder import MOST_NODES, Speculation
+from backend.speculative.decoder import Speculation
 from backend.speculative.draft_model import ModelDrafter
 from backend.speculative.vocabulary import why_not
 
@@ -23,6 +23,8 @@ __all__ = ["Prepared", "prepare"]
 
 #: as `backend.engine.worker.Loader`
 Loader = Callable[[ModelEntry, LoadModel, Callable[[float], bool]], tuple[Model, LoadedModel]]
+#: How curves are measured; a new number drops those that are kept.
+_MEASURED = 2
 _log = logging.getLogger(__name__)
 
 
@@ -48,7 +50,7 @@ class Prepared:
         self._place = place
         self._measuring: Iterator[None] | None = None
         if speculation is not None and place is not None and not _load(speculation.costs, place):
-            self._measuring = measure(model, speculation.costs, min(MOST_NODES, model.info.n_batch))
+            self._measuring = measure(model, speculation.costs, speculation.controller.most_nodes)
 
     def measure(self) -> bool:
         """One pass of the measuring, when the engine has nothing else to do; False: there is nothing to measure."""
@@ -98,7 +100,7 @@ def prepare(model: Model, entry: ModelEntry, options: LoadModel, open_draft: Loa
     draft, notice = _draft(model, entry, options, open_draft) if options.draft_model else (None, "")
     fixed = options.draft_nodes if options.speculation == "custom" else 0
     speculation = Speculation(model, fixed=fixed, drafter=ModelDrafter(draft) if draft is not None else None)
-    return Prepared(model, speculation, _place(model, entry), draft, notice)
+    return Prepared(model, speculation, _place(model, entry, speculation.controller.most_nodes), draft, notice)
 
 
 def _draft(model: Model, entry: ModelEntry, options: LoadModel, open_draft: Loader) -> tuple[Model | None, str]:
@@ -125,10 +127,11 @@ def _draft(model: Model, entry: ModelEntry, options: LoadModel, open_draft: Load
     return None, f"{path.name} cannot draft for this model. {reason}"
 
 
-def _place(model: Model, entry: ModelEntry) -> Path:
+def _place(model: Model, entry: ModelEntry, most: int) -> Path:
     """The curve belongs to the build, the threads, the device and the version of the program."""
     info = model.info
-    parts = (entry.path, entry.bytes, info.weight_bytes, info.n_threads, info.n_gpu_layers, version(), os.cpu_count())
+    device = (info.n_threads, info.n_gpu_layers, os.cpu_count())
+    parts = (_MEASURED, entry.path, entry.bytes, info.weight_bytes, *device, most, version())
     name = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]
     return paths().cache / "pass-times" / f"{name}.json"
 

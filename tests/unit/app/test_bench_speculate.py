@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from app.benchmarks.speculate import Answer, answer, read_prompts, summary
+from app.benchmarks.speculate import read_prompts, summary
+from app.benchmarks.turns import Answer, answer
 from backend.api.errors import InvalidRequestError
-from backend.speculative.decoder import DraftStats, Speculation
+from backend.speculative.decoder import Speculation
 from tests.unit.speculative.toys import ToyModel
 
 PROMPTS = Path(__file__).parents[2] / "data" / "speculation.json"
@@ -30,21 +31,34 @@ def test_what_is_not_a_file_of_prompts_is_a_sentence(tmp_path: Path, content: st
 
 
 def test_the_figures_of_a_class() -> None:
-    plain = Answer(11, "a", 0.5, 1.0, DraftStats(passes=10))
-    drafted = Answer(11, "a", 0.6, 0.5, DraftStats(passes=4, drafted=12, accepted=6, draft_s=0.01))
-    figures = summary([(plain, drafted), (plain, drafted)])
-    assert figures["ratio"] == 2.0
-    assert figures["tokens_per_pass"] == 2.5
-    assert figures["acceptance"] == 0.5
-    assert figures["ttft_ratio"] == 1.2
-    assert figures["draft_share"] == 0.02
-    assert figures["same"] == "2 of 2"
+    good = Answer(40, 4.0, 2.0, passes=16, drafted=60, accepted=24, bookkeeping_s=0.02, model_s=0.5)
+    poor = Answer(10, 1.0, 2.0, passes=8, drafted=4, accepted=2, parted=[0.01, 0.2])
+    figures = summary([good, good, poor])
+    assert (figures["ratio"], figures["worst"], figures["total"]) == (2.0, 0.5, 1.5)
+    assert figures["tokens_per_pass"] == 2.25
+    assert figures["acceptance"] == round(50 / 124, 3)
+    assert figures["bookkeeping"] == round(0.04 / 6, 4)
+    assert figures["draft_model"] == round(1 / 6, 4)
+    assert (figures["parted"], figures["widest_tie"]) == (2, 0.2)
 
 
-def test_an_answer_is_counted_and_timed() -> None:
-    model = ToyModel()
-    found = answer(model, Speculation(model, fixed=4), "25252", 30)
-    assert found.tokens == 30
-    assert found.drafts.passes + found.drafts.accepted == 29
-    assert found.first_s > 0
-    assert found.rest_s > 0
+@pytest.mark.parametrize("tokens", [1, 23, 24, 60])
+def test_an_answer_is_written_twice_and_leaves_the_cache_of_plain_decoding(tokens: int) -> None:
+    model = ToyModel(n_ctx=200)
+    found = answer(model, Speculation(model, fixed=4), "25252", tokens)
+    assert found.tokens == tokens
+    assert found.passes + found.accepted == tokens
+    assert found.passes < tokens or tokens == 1
+    assert found.plain_s > 0
+    assert found.drafted_s > 0
+    assert not found.parted
+    plain = ToyModel(n_ctx=200)
+    answer(plain, Speculation(plain), "25252", tokens)
+    assert plain.cache == model.cache
+    assert len(model.cache) == 5 + tokens
+
+
+def test_an_answer_ends_where_the_context_is_full() -> None:
+    model = ToyModel(n_ctx=40)
+    found = answer(model, Speculation(model, fixed=4), "25252", 500)
+    assert 30 <= found.tokens <= 35

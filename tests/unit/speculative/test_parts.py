@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backend.engine.model import TokenTree
 from backend.speculative.calibration import Calibration
 from backend.speculative.controller import Controller
 from backend.speculative.costs import KNOTS, Costs, measure
+from backend.speculative.credit import Credit
 from backend.speculative.ngram import NgramDrafter
 from backend.speculative.tree import DraftTree
 from backend.speculative.trigram import TrigramDrafter
@@ -169,6 +171,84 @@ def test_the_curve_never_falls_and_passes_correct_it() -> None:
         costs.observe(4, 0.02)
     assert costs.seconds(4) == pytest.approx(0.02, rel=0.1)
     assert costs.seconds(1) == 0.01
+
+
+def test_what_one_size_turns_out_to_cost_moves_the_others_a_little() -> None:
+    """A curve measured beside a busy program is too steep as a whole; what is held for too expensive is never tried."""
+    costs = Costs()
+    costs.set({1: 0.01, 2: 0.02, 4: 0.04, 8: 0.08})
+    for _ in range(30):
+        costs.observe(2, 0.011)
+    assert costs.seconds(2) == pytest.approx(0.011, rel=0.1)
+    assert costs.seconds(8) < 0.07
+    assert costs.seconds(1) == 0.01
+
+
+def test_one_slow_second_does_not_make_one_size_expensive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sizes take turns: four times slower passes in the middle of the measuring change nothing."""
+    model, costs = ToyModel(), Costs()
+    clock = 0.0
+    monkeypatch.setattr("backend.speculative.costs.time.perf_counter", lambda: clock)
+    read = model.forward
+
+    def forward(nodes: TokenTree) -> object:
+        nonlocal clock
+        clock += 0.01 * len(nodes) * (4 if 6 <= len(model.passes) < 18 else 1)
+        return read(nodes)
+
+    monkeypatch.setattr(model, "forward", forward)
+    for _ in measure(model, costs, 8):
+        pass
+    assert [costs.seconds(n) for n in (1, 2, 4, 8)] == pytest.approx([0.01, 0.02, 0.04, 0.08])
+
+
+def test_losses_end_when_the_credit_is_used_up() -> None:
+    controller = Controller(staircase(), 64)
+    lost = 0
+    while not controller.stopped:
+        controller.drafted(8, 1, 0.015, 0.02)  # one token in the time of two
+        lost += 1
+    assert lost in {2, 3}
+    waited = 0
+    while controller.stopped:
+        controller.plain(0.01)
+        waited += 1
+    assert waited > 33, "1.5 % of the text"
+    credit = Credit(2.0, 3.0, 0.015)
+    credit.gain(100)
+    assert credit.left == 3.0, "a good hour is not used up by a bad one"
+
+
+def test_while_it_rests_only_a_promise_of_half_as_much_again_counts() -> None:
+    controller = Controller(staircase(), 64)
+    for _ in range(10):
+        controller.drafted(4, 1, 0.01, 0.0101)
+    assert controller.resting
+    assert not controller.choose(chain(0.3))
+    assert controller.choose(chain(*[0.9] * 5))
+
+
+def test_a_plain_pass_comes_now_and_then_and_keeps_the_measure() -> None:
+    controller = Controller(staircase(), 64)
+    chosen = []
+    for _ in range(100):
+        keep = controller.choose(chain(*[0.9] * 7))
+        chosen.append(bool(keep))
+        if keep:
+            controller.drafted(8, 6, 0.015, 0.0151)
+        else:
+            controller.plain(0.01)
+    assert chosen.count(False) == 3
+
+
+def test_a_draft_model_pays_for_what_it_reads_and_for_drafts_that_were_not_used() -> None:
+    controller = Controller(staircase(), 64)
+    assert controller.affords_model(0.07)
+    assert not controller.affords_model(0.09), "a prompt that takes the time of nine tokens"
+    for _ in range(9):
+        controller.plain(0.01, model_s=0.01)
+    assert not controller.affords_model(0.0)
+    assert not controller.stopped, "drafts out of the text are another account"
 
 
 def test_measuring_leaves_the_cache_as_it_was() -> None:

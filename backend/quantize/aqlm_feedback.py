@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from backend.quantize.cholesky import lower_factor
+from backend.quantize.cholesky import lower_factor, reordered
 from backend.quantize.layer import Stop
 from backend.quantize.products import product
 from kernels import cpu
@@ -103,7 +103,7 @@ def factor(hessian: torch.Tensor, damping: float, group: int, stop: Stop) -> Fac
     mean = float(hessian.diagonal().mean(dtype=torch.float64))
     added = damping * mean if mean > 0 else 1.0
     for _ in range(_ATTEMPTS):
-        damped = hessian.index_select(0, stored).index_select(1, stored)  # half the time of one step
+        damped = reordered(hessian, stored)
         damped.diagonal().add_(added)
         if lower_factor(damped):
             break

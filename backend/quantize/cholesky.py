@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Hashable
+from itertools import pairwise
 from typing import Generic, TypeVar
 
 import torch
 
 from backend.quantize.products import product
 
-__all__ = ["Latest", "divided", "lower_factor"]
+__all__ = ["Latest", "divided", "lower_factor", "reordered", "turn_over"]
 
 #: Columns of a panel: with 512 it takes 8 % longer, with 1,024 70 %.
 _PANEL = 256
@@ -62,6 +63,30 @@ def divided(rows: torch.Tensor, lower: torch.Tensor) -> torch.Tensor:
             found[:, first:last] -= product(found[:, last:], lower[last:, first:last].T)
         found[:, first:last] = product(found[:, first:last], inverse.T)
     return found
+
+
+def reordered(matrix: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
+    """A copy of (n, n) with rows and columns in another order, and no second one: of 18,944 inputs it is 1.4 GB."""
+    found = torch.empty_like(matrix)
+    for first in range(0, len(order), _WIDE):
+        some = order[first : first + _WIDE]
+        found[first : first + len(some)] = matrix.index_select(0, some).index_select(1, order)
+    return found
+
+
+def turn_over(matrix: torch.Tensor) -> None:
+    """Mirrors (n, n) at its other diagonal, in place: [i, j] becomes what [n - 1 - j, n - 1 - i] was."""
+    n = len(matrix)
+    bounds = sorted({*range(0, n, _WIDE), *(n - first for first in range(0, n, _WIDE))})
+    spans = [slice(first, last) for first, last in pairwise(bounds)]
+    last = len(spans) - 1
+    for i in range(len(spans)):
+        for j in range(last - i + 1):
+            here, there = matrix[spans[i], spans[j]], matrix[spans[last - j], spans[last - i]]
+            kept = here.flip(0, 1).T if i + j < last else None
+            here.copy_(there.flip(0, 1).T)
+            if kept is not None:
+                there.copy_(kept)
 
 
 class Latest(Generic[T]):

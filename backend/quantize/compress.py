@@ -46,6 +46,8 @@ _CALIBRATION = "calibration"
 _FINISHED = "finished"
 #: documents that a build's description names
 _NAMED = 64
+#: bytes of the source that are read before its file is opened anew: until then they count as ours
+_PAGES = 128 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,12 +217,13 @@ class _Run:
         self._teller.begin("check")
         if self._store.note("checked") is None:
             checkpoint = self.source.checkpoint
-            for count, module in enumerate(checkpoint.linears()):
+            held = 0
+            for module in checkpoint.linears():
                 self._teller.tell()
-                checkpoint.linear(module)
-                if count % 32 == 31:
+                held += checkpoint.linear(module).nbytes
+                if held > _PAGES:
                     self.source.refresh()
-                    checkpoint = self.source.checkpoint
+                    checkpoint, held = self.source.checkpoint, 0
             for name in checkpoint.arrays():
                 checkpoint.array(name)
             self.source.refresh()

@@ -351,6 +351,7 @@ class Estimate:
         seconds: about; within a quarter only after the first block.
         seconds_7b: of a model of 7 billion weights at these levels, on 8 cores like these.
         threads: that compute.
+        instead: what would fit in memory with less tuning, as a sentence behind another, or "".
     """
 
     levels: tuple[LevelEstimate, ...]
@@ -362,9 +363,10 @@ class Estimate:
     seconds: float
     seconds_7b: float
     threads: int
+    instead: str = ""
 
 
-def memory_of(sizes: Sizes, options: Options, *, table: int, batch: int) -> int:
+def memory_of(sizes: Sizes, options: Options, *, table: int, batch: int, lean: bool = False) -> int:
     """Bytes at the peak: a block, its Hessians, and the largest of what is done with them.
 
     Args:
@@ -372,23 +374,41 @@ def memory_of(sizes: Sizes, options: Options, *, table: int, batch: int) -> int:
         options: of the run.
         table: bytes of the largest table as its source gives it.
         batch: tokens of one piece of a forward.
+        lean: a block's weights are read again for each of its inputs, instead of being held meanwhile.
     """
-    widest = max(inputs for inputs, _ in sizes.groups)
-    largest = max(inputs * out for inputs, outs in sizes.groups for out in outs)
+    one = 4 * sizes.block_weights
+    sequential = len(options.levels) == 1
+    squares = sum(4 * inputs * inputs for inputs, _ in sizes.groups)
     inner = max(max(outs) for _, outs in sizes.groups)
-    block = sizes.block_weights * 4 * (2 if len(options.levels) == 1 else 1)  # as they are, and as they are stored
-    hessians = sum(4 * inputs * inputs for inputs, _ in sizes.groups)
-    missed = 4 * max(inputs * sum(outs) for inputs, outs in sizes.groups) * (2 if len(options.levels) == 1 else 0)
-    # without `missed` 1.9 GB were held for 1.5B at SpQR-3 and 1.0 for 0.5B, AQLM took less; this says 2.6 and 1.1
-    quantizer = 4 * int(3.5 * widest * widest + 5 * largest)
+    # as they are, as they are stored, and the pages of the file that they are read from
+    block = one * (2 if sequential else 1) + (0 if lean else one // 2)
     forward = 4 * batch * (6 * sizes.hidden + 3 * inner + 4 * sizes.attention)
-    layers = block + hessians + missed + max(quantizer, forward)
+    peaks = []
+    for inputs, outs in sizes.groups:
+        square, own = 4 * inputs * inputs, 4 * inputs * sum(outs)
+        hessians = square if sequential else squares  # the factor is one more, and what it is made with
+        missed = 2 * own if sequential else 0
+        held = own if lean else block
+        peaks.append(held + missed + hessians + int(1.3 * square) + 20 * inputs * max(outs))
+        peaks.append(block + missed + hessians + 4 * 2048 * 2 * inputs + forward)
     tables = table + 6 * 4 * (1 << 22) + 4 * 256 * sizes.vocab
+    if options.tuning != "none":
+        peaks.append(block + _tuning_bytes(sizes, options))
     if options.tuning in ("p", "pv"):  # both heads, the build with two moments of what moves, and every block's inputs
-        tables += 2 * 4 * sizes.vocab * sizes.hidden + 3 * level_bytes(sizes, options.levels[0])
-        tables += 4 * 4 * options.sequence * sizes.hidden * sizes.n_layers + 2 * block
-        tables += 2 * sizes.block_weights * sizes.n_layers if options.tuning == "pv" else 0  # what pulls at the codes
-    return _BASE + max(layers, tables)
+        more = 2 * 4 * sizes.vocab * sizes.hidden + 3 * level_bytes(sizes, options.levels[0])
+        more += 4 * 4 * options.sequence * sizes.hidden * sizes.n_layers + 2 * one
+        more += 2 * sizes.block_weights * sizes.n_layers if options.tuning == "pv" else 0  # what pulls at the codes
+        tables += int(1.55 * more)  # 1.6 and 1.8 GB were held for SmolLM2, and the sum says 1.3 and 1.5
+    return _BASE + max(*peaks, tables)
+
+
+def _tuning_bytes(sizes: Sizes, options: Options) -> int:
+    """Of a block's tuning: weights, their gradients and what pulls at codes; what a text's backward needs."""
+    tokens, inner = options.sequence, max(max(outs) for _, outs in sizes.groups)
+    largest = max(inputs * out for inputs, outs in sizes.groups for out in outs)
+    heads = sizes.attention // 64
+    text = tokens * (48 * sizes.hidden + 32 * inner) + 8 * heads * tokens * tokens
+    return int(1.5 * (12 * sizes.block_weights + 12 * largest + text))
 
 
 def flops_per_second(threads: int) -> float:

@@ -38,7 +38,8 @@ from kernels.cpu.executor import default_threads
 
 __all__ = ["BATCH", "Prepared", "build_path", "inspect", "prepare", "refuse_shortage"]
 
-#: tokens of one piece of a forward, never fewer than one text; the same whatever the memory: sums depend on it
+#: Tokens of one piece of a forward, never fewer than one text. Less only where memory asks for it, and then it is kept
+#: with the work: sums of another order have other bits.
 BATCH = 2048
 #: raised when the same options and source begin to give other bits
 RECIPE = 2
@@ -58,6 +59,8 @@ class Prepared:
         jobs: every linear of the build, the tables among them; the recipes of those in blocks mean nothing.
         sizes: for plans.
         flops: that the plan was made with.
+        batch: tokens of one piece of a forward.
+        lean: see `memory_of`; changes no bit.
     """
 
     checkpoint: Checkpoint
@@ -67,6 +70,8 @@ class Prepared:
     jobs: tuple[Job, ...]
     sizes: Sizes
     flops: float
+    batch: int = BATCH
+    lean: bool = False
 
     @property
     def tables(self) -> tuple[Job, ...]:
@@ -76,7 +81,7 @@ class Prepared:
     @property
     def machine(self) -> dict[str, Any]:
         """What a run that is resumed must not decide anew."""
-        return {"threads": self.options.threads, "flops": self.flops}
+        return {"threads": self.options.threads, "flops": self.flops, "batch": self.batch}
 
     def pieces(self, sizes: Sizes | None = None) -> list[Piece]:
         """The work on this model, or with the same options on one of another shape."""
@@ -163,7 +168,9 @@ def prepare(source: Path, options: Options, *, machine: Mapping[str, Any] | None
             )
         jobs = tuple(jobs_of(checkpoint, args, level_recipe(options.levels[0]), _roles(options)))
         tied = len({job.source for job in jobs if job.module.endswith(("lm_head", "embed_tokens"))}) == 1
-        return Prepared(checkpoint, args, asked, options, jobs, sizes_of(args, tied=tied), flops)
+        sizes = sizes_of(args, tied=tied)
+        batch, lean, _ = _fitting(sizes, options, int(known.get("batch", 0)))
+        return Prepared(checkpoint, args, asked, options, jobs, sizes, flops, batch, lean)
     except BaseException:
         checkpoint.close()
         raise
@@ -181,18 +188,49 @@ def _estimated(prepared: Prepared, folder: Path) -> Estimate:
     size = stored if several else builds[0].bytes
     kinds = 2 if len(options.levels) == 1 else 1  # hidden states in the build, and in the source
     states = int(2 * kinds * 4 * options.tokens * sizes.hidden)
-    table = 2 * sizes.vocab * sizes.hidden
     return Estimate(
         builds,
         size,
-        memory_of(sizes, options, table=table, batch=max(BATCH, options.sequence)),
+        memory_of(sizes, options, table=_table(sizes), batch=prepared.batch, lean=prepared.lean),
         options.memory,
         size + stored + states + (64 << 20),
         _free(folder),
         plan.total,
         prepared.seven_b(plan),
         options.threads,
+        _instead(prepared),
     )
+
+
+def _table(sizes: Sizes) -> int:
+    """Bytes of a table in 16 bits."""
+    return 2 * sizes.vocab * sizes.hidden
+
+
+def _fitting(sizes: Sizes, options: Options, known: int = 0) -> tuple[int, bool, int]:
+    """(batch, lean, bytes) with which the work fits in its budget; those that take least where it does not.
+
+    Args:
+        sizes: of the model.
+        options: with `memory` decided.
+        known: the batch of a run that is resumed; 0: none.
+    """
+    one = options.sequence
+    batches = [known] if known else sorted({max(BATCH // one, 1) * one, one}, reverse=True)
+    ways = [(batch, lean) for batch in batches for lean in (False, True)]
+    found = [(*way, memory_of(sizes, options, table=_table(sizes), batch=way[0], lean=way[1])) for way in ways]
+    return next((one for one in found if one[2] <= options.memory), min(found, key=lambda one: one[2]))
+
+
+def _instead(prepared: Prepared) -> str:
+    """What would fit with less tuning, in a sentence, or ""."""
+    options = prepared.options
+    for tuning in reversed(TUNINGS[: TUNINGS.index(options.tuning)]):
+        least = _fitting(prepared.sizes, replace(options, tuning=tuning), prepared.batch)[2]
+        if least <= options.memory:
+            how = "without tuning" if tuning == "none" else f"with the tuning {tuning!r}"
+            return f" It fits {how}, in {bytes_in_words(least)}."
+    return ""
 
 
 def refuse_shortage(estimate: Estimate, folder: Path, *, stored: int = 0) -> None:
@@ -215,7 +253,8 @@ def refuse_shortage(estimate: Estimate, folder: Path, *, stored: int = 0) -> Non
         raise MemoryShortageError(
             "This compression does not fit in memory.",
             why=f"It needs about {bytes_in_words(estimate.memory)}, and may have {bytes_in_words(estimate.budget)}.",
-            remedy="Allow it more with --memory, close other programs, or choose a smaller model.",
+            remedy=f"Allow it {-(-estimate.memory >> 20)}M with --memory, close other programs, or choose a smaller "
+            f"model.{estimate.instead}",
         )
 
 

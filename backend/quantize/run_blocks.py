@@ -26,7 +26,7 @@ from backend.quantize.graph import Block, Graph
 from backend.quantize.hessian import HessianSum
 from backend.quantize.layer import LinearTask
 from backend.quantize.levels import level_for
-from backend.quantize.prepare import BATCH, Prepared
+from backend.quantize.prepare import Prepared
 from backend.quantize.products import product
 from backend.quantize.protect import SAFE, protected, safe_level
 from backend.quantize.source import Source
@@ -75,6 +75,7 @@ class Blocks:
         self._texts, self._table, self._teller = texts, table, teller
         self._sequential = len(self._options.levels) == 1
         self._tuning = self._options.tuning != "none"
+        self._step, self._lean = max(1, prepared.batch // self._options.sequence), prepared.lean
         learned, every = len(texts.tokens), len(texts.all)
         #: texts whose states in the source are carried along, besides those in the build
         self._kinds = {"input": range(every), "original": range(every if self._sequential else 0)}
@@ -153,9 +154,7 @@ class Blocks:
         block = self._graph.blocks[number]
         self._teller.begin("quantize")
         began = time.monotonic()
-        weights = load_block(self._source.checkpoint, block)
-        for module, weight in weights.linears.items():
-            weights.linears[module] = weight.clone()  # into torch's memory: sums depend on how numbers are aligned
+        weights = self._loaded(block)
         open_ones = [module for module in block.linears if not self._done(module)]
         sums: dict[tuple[str, ...], HessianSum] = {}
 
@@ -174,11 +173,23 @@ class Blocks:
                 began = time.monotonic()
                 total = self._missed(number, group, weights, now) if self._sequential else sums[group]
                 spent += time.monotonic() - began
+                if self._lean:  # while its Hessian is factored, nothing but the group is held
+                    weights.linears = {module: weights.linears[module] for module in group}
+                    now.linears.clear()
+                    trim()
                 self._group(number, block, group, weights, total)
+                del total
             sums.pop(group, None)
-            for module in group if self._sequential else ():
-                now.put(module, self._whole(module).packed)
-                now.linears[module] = now.linears[module].clone()
+            done = [*group] if self._sequential else []
+            if self._lean and group != block.inputs[-1]:
+                began = time.monotonic()
+                weights.linears = self._loaded(block).linears
+                now.linears = dict(weights.linears)
+                before = block.inputs[: block.inputs.index(group)]
+                done = [module for one in before for module in one] + done if self._sequential else []
+                spent += time.monotonic() - began
+            for module in done:
+                self._take(now, module, self._whole(module).packed)
         del now
         if self._sequential:
             self._take_over(number, weights)
@@ -187,6 +198,20 @@ class Blocks:
             spent += time.monotonic() - began
         self._teller.finish(f"{number}/forward", seconds=spent)
         self._store.put_note("rates", self._teller.plan.rates())
+
+    def _loaded(self, block: Block) -> BlockWeights:
+        """A block of the source, in torch's memory: sums depend on how numbers are aligned."""
+        weights = load_block(self._source.checkpoint, block)
+        for module, weight in weights.linears.items():
+            weights.linears[module] = weight.clone()
+        if self._lean:
+            self._source.refresh()
+        return weights
+
+    @staticmethod
+    def _take(weights: BlockWeights, module: str, packed: PackedLinear) -> None:
+        weights.put(module, packed)
+        weights.linears[module] = weights.linears[module].clone()
 
     def _missed(self, number: int, group: tuple[str, ...], weights: BlockWeights, now: BlockWeights) -> HessianSum:
         """What a group reads behind all that is compressed, and what is then missed: of the sum where its output is
@@ -206,7 +231,7 @@ class Blocks:
         )  # known already: the block's output
         originals = self._states("original", number + whole, self._learned)
         inputs = self._states("input", number, self._learned)
-        step = max(1, BATCH // self._options.sequence)
+        step = self._step
         for first in range(0, len(inputs), step):
             self._teller.tell()
             some = range(first, min(first + step, len(inputs)))
@@ -246,10 +271,8 @@ class Blocks:
         watch: Callable[[tuple[str, ...], Tensor], None] | None,
         keep: Callable[[int, Tensor], None] | None = None,
     ) -> None:
-        """Texts through a block, a batch at a time. Batches follow from the length of the texts alone, never from the
-        memory there is: sums of another order have other bits.
-        """
-        step = max(1, BATCH // self._options.sequence)
+        """Texts through a block, a batch at a time."""
+        step = self._step
         for first in range(0, len(states), step):
             self._teller.tell()
             some = range(first, min(first + step, len(states)))
@@ -331,8 +354,7 @@ class Blocks:
         if self._tuning:
             packed = self._tune(number, packed, weights)
         for module, one in packed.items():
-            weights.put(module, one)
-            weights.linears[module] = weights.linears[module].clone()
+            self._take(weights, module, one)
 
     def _tune(self, number: int, packed: dict[str, PackedLinear], weights: BlockWeights) -> dict[str, PackedLinear]:
         from backend.quantize.tuning.block import CODES, BlockSettings, tune_block

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from backend.api.errors import InvalidModelFileError
-from backend.quantize.cholesky import Latest, lower_factor
+from backend.quantize.cholesky import Latest, lower_factor, reordered, turn_over
 from backend.quantize.layer import LinearTask, Quantized, Stop, relative_error
 from kernels.cpu.column import quantize_columns
 from kernels.packing import spqr
@@ -58,7 +58,7 @@ def damping_of(tokens: int, width: int) -> float:
 
 
 def feedback_of(hessian: torch.Tensor, damping: float = 0.1) -> Feedback:
-    """Of a Hessian (in, in) float32; it holds two more matrices of that size for a while.
+    """Of a Hessian (in, in) float32; it holds one more matrix of that size.
 
     Raises:
         InvalidModelFileError: numbers that are not finite, or a matrix that is no sum of squares.
@@ -74,10 +74,10 @@ def feedback_of(hessian: torch.Tensor, damping: float = 0.1) -> Feedback:
     order = _by_energy(diagonal)
     backwards = order.flip(0)
     for _ in range(6):
-        turned = hessian[backwards][:, backwards]
+        matrix = reordered(hessian, backwards)
         # an input that is always zero, in all of them: plain rounding
-        turned.diagonal().add_(damping * mean if mean > 0 else 1.0)
-        if lower_factor(turned):
+        matrix.diagonal().add_(damping * mean if mean > 0 else 1.0)
+        if lower_factor(matrix):
             break
         damping = max(10 * damping, 1e-3)  # rounding made it indefinite
     else:
@@ -86,10 +86,7 @@ def feedback_of(hessian: torch.Tensor, damping: float = 0.1) -> Feedback:
             why="What it computes from the calibration text is no sum of squares.",
             remedy="Use another calibration text.",
         )
-    reversed_ = turned.flip(0, 1)  # R
-    del turned
-    matrix = reversed_.mT.contiguous()
-    del reversed_
+    turn_over(matrix)  # backwards it is R, and that is transposed
     roots = matrix.diagonal().clone()
     matrix /= roots[:, None]
     return Feedback(order.numpy(), matrix.numpy(), (roots * roots).numpy())

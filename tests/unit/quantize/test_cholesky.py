@@ -3,7 +3,7 @@ import gc
 import pytest
 import torch
 
-from backend.quantize.cholesky import Latest, lower_factor
+from backend.quantize.cholesky import Latest, lower_factor, reordered, turn_over
 
 
 @pytest.mark.parametrize("n", [1, 7, 255, 256, 257, 700])
@@ -51,3 +51,13 @@ def test_it_is_let_go_with_its_tensor() -> None:
     del tensor
     gc.collect()
     assert latest._made is None
+
+
+@pytest.mark.parametrize("n", [1, 8, 511, 512, 513, 1100, 1536])
+def test_another_order_and_the_other_diagonal(n: int) -> None:
+    dice = torch.Generator().manual_seed(n)
+    matrix, order = torch.randn(n, n, generator=dice), torch.randperm(n, generator=dice)
+    assert torch.equal(reordered(matrix, order), matrix[order][:, order])
+    turned = matrix.clone()
+    turn_over(turned)
+    assert torch.equal(turned, matrix.flip(0, 1).T)

@@ -644,6 +644,48 @@ def test_loss_of_logits() -> None:
 # -- memory ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("chosen", [{}, {"tuning": "block"}])
+@pytest.mark.parametrize("levels", [("aqlm-1x8",), ("spqr-3", "q8")])
+def test_holding_less_changes_no_bit(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, levels: tuple[str, ...], chosen: dict[str, Any]
+) -> None:
+    if chosen and len(levels) > 1:
+        pytest.skip("several levels are not tuned")
+    places = [tmp_path / name / "out.nutshell" for name in ("held", "lean")]
+    for place, lean in zip(places, (False, True), strict=True):
+        place.parent.mkdir()
+        monkeypatch.setattr(prepare, "_fitting", lambda *_, lean=lean: (prepare.BATCH, lean, 0))
+        run(source, place, options(*levels, **chosen))
+    assert places[0].read_bytes() == places[1].read_bytes()
+
+
+def test_a_run_that_goes_on_keeps_its_batch(llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was begun with little memory, and goes on with much: the bits are those of little."""
+    places = [tmp_path / name / "out.nutshell" for name in ("whole", "stopped")]
+    sizes: list[int] = []
+
+    def forward(block: Any, weights: Any, x: torch.Tensor, **more: Any) -> torch.Tensor:
+        sizes.append(x.shape[0])
+        return run_block(block, weights, x, **more)
+
+    real = prepare._fitting
+    monkeypatch.setattr(run_blocks, "run_block", forward)
+    for place in places:
+        place.parent.mkdir()
+        with monkeypatch.context() as patch:
+            patch.setattr(prepare, "_fitting", lambda *_: (64, True, 0))
+            if place is places[0]:
+                run(llama, place, options("q8"))
+            else:
+                with pytest.raises(InterruptedError):
+                    run(llama, place, options("q8"), lambda now: now.layer < 1)
+    assert set(sizes) == {1}
+    monkeypatch.setattr(prepare, "_fitting", real)
+    run(llama, places[1], options("q8"))
+    assert set(sizes) == {1}
+    assert places[0].read_bytes() == places[1].read_bytes()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 def test_memory_does_not_grow_with_the_text(tmp_path: Path) -> None:
     """256k tokens are 268 MB of hidden states in each generation, 537 with the next one; none of them is held.

@@ -108,7 +108,7 @@ class Compressions:
 
     async def status(self) -> CompressionStatus:
         """Whether it can be done here, and every compression that is known."""
-        found = await asyncio.to_thread(self._records.list)
+        found = await asyncio.to_thread(self._listed)
         return CompressionStatus(
             installed=await asyncio.to_thread(self._installed),
             packages_bytes=_PACKAGES_BYTES,
@@ -353,6 +353,10 @@ class Compressions:
                 remedy="Llama, Mistral, Qwen2 and Qwen3 models can be compressed.",
             )
         return source
+
+    def _listed(self) -> list[Compression]:
+        """Not those whose build was deleted, or moved away."""
+        return [one for one in self._records.list() if one.state != "finished" or Path(one.out).is_file()]
 
     def _live(self, record: Compression) -> Compression:
         running = self._running

@@ -83,6 +83,12 @@ class CompressionSession(QObject):
         return [one for one in known if one.state in ("paused", "interrupted", "failed")]
 
     @property
+    def finished(self) -> list[Compression]:
+        """Those whose build is there, newest first."""
+        known = self.status.compressions if self.status is not None else []
+        return [one for one in known if one.state == "finished" and one.result is not None]
+
+    @property
     def running(self) -> Compression | None:
         """The one that is being made."""
         known = self.status.compressions if self.status is not None else []

@@ -12,6 +12,7 @@ from ui.viewmodels.compression_session import CompressionSession
 from ui.viewmodels.compression_words import level_code, level_name, state_words
 from ui.viewmodels.words import model_name
 from ui.widgets import ElidedLabel, HoverButton, IconButton, text_label
+from ui.wizard.build_list import BuildList
 from ui.wizard.source_list import SOURCE, SourceDelegate, SourceListModel
 
 __all__ = ["SourcePage", "UnfinishedCard"]
@@ -55,12 +56,15 @@ class UnfinishedCard(QFrame):
 
 
 class SourcePage(QWidget):
-    """Signals: chosen(CompressionSource), path_chosen(str), resume_requested(str), delete_requested(str)."""
+    """Signals: chosen(CompressionSource), path_chosen(str), resume_requested(str), delete_requested(str),
+    result_requested(str).
+    """
 
     chosen = Signal(object)
     path_chosen = Signal(str)
     resume_requested = Signal(str)
     delete_requested = Signal(str)
+    result_requested = Signal(str)
 
     def __init__(self, session: CompressionSession, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -120,6 +124,9 @@ class SourcePage(QWidget):
         column.addWidget(self.empty)
         column.addStretch(0)
         column.addLayout(row)
+        self.builds = BuildList()
+        self.builds.show_requested.connect(self.result_requested)
+        column.addWidget(self.builds)
         self.list.selectionModel().currentChanged.connect(lambda *_: self._enable())
         self.refresh()
 
@@ -135,6 +142,7 @@ class SourcePage(QWidget):
             if first.flags() & Qt.ItemFlag.ItemIsSelectable:
                 self.list.setCurrentIndex(first)
         self._show_unfinished()
+        self.builds.set_builds(self._session.finished)
         self._enable()
 
     def focus_first(self) -> None:

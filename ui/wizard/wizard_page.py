@@ -117,6 +117,7 @@ class WizardPage(QWidget):
         self.source.path_chosen.connect(self.choose_path)
         self.source.resume_requested.connect(self.resume)
         self.source.delete_requested.connect(self._ask_delete)
+        self.source.result_requested.connect(self.show_result)
         self.plan.back_requested.connect(self._to_sources)
         self.plan.plan_requested.connect(self._plan_again)
         self.plan.start_requested.connect(self._start)
@@ -142,6 +143,11 @@ class WizardPage(QWidget):
         self.session.show(compression_id)
         self.session.resume(compression_id)
         self._go(self.progress)
+
+    def show_result(self, compression_id: str) -> None:
+        """The result of one that was made before."""
+        self.session.show(compression_id)
+        self._go(self.result)
 
     def page(self) -> QWidget:
         """The page that is shown."""

@@ -92,6 +92,14 @@ def models_and_unfinished_work(stage: Stage) -> None:
 
 
 @scene()
+def models_and_what_was_made(stage: Stage) -> None:
+    stage.fake.compressions = [fake_compression(state="finished"), fake_compression(LONG, state="finished")]
+    for one in stage.fake.compressions:
+        one.result = fake_result()
+    opened(stage)
+
+
+@scene()
 def no_models(stage: Stage) -> None:
     stage.fake.entries = []
     stage.window.link.attach(stage.fake)

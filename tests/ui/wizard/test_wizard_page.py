@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QApplication, QWidget
 from backend.api.compression import ExportBuild, NewCompression, PlanCompression
 from backend.api.schemas import ErrorInfo, LoadModel
 from tests.fakes.client import FakeClient
-from tests.fakes.compression_client import fake_compression, fake_errors, fake_positions
+from tests.fakes.compression_client import fake_compression, fake_errors, fake_positions, fake_result
 from tests.ui.shell.support import Loop
 from tests.ui.wizard.conftest import ORIGINAL
 from ui.bridge.engine_link import EngineLink
@@ -269,6 +269,31 @@ def test_unfinished_work_is_offered_on_the_first_page(loop: Loop, window: MainWi
     wizard.source.cards[1].delete.click()
     dialog_of(window).accept()
     loop.until(lambda: len(wizard.source.cards) == 1)
+
+
+def test_a_result_is_reached_again_from_the_list_of_what_was_made(
+    loop: Loop, window: MainWindow, fake: FakeClient
+) -> None:
+    fake.compressions = [fake_compression(name, state="finished") for name in ("one", "two", "three")]
+    for one in fake.compressions[:2]:
+        one.result = fake_result()
+    assert fake.compressions[1].result is not None
+    fake.compressions[1].result.measured = None
+    wizard = opened(loop, window, fake)
+    loop.until(lambda: len(wizard.source.builds.cards) == 2)  # what has no result is not there
+    assert wizard.source.builds.isVisible()
+    first, second = wizard.source.builds.cards
+    assert "587 MB" in first.figures.text()
+    assert "perplexity 5.31 (+12 %)" in first.accessibleName()
+    assert "71 tok/s" in first.accessibleName()
+    assert "not measured" in second.figures.text()
+    first.show_result.click()
+    assert wizard.page() is wizard.result
+    assert wizard.result.title.text() == "one is ready"
+    wizard.result.back.click()
+    loop.until(lambda: wizard.page() is wizard.source)
+    second.show_result.click()
+    assert wizard.result.title.text() == "two is ready"
 
 
 def test_a_crash_is_said_by_a_notice_that_goes_on(loop: Loop, window: MainWindow, fake: FakeClient) -> None:

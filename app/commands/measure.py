@@ -62,11 +62,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Measures, and prints what was found."""
     from app.models import default_model
     from backend.quantize.evaluation import TOKENS, measure
-    from backend.quantize.evaluation_text import read_text
+    from backend.quantize.evaluation_text import read_text, refuse_learned
     from backend.quantize.evaluation_texts import TEXTS, held_out
 
     text = held_out(arguments.text) if arguments.text in TEXTS else read_text(Path(arguments.text).expanduser())
     build, reference = (Path(default_model(wanted).path) for wanted in (arguments.build, arguments.reference))
+    if arguments.text not in TEXTS:
+        refuse_learned(Path(arguments.text).expanduser(), build)
     line = Line()
     try:
         found = measure(

@@ -21,6 +21,7 @@ from backend.api.errors import MemoryShortageError, NutshellError
 from backend.quantize import gate
 from backend.quantize.already import already_built, run_sum
 from backend.quantize.calibration import calibration_tokens
+from backend.quantize.calibration.personal import personal
 from backend.quantize.evaluation_text import tokenizer_of
 from backend.quantize.finish import Row, describe_build, publish, restate, rows_of, write_build
 from backend.quantize.graph import Graph, open_graph
@@ -216,6 +217,8 @@ class _Run:
         """Every number of the source is looked at, once."""
         self._teller.begin("check")
         if self._store.note("checked") is None:
+            if self._options.texts:  # a folder without text is said before a model is read for a minute
+                personal(self._options.texts, frozenset())
             checkpoint = self.source.checkpoint
             held = 0
             for module in checkpoint.linears():
@@ -359,7 +362,14 @@ def read_texts(prepared: Prepared) -> tuple[Texts, dict[str, Any]]:
     """
     found = calibration_tokens(tokenizer_of(prepared.checkpoint.path), prepared.options)
     sources = [str(source) for source in found.sources]
-    about = {"sources": sources[:_NAMED], "documents": len(sources), "seed": found.seed}
+    about = {
+        "sources": sources[:_NAMED],
+        "documents": len(sources),
+        "seed": found.seed,
+        "texts": [str(path.absolute()) for path in prepared.options.texts],
+        "skipped": dict(found.skipped),
+        "validation_tokens": int(found.validation.size),
+    }
     return Texts(found.tokens, found.validation), about
 
 

@@ -13,8 +13,10 @@ from backend.api.errors import InvalidRequestError
 from backend.engine.model import Tokenizer
 from backend.engine.tokenizing import HfTokenizer, gguf_tokenizer_files
 from backend.formats.checkpoint import open_checkpoint
+from backend.formats.pack import PackCheckpoint
+from backend.formats.sniff import recognise
 
-__all__ = ["Contexts", "EvaluationText", "cut", "read_text", "tokenizer_of"]
+__all__ = ["Contexts", "EvaluationText", "cut", "read_text", "refuse_learned", "tokenizer_of"]
 
 #: more text than this is not read: it would be tokens by the hundred thousand
 _MOST_BYTES = 64 << 20
@@ -77,6 +79,31 @@ def read_text(path: Path) -> EvaluationText:
             f"The file {path.name} is not text.", why="It has zero bytes.", remedy="Give a file of plain text (UTF-8)."
         )
     return EvaluationText(path.name, raw.decode("utf-8", "replace"))
+
+
+def refuse_learned(text: Path, build: Path) -> None:
+    """Raises InvalidRequestError if a build was made with this text: what is then measured says nothing.
+
+    Args:
+        text: the file that is to be measured on.
+        build: a pack that tells which files and folders it was made with; of anything else nothing is known.
+    """
+    if recognise(build) != "pack":
+        return
+    checkpoint = PackCheckpoint(build)
+    try:
+        calibration = checkpoint.metadata.get("calibration")
+    finally:
+        checkpoint.close()
+    texts = calibration.get("texts") if isinstance(calibration, dict) else None
+    where = text.resolve()
+    for learned in (Path(str(one)).resolve() for one in (texts if isinstance(texts, list) else [])):
+        if learned == where or learned in where.parents:
+            raise InvalidRequestError(
+                f"{build.name} was made with {text.name}, so it cannot be measured on it.",
+                why=f"It learned from {learned}: the figures would be better than the build is.",
+                remedy="Measure on another text, or on code or prose, which no build learns from.",
+            )
 
 
 def tokenizer_of(path: Path) -> Tokenizer:

@@ -32,8 +32,8 @@ def personal(paths: Sequence[Path], held_out_lines: frozenset[int]) -> tuple[lis
 
     Args:
         paths: files and folders; in folders, hidden files and folders are passed over.
-        held_out_lines: hashes of lines that quality is measured on (`lines_of`): a file of which a fifth is among them
-            is left out, for a model must not be measured on what it was compressed with.
+        held_out_lines: hashes of lines that quality is measured on (`lines_of`), for a model must not be measured on
+            what it was compressed with: they are cut out, and a file of which they are a fifth is left out.
 
     Raises:
         InvalidRequestError: a path that is not there, or no text in any of them.
@@ -58,6 +58,8 @@ def personal(paths: Sequence[Path], held_out_lines: frozenset[int]) -> tuple[lis
         elif _is_held_out(text, held_out_lines):
             skipped["quality is measured on it"] += 1
         else:
+            text, cut = _without(text, held_out_lines)
+            skipped["lines that quality is measured on"] += cut
             documents.append(Document(str(file), "yours", partial(str, text)))
     if paths and not documents:
         left_out = ", ".join(f"{count} {reason}" for reason, count in skipped.items())
@@ -66,12 +68,23 @@ def personal(paths: Sequence[Path], held_out_lines: frozenset[int]) -> tuple[lis
             why=f"Files that were left out: {left_out}." if left_out else "The folder has no files in it.",
             remedy="Choose files of plain text: notes, chats, programs; 100 kB are enough.",
         )
-    return documents, skipped
+    return documents, +skipped
+
+
+#: characters of a line that says whose it is; shorter ones stand in every program
+_TELLING = 30
 
 
 def lines_of(text: str) -> set[int]:
     """Hashes of a text's longer lines, spaces aside."""
-    return {hash(line) for raw in text.splitlines() if len(line := " ".join(raw.split())) >= 30}
+    return {hash(line) for raw in text.splitlines() if len(line := " ".join(raw.split())) >= _TELLING}
+
+
+def _without(text: str, held_out: frozenset[int]) -> tuple[str, int]:
+    """A text without some lines, and how many there were."""
+    lines = text.splitlines(keepends=True)
+    kept = [raw for raw in lines if len(raw) < _TELLING or hash(" ".join(raw.split())) not in held_out]
+    return "".join(kept), len(lines) - len(kept)
 
 
 def _is_held_out(text: str, held_out: frozenset[int]) -> bool:

@@ -137,6 +137,19 @@ def test_what_is_no_text_is_left_out_and_counted(tmp_path: Path) -> None:
     assert skipped == {"not text": 3, "empty": 1, "quality is measured on it": 1}
 
 
+def test_lines_that_quality_is_measured_on_are_cut_out_of_a_longer_text(tmp_path: Path) -> None:
+    foreign = [line for line in held_out("code").content.splitlines() if len(line) > 60][:40]
+    ours = [f"of our own, and there is only one line that is number {number}" for number in range(400)]
+    (tmp_path / "mixed.py").write_text("\n".join([*ours[:200], *foreign, "short", *ours[200:]]))
+    held = frozenset(lines_of(held_out("code").content))
+    (document,), skipped = personal([tmp_path], held)
+    assert document.load() == "\n".join([*ours[:200], "short", *ours[200:]])
+    assert skipped == {"lines that quality is measured on": 40}
+    found = chosen(texts=(tmp_path,), own_text_only=True, tokens=2048)
+    assert dict(found.skipped) == {"lines that quality is measured on": 40}
+    assert not lines_of(text_of(found.tokens)) & held
+
+
 @pytest.mark.parametrize("make", [lambda folder: None, lambda folder: (folder / "x.png").write_bytes(b"\0")])
 def test_a_folder_without_text_is_refused_with_a_sentence(tmp_path: Path, make) -> None:  # type: ignore[no-untyped-def]
     make(tmp_path)

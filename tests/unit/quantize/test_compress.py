@@ -29,6 +29,7 @@ from backend.formats.pack import PackCheckpoint
 from backend.hub.stores import from_folder
 from backend.quantize import compress as module
 from backend.quantize import gate, prepare, run_blocks, run_tuning
+from backend.quantize.evaluation_text import refuse_learned
 from backend.quantize.graph import open_graph
 from backend.quantize.layer import relative_error
 from backend.quantize.options import Progress
@@ -555,6 +556,14 @@ def test_a_folder_without_text(tiny_gguf: Path, tmp_path: Path, monkeypatch: pyt
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "picture.png").write_bytes(b"\x89PNG\0\0")
     chosen = options("q8", texts=(tmp_path / "texts",), own_text_only=True)
+    kind = type(open_checkpoint(tiny_gguf))
+    real = kind.linear
+
+    def linear(checkpoint: Any, name: str) -> Any:
+        assert ".layers." not in name, "a block was read before the folder"
+        return real(checkpoint, name)
+
+    monkeypatch.setattr(kind, "linear", linear)
     _refused(tiny_gguf, tmp_path, InvalidRequestError, "text", chosen)
 
 
@@ -569,6 +578,13 @@ def test_texts_of_the_person_are_read_and_named(
     calibration = PackCheckpoint(built.path).metadata["calibration"]
     assert calibration["tokens"] == 768
     assert all(".txt" in source for source in calibration["sources"])
+    assert calibration["texts"] == [str(tmp_path / name) for name in ("one.txt", "two.txt")]
+    assert calibration["skipped"] == {}
+    assert calibration["validation_tokens"] == 128
+    with pytest.raises(InvalidRequestError, match=r"made with one\.txt"):
+        refuse_learned(tmp_path / "one.txt", built.path)
+    refuse_learned(tmp_path / "three.txt", built.path)
+    refuse_learned(tmp_path / "one.txt", tiny_gguf)
 
 
 def test_a_disk_that_is_too_small(llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,7 @@ class BuildCard(QFrame):
         self.setAccessibleName(f"{compression.name}, {self.figures.text()}")
 
     def _words(self, one: Compression) -> str:
-        """ "84 MB · SpQR 3-bit of SmolLM2 · perplexity 11.78 (+12 %) · KL 0.084 · 41 tok/s"."""
+        """As in "84 MB · perplexity 11.78 (+12 %) · same first choice 86 % · 41 tok/s · SpQR 3-bit of SmolLM2"."""
         assert one.result is not None
         levels = ", ".join(map(level_code, one.levels))
         parts = [size(one.result.bytes)]

@@ -163,6 +163,15 @@ def test_deleting_a_finished_one_leaves_the_build(tmp_path: Path) -> None:
     run(tmp_path, test)
 
 
+def test_one_whose_build_was_deleted_is_not_listed(tmp_path: Path) -> None:
+    async def test(bench: Bench) -> None:
+        await bench.jobs.wait((await bench.begin()).id)
+        Path((await bench.the_only()).out).rename(tmp_path / "elsewhere.nutshell")
+        assert (await bench.work.status()).compressions == []
+
+    run(tmp_path, test)
+
+
 @pytest.mark.parametrize(
     ("name", "what", "details"),
     [

@@ -263,7 +263,10 @@ class _Run:
             more = TABLES if len(self._options.levels) > 1 else ()
             for scheme in dict.fromkeys((job.recipe.name, *more)):
                 recipe, level = recipe_named(scheme, HEAD_SCHEMES), table_level(scheme)
-                if self._store.get(job.module, level) is None:
+                known = self._store.get(job.module, level)
+                if known is not None:
+                    self._teller.recall(job.module, scheme, known.error)
+                else:
                     self._teller.begin("quantize", job.module, scheme)
                     began = time.monotonic()
                     made = encode(self.source.checkpoint.linear(job.source), recipe, search, job.module)

@@ -134,6 +134,15 @@ class Blocks:
         plan = self._teller.plan
         for key in [key for key in plan.pieces if key.startswith(f"{number}/")]:
             plan.finish(key, 0.0)
+        self._recall(self._graph.blocks[number].linears)
+
+    def _recall(self, modules: Sequence[str]) -> None:
+        """Says the errors of linears that an earlier run has made."""
+        for module in modules:
+            for level in dict.fromkeys(self._level(module, level) for level in self._options.levels):
+                found = level_of(self._store, module, level)
+                if found is not None:
+                    self._teller.recall(module, level, found.error)
 
     def _embed(self) -> None:
         source = self._source.checkpoint.linear(self._source.table)
@@ -156,6 +165,7 @@ class Blocks:
         began = time.monotonic()
         weights = self._loaded(block)
         open_ones = [module for module in block.linears if not self._done(module)]
+        self._recall([module for module in block.linears if module not in open_ones])
         sums: dict[tuple[str, ...], HessianSum] = {}
 
         def watch(group: tuple[str, ...], x: Tensor) -> None:

@@ -253,6 +253,19 @@ def test_progress(llama: Path, tmp_path: Path) -> None:
     assert {step.level for step in steps.told if step.module.startswith("model.layers")} == {"spqr-3"}
 
 
+@pytest.mark.parametrize("levels", [("aqlm-2x8",), ("aqlm-1x8", "q8")])
+def test_a_run_that_goes_on_says_the_errors_of_what_was_done(
+    llama: Path, tmp_path: Path, levels: tuple[str, ...]
+) -> None:
+    _stop_in_last_block(llama, tmp_path, options(*levels))
+    steps = Stopper()
+    built = run(llama, tmp_path / "out", options(*levels), steps)
+    said = {(step.module, step.level): step.error for step in steps.told if step.error is not None}
+    assert len(said) == len([step for step in steps.told if step.error is not None])  # each of them once
+    for row in built.rows:
+        assert said[row.module, row.level] == row.error
+
+
 # -- what a block reads ------------------------------------------------------------------------------------------------
 
 

@@ -32,6 +32,8 @@ __all__ = ["Desktop"]
 
 _log = logging.getLogger("nutshell.window")
 
+_LAST_WORDS_S = 0.5  # for drafts, which take 1 ms; the window is hidden already
+
 
 class Desktop(QObject):
     """One window with its engine process.
@@ -145,6 +147,8 @@ class Desktop(QObject):
     async def _end(self) -> None:
         if self._doorbell is not None:
             self._doorbell.close()
+        self.window.keep_texts()
+        await self.link.finish(_LAST_WORDS_S)
         await self.link.close()
         await self.supervisor.stop()
         self._drop_client()

@@ -183,6 +183,7 @@ class MainWindow(QMainWindow):
         self.commands[f"theme.{self.theme()}"].setChecked(True)
         self.commands["model.serve"].setChecked(bool(self._settings.get("serve_enabled", False)))
         self._last = str(self._settings.get("last_conversation") or "")
+        self.chat_screen.composer.set_text(str(self._settings.get("new_chat_draft") or ""))
         QTimer.singleShot(0, self, self._focus_composer)
         self._bars_changed()
         self.inspector.refresh()
@@ -205,8 +206,13 @@ class MainWindow(QMainWindow):
         names = {entry.id: model_name(entry.name) for entry in self.models.list.entries()}
         self.chat_screen.view.set_model_names(names)
 
+    def keep_texts(self) -> None:
+        """Keep what was written and not sent, before the window or the engine goes."""
+        self.keep(new_chat_draft=self.chat_screen.keep_texts())
+
     def closeEvent(self, event: QCloseEvent) -> None:
         self.inspector.flush()
+        self.keep_texts()
         self.keep(
             window_geometry=self.saveGeometry().toBase64().toStdString(),
             last_conversation=self.chat.open_id,

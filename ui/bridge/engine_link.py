@@ -124,6 +124,11 @@ class EngineLink(QObject):
         self._error = error_info(error) if isinstance(error, NutshellError) else error
         self._set_state("failed", self._error.what)
 
+    async def finish(self, patience_s: float) -> None:
+        """Wait until what was asked for has been answered, but not for longer than `patience_s`."""
+        if tasks := [operation.task for operation in self._operations]:
+            await asyncio.wait(tasks, timeout=patience_s)
+
     async def close(self) -> None:
         """End every task. The client is not closed: it belongs to the supervisor."""
         reader = self._reader

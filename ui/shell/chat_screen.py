@@ -101,6 +101,26 @@ class ChatScreen(QWidget):
         if self._shown_id:
             self._chat.keep_draft(self._shown_id, self.composer.text())
 
+    def keep_texts(self) -> str:
+        """Before the window goes: all that was written and not sent becomes drafts. Gives that of the new chat."""
+        self._draft_pause.stop()
+        self._chat.take_back()
+        texts = {**self._drafts, self._shown_id: self.composer.text()}
+        for key, waiting in self._queues.items():
+            known = self._chat.list.get(key)
+            typed = texts.get(key, known.draft if known is not None else "")
+            texts[key] = "\n\n".join([*waiting, typed] if typed.strip() else waiting)
+        self._queues.clear()
+        self._show_queue()
+        if texts[self._shown_id] != self.composer.text():
+            self.composer.set_text(texts[self._shown_id])
+        for key, text in texts.items():
+            if key != self._shown_id:
+                self._drafts[key] = text
+            if key:
+                self._chat.keep_draft(key, text)
+        return texts.get("", "")
+
     def show_match(self, message_id: str, query: str) -> None:
         """Bring a message that a search found into view, its words marked; ("", "") takes the marks away."""
         self._match = (message_id, query)

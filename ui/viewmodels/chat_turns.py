@@ -112,6 +112,11 @@ class ChatTurns(ChatFollower):
         elif message_id is not None:
             self._link.run(lambda engine: engine.cancel_message(message_id), failure=self.problem.emit)
 
+    def take_back(self) -> None:
+        """Take back a message that still waits to be sent, if one does."""
+        if self.waiting:
+            self.stop()
+
     def regenerate(self, message_id: str = "") -> None:
         """Another answer beside the given one (default: the last)."""
         answer = self.message(message_id, "assistant")

@@ -136,3 +136,34 @@ def test_an_edited_answer_that_cannot_be_kept_comes_back(loop: Loop, window: Mai
     fake.failures["add_version"] = DiskFullError("The disk is full.", remedy="Free some space.")
     window.chat_screen.view.reply_edited.emit(window.chat.branch()[1].id, "In better words")
     loop.until(lambda: window.chat_screen.composer.text() == "In better words")
+
+
+def test_what_was_not_sent_is_kept_when_the_window_closes(loop: Loop, window: MainWindow, fake: FakeClient) -> None:
+    first, second, _ = attach(loop, window, fake)
+    show(loop, window, first)
+    send(window, "Asked")
+    loop.until(lambda: window.chat.streaming_id)
+    send(window, "Next")
+    send(window, "And next")
+    show(loop, window, second)
+    window.chat_screen.composer.set_text("Half a thou")
+    window.keep_texts()
+    window.keep_texts()  # twice is once
+    loop.run(window.link.finish(1.0))
+    assert fake.details[first].conversation.draft == "Next\n\nAnd next"
+    assert fake.details[second].conversation.draft == "Half a thou"
+    assert window.chat_screen.queue.texts() == []
+
+
+def test_the_text_of_a_new_chat_is_there_at_the_next_start(loop: Loop, link: EngineLink) -> None:
+    kept: dict[str, object] = {}
+    window = MainWindow(link, {}, kept.update)
+    send(window, "The engine never came")
+    window.chat_screen.composer.set_text("and this was typed")
+    window.close()
+    assert kept["new_chat_draft"] == "The engine never came\n\nand this was typed"
+    again = MainWindow(link, kept, kept.update)
+    assert again.chat_screen.composer.text() == kept["new_chat_draft"]
+    for one in (window, again):
+        one.deleteLater()
+    loop.turn()

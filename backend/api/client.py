@@ -37,6 +37,8 @@ from backend.api.errors import NutshellError
 from backend.api.event_reader import CONNECT_S, READ_S, open_events, refusal, unavailable
 from backend.api.schemas import (
     AnyEvent,
+    Attachment,
+    AttachmentContent,
     BackendStatus,
     Cancelled,
     Conversation,
@@ -47,6 +49,7 @@ from backend.api.schemas import (
     Folder,
     FolderUpdate,
     HardwareReport,
+    HeldFile,
     ImportedFile,
     ImportFile,
     Job,
@@ -57,11 +60,15 @@ from backend.api.schemas import (
     ModelEntry,
     MoveModel,
     NewConversation,
+    NewFile,
     NewFolder,
     NewPreset,
+    NewPrompt,
     NewVersion,
     Preset,
     PresetUpdate,
+    Prompt,
+    PromptUpdate,
     Purged,
     SearchHit,
     StartTurn,
@@ -84,6 +91,8 @@ _encoder = msgspec.json.Encoder()
 _PLAN_S = 300.0
 #: Seconds for a question that the engine has to ask the hub.
 _HUB_S = 60.0
+#: A file is read for 30 s at most, and its tokens are counted.
+_FILE_S = 120.0
 #: For another position of a slider: it waits for the answer that is being written, and reads from the disk.
 _MOVE_S = 600.0
 
@@ -350,6 +359,45 @@ class Client:
     async def delete_preset(self, preset_id: str) -> None:
         """Removes a preset."""
         await self._send("DELETE", f"/api/presets/{quote(preset_id, safe='')}")
+
+    # -- files and prompts -----------------------------------------------------------------------------------------
+
+    async def add_file(self, new: NewFile) -> HeldFile:
+        """Reads a file for a message that is being written."""
+        return await self._ask("POST", "/api/files", HeldFile, new, read_s=_FILE_S)
+
+    async def held_files(self) -> list[HeldFile]:
+        """The files that wait, with their tokens under the loaded model."""
+        return await self._ask("GET", "/api/files", list[HeldFile], read_s=_FILE_S)
+
+    async def drop_file(self, held_id: str) -> None:
+        """Forgets a file that waits."""
+        await self._send("DELETE", f"/api/files/{quote(held_id, safe='')}")
+
+    async def attachment(self, attachment_id: str) -> Attachment:
+        """A file that was sent, with the text that was read out of it."""
+        return await self._ask("GET", f"/api/attachments/{quote(attachment_id, safe='')}", Attachment, read_s=_FILE_S)
+
+    async def attachment_content(self, attachment_id: str) -> bytes:
+        """The bytes of a file that was sent."""
+        path = f"/api/attachments/{quote(attachment_id, safe='')}/content"
+        return (await self._ask("GET", path, AttachmentContent, read_s=_FILE_S)).data
+
+    async def prompts(self) -> list[Prompt]:
+        """All prompts."""
+        return await self._ask("GET", "/api/prompts", list[Prompt])
+
+    async def create_prompt(self, new: NewPrompt) -> Prompt:
+        """A new prompt."""
+        return await self._ask("POST", "/api/prompts", Prompt, new)
+
+    async def update_prompt(self, prompt_id: str, update: PromptUpdate) -> Prompt:
+        """Changes what is given."""
+        return await self._ask("PATCH", f"/api/prompts/{quote(prompt_id, safe='')}", Prompt, update)
+
+    async def delete_prompt(self, prompt_id: str) -> None:
+        """Removes a prompt."""
+        await self._send("DELETE", f"/api/prompts/{quote(prompt_id, safe='')}")
 
     # -- events ----------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from backend.api.errors import BY_CODE, NutshellError
 
 __all__ = [
     "Attachment",
+    "AttachmentContent",
     "BackendStatus",
     "Cancelled",
     "Completion",
@@ -37,6 +38,7 @@ __all__ = [
     "FolderUpdate",
     "GpuReport",
     "HardwareReport",
+    "HeldFile",
     "ImportFile",
     "ImportedFile",
     "Job",
@@ -51,12 +53,16 @@ __all__ = [
     "ModelSlider",
     "MoveModel",
     "NewConversation",
+    "NewFile",
     "NewFolder",
     "NewPreset",
+    "NewPrompt",
     "NewVersion",
     "Notice",
     "Preset",
     "PresetUpdate",
+    "Prompt",
+    "PromptUpdate",
     "Purged",
     "Role",
     "Sampling",
@@ -151,6 +157,51 @@ class TurnStats(Struct, frozen=True, kw_only=True):
     speedup: float = 1.0  # times plain decoding, by the time that one token without drafts takes
 
 
+class Attachment(Struct, kw_only=True):
+    """A file that was given with a message. Its bytes stay in the database; `text` is what was read out of it."""
+
+    id: str
+    message_id: str
+    name: str
+    mime: str
+    size: int
+    text: str = ""
+    created_at: float = 0.0
+
+
+class AttachmentContent(Struct, kw_only=True):
+    """Answer to GET /api/attachments/{id}/content: the file as it was given."""
+
+    data: bytes
+
+
+class NewFile(Struct, kw_only=True):
+    """Body of POST /api/files: a file for a message that is being written.
+
+    By `path` on this machine, which the engine reads; or `name` with `data`, or with `text`.
+    """
+
+    path: str | None = None
+    name: str = ""
+    text: str = ""
+    data: bytes | None = None
+
+
+class HeldFile(Struct, kw_only=True):
+    """A file that waits for its message to be sent.
+
+    `tokens` is what it takes of the context window, its frame included; not `counted`: no model is loaded, and it is a
+    guess by length.
+    """
+
+    id: str
+    name: str
+    mime: str
+    size: int
+    tokens: int
+    counted: bool
+
+
 class Message(Struct, kw_only=True):
     """One node of a conversation tree. `parent_id` None is a root; siblings are branches."""
 
@@ -164,6 +215,7 @@ class Message(Struct, kw_only=True):
     model: str | None = None  # ModelEntry.id that wrote it
     stats: TurnStats | None = None
     error: ErrorInfo | None = None
+    attachments: list[Attachment] = []  # without their text
 
 
 class Conversation(Struct, kw_only=True):
@@ -258,6 +310,8 @@ class StartTurn(Struct, kw_only=True):
     continue_id: str | None = None
     sampling: Sampling | None = None  # for this turn only
     response_format: dict[str, object] | None = None
+    files: list[str] = []  # ids of held files, for a new user message; its text may then be empty
+    files_of: str | None = None  # a message whose attachments the new user message gets, too (an edit)
 
 
 class NewVersion(Struct, kw_only=True):
@@ -326,16 +380,26 @@ class PresetUpdate(Struct, kw_only=True):
     sampling: Sampling | UnsetType | None = UNSET
 
 
-class Attachment(Struct, kw_only=True):
-    """A file that was given with a message. Its bytes stay in the database; `text` is what was read out of it."""
+class Prompt(Struct, kw_only=True):
+    """A text to be used again. `{{name}}` in it is a place that is filled in when it is used."""
 
     id: str
-    message_id: str
     name: str
-    mime: str
-    size: int
-    text: str = ""
-    created_at: float = 0.0
+    text: str
+
+
+class NewPrompt(Struct, kw_only=True):
+    """Body of POST /api/prompts."""
+
+    name: str
+    text: str
+
+
+class PromptUpdate(Struct, kw_only=True):
+    """Body of PATCH /api/prompts/{id}: only what is given changes."""
+
+    name: str | UnsetType = UNSET
+    text: str | UnsetType = UNSET
 
 
 class SearchHit(Struct, kw_only=True):

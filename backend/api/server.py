@@ -21,7 +21,7 @@ from starlette.types import ASGIApp
 from backend.api.errors import InvalidRequestError, NutshellError
 from backend.api.failures import on_exception
 from backend.api.listening import listen
-from backend.api.routes import compression, conversations, downloads, native, openai, organising
+from backend.api.routes import composing, compression, conversations, downloads, native, openai, organising
 from backend.api.security import MAX_BODY, Access, Guard, is_loopback
 from backend.api.services import Services
 
@@ -35,6 +35,7 @@ def create_app(services: Services, access: Access) -> ASGIApp:
             *native.routes(services),
             *conversations.routes(services),
             *organising.routes(services),
+            *composing.routes(services),
             *compression.routes(services),
             *downloads.routes(services),
             *openai.routes(services),

@@ -36,11 +36,14 @@ from backend.api.schemas import (
     TurnTicket,
 )
 from backend.api.thinking import split_thought, without_thought
+from backend.attachments.frame import framed
+from backend.attachments.held import HeldFiles
 from backend.chat.context import answer_reserve, fit
 from backend.chat.templates import ChatMessage, ChatTemplate, TemplateSandbox, template_for
 from backend.engine.grammar import from_response_format
 from backend.engine.model import Model
 from backend.engine.worker import Engine, Generation, GenerationDone, PrefillProgress, TextChunk
+from backend.storage.attachments import StoredFile, copying
 from backend.storage.store import Store
 
 __all__ = ["Chat", "ChatMessage"]
@@ -69,6 +72,7 @@ class _Turn:
     cut: ContextCut | None = None
     generation: Generation | None = None
     cancelled: bool = False
+    asked: dict[str, str] = field(default_factory=dict)  # user message -> its text with its files, where it has some
 
 
 class Chat:
@@ -81,6 +85,8 @@ class Chat:
         self._sandbox = TemplateSandbox()
         self._template: tuple[Model, ChatTemplate] | None = None
         self._turns: dict[str, _Turn] = {}  # by answer id
+        #: what is attached to messages that are not sent yet
+        self.files = HeldFiles(engine.count_tokens, self._model_key)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start_turn(self, conversation_id: str, request: StartTurn) -> TurnTicket:
@@ -160,9 +166,15 @@ class Chat:
         user = None
         parent_id = request.parent_id
         if request.text is not None:
-            if not request.text.strip():
+            also = None
+            if request.files or request.files_of is not None:
+                files = [StoredFile(*file) for file in self.files.take(request.files)]
+                also = copying(files, request.files_of)
+            if not request.text.strip() and not request.files:
                 raise InvalidRequestError("The message is empty.", remedy="Write something first.")
-            user = store.add_message(conversation.id, parent_id, "user", request.text)
+            user = store.add_message(conversation.id, parent_id, "user", request.text, also=also)
+            for held_id in request.files:
+                self.files.drop(held_id)
             parent_id = user.id
         elif parent_id is None or store.message(parent_id).role != "user":
             raise InvalidRequestError("An answer needs a user message to answer.")
@@ -170,7 +182,7 @@ class Chat:
 
     def _announce(self, conversation: Conversation, user: Message | None, answer: Message) -> None:
         if not conversation.title and user is not None:
-            title = " ".join(user.content.split())
+            title = " ".join(user.content.split()) or ", ".join(file.name for file in user.attachments)
             if len(title) > _TITLE_LENGTH:
                 title = title[:_TITLE_LENGTH].rsplit(" ", 1)[0] + "…"
             self._store.update_conversation(conversation.id, ConversationUpdate(title=title))
@@ -222,11 +234,15 @@ class Chat:
         template = await self._current_template()
         system = turn.conversation.system_prompt.strip()
         head = [ChatMessage("system", system)] if system else []
+        asked = turn.asked
+        for m in turn.branch:
+            if m.attachments and m.id not in asked:
+                asked[m.id] = framed(await asyncio.to_thread(self._store.attachments, m.id), m.content)
 
         async def render(messages: Sequence[Message]) -> str:
             # A thought is not sent back: templates of models that think leave it out themselves, others would show it.
             shown = head + [
-                ChatMessage(m.role, without_thought(m.content) if m.role == "assistant" else m.content)
+                ChatMessage(m.role, without_thought(m.content) if m.role == "assistant" else asked.get(m.id, m.content))
                 for m in messages
             ]
             return await template.render(self._sandbox, shown) + turn.text
@@ -297,6 +313,9 @@ class Chat:
         if self._template is None or self._template[0] is not model:
             self._template = (model, await template_for(model, self._sandbox))
         return self._template[1]
+
+    def _model_key(self) -> str:
+        return self._engine.loaded.entry.id if self._engine.loaded is not None else ""
 
     def _default_sampling(self) -> Sampling:
         loaded = self._engine.loaded

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from backend.api.errors import InvalidRequestError, NotFoundError
 from backend.api.schemas import Attachment
@@ -12,7 +14,7 @@ from .database import Database
 from .messages import require_message
 from .rows import ATTACHMENT, clean, new_id, to_attachment
 
-__all__ = ["MAX_ATTACHMENT", "Attachments"]
+__all__ = ["MAX_ATTACHMENT", "Attachments", "StoredFile", "copying", "keep_files", "too_large"]
 
 #: bytes; SQLite reads and writes a blob whole, so this much memory is held twice for a moment
 MAX_ATTACHMENT = 64 << 20
@@ -20,6 +22,65 @@ MAX_ATTACHMENT = 64 << 20
 
 def _gone() -> NotFoundError:
     return NotFoundError("This attachment does not exist any more.", remedy="Attach the file again.")
+
+
+def too_large(size: int) -> InvalidRequestError:
+    """A file of `size` bytes is more than MAX_ATTACHMENT."""
+    return InvalidRequestError(
+        "This file is too large to attach.",
+        why=f"It has {size / 1e6:,.0f} MB; the most is {MAX_ATTACHMENT / 1e6:,.0f} MB."
+        if size != MAX_ATTACHMENT + 1
+        else f"It has more than {MAX_ATTACHMENT / 1e6:,.0f} MB.",
+        remedy="Attach a smaller file, or only the part that matters.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file on its way into the database."""
+
+    name: str
+    mime: str
+    text: str
+    content: bytes
+
+
+def keep_files(connection: sqlite3.Connection, message_id: str, files: Iterable[StoredFile]) -> None:
+    """Keep files with a message, inside a transaction."""
+    connection.executemany(
+        "INSERT INTO attachments (id, message_id, name, mime, size, created_at, text, content)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            (
+                new_id(),
+                message_id,
+                clean(one.name),
+                one.mime,
+                len(one.content),
+                time.time(),
+                clean(one.text),
+                one.content,
+            )
+            for one in files
+        ),
+    )
+
+
+def copying(files: Iterable[StoredFile], files_of: str | None) -> Callable[[sqlite3.Connection, str], None]:
+    """For `add_message(also=...)`: the attachments of another message come along, then `files`."""
+
+    def keep(connection: sqlite3.Connection, message_id: str) -> None:
+        if files_of is not None:
+            rows = connection.execute("SELECT num FROM attachments WHERE message_id = ? ORDER BY num", (files_of,))
+            for (number,) in rows.fetchall():
+                connection.execute(
+                    "INSERT INTO attachments (id, message_id, name, mime, size, created_at, extra, text, content)"
+                    " SELECT ?, ?, name, mime, size, created_at, extra, text, content FROM attachments WHERE num = ?",
+                    (new_id(), message_id, number),
+                )
+        keep_files(connection, message_id, files)
+
+    return keep
 
 
 class Attachments:
@@ -33,11 +94,7 @@ class Attachments:
         Raises NotFoundError for an unknown message, InvalidRequestError over MAX_ATTACHMENT bytes.
         """
         if len(content) > MAX_ATTACHMENT:
-            raise InvalidRequestError(
-                "This file is too large to attach.",
-                why=f"It has {len(content) / 1e6:,.0f} MB; the most is {MAX_ATTACHMENT / 1e6:,.0f} MB.",
-                remedy="Attach a smaller file, or only the part that matters.",
-            )
+            raise too_large(len(content))
 
         def work(connection: sqlite3.Connection) -> Attachment:
             require_message(connection, message_id)

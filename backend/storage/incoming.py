@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from backend.api.schemas import ContextPolicy, Conversation, Role, Sampling, TurnStats
 
+from .attachments import StoredFile, keep_files
 from .conversations import require_conversation
 from .database import Database
 from .rows import clean, dump, new_id
@@ -25,6 +26,7 @@ class ImportedMessage:
     created_at: float = 0.0
     model: str | None = None
     stats: TurnStats | None = None
+    files: list[StoredFile] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -81,6 +83,8 @@ class Incoming:
                     for place, one in enumerate(incoming.messages)
                 ),
             )  # fmt: skip
+            for message_id, one in zip(ids, incoming.messages, strict=True):
+                keep_files(connection, message_id, one.files)
             return require_conversation(connection, conversation_id)
 
         return self._db.write(work)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from backend.api.errors import ConflictError, NotFoundError, StorageError
 from backend.api.schemas import ErrorInfo, Message, MessageStatus, Role, TurnStats
 
 from .database import Database
-from .rows import MESSAGE, clean, dump, merge, new_id, to_message
+from .rows import ATTACHMENT, MESSAGE, clean, dump, merge, new_id, to_attachment, to_message
 
 __all__ = ["Messages", "fold", "with_pieces"]
 
+_ABOUT_FILES = ATTACHMENT.removesuffix(", text")
+_AT_ONCE = 500  # names in one question; SQLite takes 32,766
 _COLUMNS = ", ".join(f"m.{name.strip()}" for name in MESSAGE.split(","))
 
 
@@ -30,7 +32,22 @@ def with_pieces(
             message.content += _pieces(connection, message.id)
             if nobody_streams:
                 message.status = "interrupted"
+    _add_attachments(connection, messages)
     return messages
+
+
+def _add_attachments(connection: sqlite3.Connection, messages: list[Message]) -> None:
+    """What was given with each message, without text and bytes."""
+    by_id = {message.id: message for message in messages if message.role == "user"}
+    ids = list(by_id)
+    for start in range(0, len(ids), _AT_ONCE):
+        some = ids[start : start + _AT_ONCE]
+        rows = connection.execute(
+            f"SELECT {_ABOUT_FILES} FROM attachments WHERE message_id IN ({', '.join('?' * len(some))}) ORDER BY num",
+            some,
+        )
+        for row in rows:
+            by_id[row[1]].attachments.append(to_attachment(row))
 
 
 def _pieces(connection: sqlite3.Connection, message_id: str) -> str:
@@ -80,10 +97,12 @@ class Messages:
         *,
         status: MessageStatus = "complete",
         model: str | None = None,
+        also: Callable[[sqlite3.Connection, str], None] | None = None,
     ) -> Message:
         """A new message under `parent_id` (None: a first message), which becomes the head of its conversation.
 
-        With status "streaming" it belongs to this store until `finish_message`. Raises NotFoundError for an unknown
+        With status "streaming" it belongs to this store until `finish_message`. `also` is called with its id inside the
+        same transaction. Raises NotFoundError for an unknown
         conversation or parent, ConflictError for a conversation in the trash.
         """
         message_id = new_id()
@@ -114,7 +133,9 @@ class Messages:
                 "UPDATE conversations SET head_id = ?, updated_at = ?, model = coalesce(?, model) WHERE id = ?",
                 (message_id, now, model, conversation_id),
             )
-            return require_message(connection, message_id)
+            if also is not None:
+                also(connection, message_id)
+            return with_pieces(connection, "WHERE m.id = ?", (message_id,))[0]
 
         message = self._db.write(work)
         if status == "streaming":

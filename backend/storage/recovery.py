@@ -45,10 +45,11 @@ _TABLES: dict[str, Callable[[Row], bool]] = {
     "conversations": lambda row: _is_time(row.get("created_at")) and _is_time(row.get("updated_at")),
     "messages": _is_message,
     "message_pieces": lambda row: isinstance(row.get("text"), str),
+    "prompts": lambda row: isinstance(row.get("name"), str) and isinstance(row.get("text"), str),
     "attachments": lambda row: _is_id(row.get("message_id")) and isinstance(row.get("content"), bytes),
 }
 # A page that no tree claims is tried against these, the most telling first.
-_BY_LOOK = ("messages", "attachments", "conversations", "message_pieces", "presets", "folders")
+_BY_LOOK = ("messages", "attachments", "conversations", "message_pieces", "presets", "prompts", "folders")
 
 
 @dataclass

@@ -20,6 +20,7 @@ from backend.api.schemas import (
     Message,
     MessageStatus,
     Preset,
+    Prompt,
     Role,
     Sampling,
     TurnStats,
@@ -31,6 +32,7 @@ __all__ = [
     "FOLDER",
     "MESSAGE",
     "PRESET",
+    "PROMPT",
     "clean",
     "dump",
     "merge",
@@ -40,6 +42,7 @@ __all__ = [
     "to_folder",
     "to_message",
     "to_preset",
+    "to_prompt",
 ]
 
 Row = tuple[Any, ...]  # what sqlite3 gives
@@ -53,7 +56,9 @@ CONVERSATION = (
 MESSAGE = "id, conversation_id, parent_id, role, content, status, created_at, model, stats, error"
 FOLDER = "id, name, parent_id"
 PRESET = "id, name, system_prompt, sampling"
-ATTACHMENT = "id, message_id, name, mime, size, text, created_at"
+PROMPT = "id, name, text"
+# The text comes last: it is read only where it is wanted.
+ATTACHMENT = "id, message_id, name, mime, size, created_at, text"
 
 _ROLES = frozenset(get_args(Role))
 _STATUSES = frozenset(get_args(MessageStatus))
@@ -162,8 +167,14 @@ def to_preset(row: Row) -> Preset:
     return Preset(id=row[0], name=row[1], system_prompt=row[2], sampling=_load(Sampling, row[3]))
 
 
+def to_prompt(row: Row) -> Prompt:
+    """A row of PROMPT's columns."""
+    return Prompt(id=row[0], name=row[1], text=row[2])
+
+
 def to_attachment(row: Row) -> Attachment:
-    """A row of ATTACHMENT's columns."""
+    """A row of ATTACHMENT's columns; without the last it has no text."""
     return Attachment(
-        id=row[0], message_id=row[1], name=row[2], mime=row[3], size=row[4], text=row[5], created_at=row[6]
-    )
+        id=row[0], message_id=row[1], name=row[2], mime=row[3], size=row[4], created_at=row[5],
+        text=row[6] if len(row) > 6 else "",
+    )  # fmt: skip

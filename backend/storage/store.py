@@ -1,4 +1,4 @@
-"""The store: conversations, messages, attachments, folders and presets in one SQLite file.
+"""The store: conversations, messages, attachments, folders, presets and prompts in one SQLite file.
 
 README.md in this folder describes the tables, what is guaranteed, and how a message lives.
 """
@@ -21,12 +21,13 @@ from .mending import Mending
 from .messages import Messages, fold_interrupted
 from .opening import Opened, open_database
 from .presets import Presets
+from .prompts import Prompts
 from .search import Search
 
 __all__ = ["Store"]
 
 
-class Store(Conversations, Messages, Mending, Incoming, Attachments, Folders, Presets, Search):
+class Store(Conversations, Messages, Mending, Incoming, Attachments, Folders, Presets, Prompts, Search):
     """All that is kept. Safe to call from any thread; every call is short and synchronous.
 
     Calls raise errors of `backend.api.errors` only: NotFoundError, ConflictError, InvalidRequestError, and StorageError

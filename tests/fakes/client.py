@@ -56,6 +56,7 @@ from backend.api.schemas import (
     TurnStats,
     TurnTicket,
 )
+from tests.fakes.composing_client import FakeComposing
 from tests.fakes.compression_client import FakeCompressions
 from tests.fakes.download_client import FakeDownloads
 
@@ -160,7 +161,7 @@ def fake_conversation(
     return ConversationDetail(conversation=conversation, messages=messages)
 
 
-class FakeClient(FakeCompressions, FakeDownloads):
+class FakeClient(FakeComposing, FakeCompressions, FakeDownloads):
     """See the module. Structs that go out are copies, as they would be over HTTP.
 
     Attributes:
@@ -180,6 +181,7 @@ class FakeClient(FakeCompressions, FakeDownloads):
         notices: Iterable[str] = (),
         answer: str = "",
     ) -> None:
+        FakeComposing.__init__(self)
         FakeCompressions.__init__(self)
         FakeDownloads.__init__(self)
         self.details = {detail.conversation.id: detail for detail in details}
@@ -424,6 +426,9 @@ class FakeClient(FakeCompressions, FakeDownloads):
             parent = turn.parent_id
             if turn.text is not None:
                 user = self._add(detail, parent, "user", turn.text)
+                if turn.files_of:
+                    user.attachments = deepcopy(self._message(turn.files_of).attachments)
+                user.attachments += self.given(turn.files, user.id)
                 parent = user.id
             assistant = self._add(detail, parent, "assistant", "")
             assistant.status = "streaming"

@@ -16,6 +16,7 @@ from backend.api.schemas import (
     Cancelled,
     Conversation,
     ConversationChanged,
+    ConversationDetail,
     ConversationUpdate,
     ExportedText,
     ImportedFile,
@@ -74,11 +75,21 @@ def routes(services: Services) -> list[Route]:
         return Json(Purged(purged=await asyncio.to_thread(store.purge_deleted, time.time() + 1)))
 
     async def export(request: Request) -> Response:
-        write = {"markdown": to_markdown, "html": to_html, "json": to_json}.get(request.query_params.get("format", ""))
+        write = {"markdown": to_markdown, "html": to_html, "json": with_files}.get(
+            request.query_params.get("format", "")
+        )
         if write is None:
             raise FieldError("'format' must be markdown, html or json.", param="format")
         detail = await asyncio.to_thread(store.detail, request.path_params["id"])
         return Json(ExportedText(text=await asyncio.to_thread(write, detail)))
+
+    def with_files(detail: ConversationDetail) -> str:
+        files = {
+            message.id: [(file, store.attachment_content(file.id)) for file in store.attachments(message.id)]
+            for message in detail.messages
+            if message.attachments
+        }
+        return to_json(detail, files)
 
     async def import_file(request: Request) -> Response:
         path = Path((await body(request, ImportFile)).path)

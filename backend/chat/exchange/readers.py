@@ -5,6 +5,8 @@ The forms of the others are nowhere promised. A part that does not have the expe
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -16,6 +18,7 @@ import msgspec
 from backend.api.errors import InvalidRequestError
 from backend.api.schemas import Role, Sampling, TurnStats
 from backend.chat.exchange.writers import FORMAT
+from backend.storage.attachments import MAX_ATTACHMENT, StoredFile
 from backend.storage.incoming import ImportedConversation, ImportedMessage
 
 __all__ = ["read_file"]
@@ -119,10 +122,22 @@ def _ours(data: Mapping[str, Any]) -> ImportedConversation:
                 _seconds(part.get("created_at")),
                 _text(part.get("model")) or None,
                 _struct(part.get("stats"), TurnStats),
+                [file for file in map(_file, _list(part.get("attachments"))) if file is not None],
             )
         )
     made.head = places.get(_text(about.get("head_id")), -1)
     return made
+
+
+def _file(value: object) -> StoredFile | None:
+    part = _dict(value)
+    try:
+        content = base64.b64decode(_text(part.get("data")), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    if len(content) > MAX_ATTACHMENT or not isinstance(part.get("name"), str):
+        return None
+    return StoredFile(part["name"], _text(part.get("mime")) or "text/plain", _text(part.get("text")), content)
 
 
 # -- ChatGPT -----------------------------------------------------------------------------------------------------------

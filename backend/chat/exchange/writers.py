@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
 import msgspec
 
-from backend.api.schemas import Conversation, ConversationDetail, Message
+from backend.api.schemas import Attachment, Conversation, ConversationDetail, Message
 from backend.api.thinking import split_thought
 
-__all__ = ["FORMAT", "branch_of", "to_html", "to_json", "to_markdown"]
+__all__ = ["FORMAT", "Files", "branch_of", "to_html", "to_json", "to_markdown"]
 
 FORMAT: Final = "nutshell-conversation"
 _VERSION: Final = 1
@@ -37,13 +38,26 @@ def branch_of(detail: ConversationDetail) -> list[Message]:
     return found[::-1]
 
 
-def to_json(detail: ConversationDetail) -> str:
-    """All messages with their branches, times and figures; read again by `readers.read_file`."""
+#: message id -> its attachments with their text, and the bytes of each
+Files = Mapping[str, Sequence[tuple[Attachment, bytes]]]
+
+
+def to_json(detail: ConversationDetail, files: Files | None = None) -> str:
+    """All messages with their branches, times, figures and attached files; read again by `readers.read_file`."""
     data = {
         "format": FORMAT,
         "version": _VERSION,
         "conversation": msgspec.to_builtins(detail.conversation),
-        "messages": [msgspec.to_builtins(message) for message in detail.messages],
+        "messages": [
+            msgspec.to_builtins(message)
+            | {
+                "attachments": [
+                    msgspec.to_builtins(about) | {"data": msgspec.to_builtins(content)}
+                    for about, content in (files or {}).get(message.id, ())
+                ]
+            }
+            for message in detail.messages
+        ],
     }
     return msgspec.json.format(msgspec.json.encode(data), indent=2).decode()
 
@@ -54,7 +68,10 @@ def to_markdown(detail: ConversationDetail) -> str:
     if detail.conversation.system_prompt.strip():
         lines += ["> " + line for line in detail.conversation.system_prompt.strip().split("\n")] + [""]
     for message in branch_of(detail):
-        lines += [f"## {_speaker(message)}", "", message.content.strip("\n"), ""]
+        lines += [f"## {_speaker(message)}", ""]
+        if message.attachments:
+            lines += [f"Attached: {_names(message)}", ""]
+        lines += [message.content.strip("\n"), ""]
     return "\n".join(lines)
 
 
@@ -83,12 +100,18 @@ def to_html(detail: ConversationDetail) -> str:
                 parts.append(f"<details><summary>Thoughts</summary>{markdown.render(thought.thought)}</details>")
             parts.append(f'<div dir="auto">{markdown.render(thought.answer)}</div>')
         else:
+            if message.attachments:
+                parts.append(f'<p class="when">Attached: {html.escape(_names(message))}</p>')
             parts.append(f'<div class="user" dir="auto"><p>{html.escape(message.content)}</p></div>')
     return "\n".join([*parts, "</body>\n</html>\n"])
 
 
 def _title(conversation: Conversation) -> str:
     return " ".join(conversation.title.split()) or "Conversation"
+
+
+def _names(message: Message) -> str:
+    return ", ".join(" ".join(file.name.split()) for file in message.attachments)
 
 
 def _speaker(message: Message) -> str:

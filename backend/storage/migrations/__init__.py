@@ -53,6 +53,7 @@ def script(name: str) -> Callable[[sqlite3.Connection], None]:
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "initial", script("0001_initial.sql")),
     Migration(2, "signs", script("0002_signs.sql")),
+    Migration(3, "prompts", script("0003_prompts.sql")),
 )
 LATEST = MIGRATIONS[-1].version
 

@@ -68,6 +68,7 @@ def test_a_file_of_every_version_opens_with_all_that_was_in_it(path, tmp_path, v
         (preset,) = store.list_presets()
         store.update_preset(preset.id, sampling=Sampling(temperature=0.9))
         assert [store.attachment_content(a.id) for a in store.attachments(first.id)] == [b"abc"]
+        assert [prompt.name for prompt in store.list_prompts()] == (["Translate"] if version > 2 else [])
         store.add_message(CONVERSATION, third.id, "user", "and to drink?")
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT extra FROM conversations").fetchone()[0] == '{"pinned":true}'
@@ -200,7 +201,7 @@ def test_statements_are_split_where_sqlite_says():
             migration.apply(connection)
         assert set(schema_columns(connection)) == {
             "folders", "presets", "conversations", "messages", "message_pieces", "attachments", "message_search",
-            "title_search",
+            "title_search", "prompts",
         }  # fmt: skip
         triggers = connection.execute("SELECT count(*) FROM sqlite_schema WHERE type = 'trigger'").fetchone()[0]
     assert triggers == 9

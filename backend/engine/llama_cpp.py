@@ -358,8 +358,7 @@ class LlamaCppModel:
         params.n_ctx = n_ctx
         params.n_batch = params.n_ubatch = n_batch
         params.n_threads = params.n_threads_batch = n_threads
-        # llama.cpp aborts the process when there are more sequences than tokens of context
-        params.n_seq_max = 1 if embeddings else min(MAX_LEAVES + 1, n_ctx)
+        params.n_seq_max = 1 if embeddings else _most_leaves(n_ctx, n_batch) + 1
         params.kv_unified = True  # sequences may share cells only in a unified cache
         params.no_perf = True
         if embeddings:
@@ -409,8 +408,13 @@ class LlamaCppModel:
             bos_text=self.tokenizer.text_of(self.tokenizer.bos),
             eos_text=self.tokenizer.text_of(lib.llama_vocab_eos(lib.llama_model_get_vocab(model))),
             metadata=metadata,
-            max_leaves=0 if recurrent else min(MAX_LEAVES, n_ctx - 1),
+            max_leaves=0 if recurrent else _most_leaves(n_ctx, n_batch),
         )
+
+
+def _most_leaves(n_ctx: int, n_batch: int) -> int:
+    """Leaves of a tree: llama.cpp aborts the process when there are more sequences than tokens of context or pass."""
+    return max(min(MAX_LEAVES, n_ctx - 1, n_batch - 1), 0)
 
 
 def _metadata(lib: Any, model: Any) -> dict[str, str]:

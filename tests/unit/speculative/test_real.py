@@ -10,7 +10,7 @@ import pytest
 
 from backend.api.schemas import Completion, Sampling
 from backend.engine.generate import End, Session, generate
-from backend.engine.llama_cpp import LlamaCppModel
+from backend.engine.llama_cpp import MAX_LEAVES, LlamaCppModel
 from backend.engine.model import Model, TokenTree
 from backend.engine.native import NativeModel
 from backend.engine.sampling import log_softmax
@@ -150,6 +150,44 @@ def test_each_node_of_a_tree_has_the_logits_of_its_path(model: Model) -> None:
         p, q = (log_softmax(x).astype(np.float64) for x in (alone, rows[node]))
         assert float((np.exp(p) * (p - q)).sum()) < 0.01, f"node {node}"
         assert not np.isnan(rows[node]).any()
+
+
+@pytest.mark.parametrize("n_batch", [1, 2, 17, 63, 64])
+def test_llama_cpp_with_short_passes_lives_and_has_fewer_leaves(smollm2: Path, n_batch: int) -> None:
+    """More sequences than tokens of a pass would end the process."""
+    model = LlamaCppModel(smollm2, n_ctx=128, n_threads=1, n_batch=n_batch)
+    try:
+        assert model.info.max_leaves == n_batch - 1
+        speculation = Speculation(model, fixed=63)
+        assert speculation.controller.most_nodes == n_batch
+        expected = list(write(model, None, temperature=0, max_tokens=8)[0].tokens)
+        drafted, _, prompt = write(model, speculation, temperature=0, max_tokens=8)
+        assert drafted.tokens[:prompt] == expected[:prompt]
+        assert len(drafted.tokens) == len(expected)
+    finally:
+        model.close()
+
+
+def test_more_leaves_than_an_engine_has_are_refused_and_nothing_is_read(smollm2: Path) -> None:
+    model = LlamaCppModel(smollm2, n_ctx=256, n_threads=1, n_batch=128)
+    try:
+        assert model.info.max_leaves == MAX_LEAVES
+        prompt = model.tokenizer.encode("Once upon a time", special=True)
+        model.forward(TokenTree.chain(prompt))
+        model.commit(range(len(prompt)))
+        star = DraftTree(28)
+        for token in range(MAX_LEAVES + 1):
+            star.add(0, 100 + token, 0.01)
+        with pytest.raises(ValueError, match="63 leaves"):
+            model.forward(star.nodes())
+        assert model.length == len(prompt)
+        assert Speculation(model, fixed=63).controller.most_nodes == MAX_LEAVES + 1, "never more nodes than leaves"
+        fits = star.pruned(star.ranked()[:MAX_LEAVES])
+        rows = model.forward(fits.nodes())
+        assert rows.shape[0] == MAX_LEAVES + 1
+        assert not np.isnan(rows).any()
+    finally:
+        model.close()
 
 
 def test_a_grammar_holds_in_the_middle_of_a_tree(model: Model) -> None:

@@ -76,7 +76,13 @@ class Desktop(QObject):
         app.setApplicationDisplayName("Nutshell")
         app.setDesktopFileName("nutshell")
         app.setQuitOnLastWindowClosed(False)  # the engine is ended first, in the loop
-        apply_theme(app, settings.theme, zoom=settings.zoom)
+        apply_theme(
+            app,
+            settings.theme,
+            zoom=settings.zoom,
+            reduced_motion=settings.reduced_motion,
+            high_contrast=settings.high_contrast,
+        )
         self.link = EngineLink(self)
         self.link.attached.connect(self._attached)
         self.link.model_changed.connect(self._model_changed)

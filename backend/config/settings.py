@@ -109,6 +109,8 @@ class Settings:
         "Light, dark, or whatever the system uses.",
         choices=(("system", "As the system"), ("light", "Light"), ("dark", "Dark")),
     )
+    high_contrast = _Setting(False, "High contrast", "Black and white, for eyes that need more contrast.")
+    reduced_motion = _Setting(False, "No motion", "Nothing slides or fades.")
     zoom = _Setting(1.0, "Text size", "1 is the normal size of all text.", minimum=0.5, maximum=3.0)
     last_model = _Setting("", "Model", "The model that is loaded at the start; empty for the built-in one.")
     n_ctx = _Setting(

@@ -228,7 +228,7 @@ def trash(stage: Stage) -> None:
             stage.fake.details[key].conversation.deleted_at = time.time() - place * DAY / 3
     stage.window.link.attach(stage.fake)
     stage.loop.until(lambda: len(stage.window.chat.list) == 3)
-    stage.window.sidebar._go_to("trash")
+    stage.window.sidebar.go_to("trash")
     stage.loop.until(lambda: stage.window.chat.list.shown == 3)
 
 
@@ -471,6 +471,16 @@ def zoomed(stage: Stage) -> None:
     stage.attach().open()
 
 
+@scene()
+def high_contrast(stage: Stage) -> None:
+    stage.attach().open()
+
+
+@scene()
+def high_contrast_slider(stage: Stage) -> None:
+    slider(stage)
+
+
 @pytest.fixture
 def loop(qapp: QApplication) -> Iterator[Loop]:
     with qt_loop(qapp) as made:
@@ -498,8 +508,9 @@ def test_scene(name: str, mode: Mode, loop: Loop, qapp: QApplication) -> None:
 
 def draw_scene(name: str, mode: Mode, size: QSize, play: Scene, loop: Loop, qapp: QApplication) -> None:
     """Plays a scene, and keeps and checks its picture."""
-    apply_theme(qapp, mode, zoom=1.5 if name == "zoomed" else 1.0, reduced_motion=True)
-    if name.startswith("right_to_left"):
+    zoom = 2.0 if name.endswith("_at_200") else 1.5 if name == "zoomed" else 1.0
+    apply_theme(qapp, mode, zoom=zoom, reduced_motion=True, high_contrast="high_contrast" in name)
+    if "right_to_left" in name:
         qapp.setLayoutDirection(Qt.LayoutDirection.RightToLeft)
     link = EngineLink(frame_ms=5)
     window = MainWindow(link)
@@ -518,7 +529,7 @@ def draw_scene(name: str, mode: Mode, size: QSize, play: Scene, loop: Loop, qapp
         window.deleteLater()
         loop.turn()
         qapp.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
-        apply_theme(qapp, "light", zoom=1.0, reduced_motion=False)
+        apply_theme(qapp, "light", zoom=1.0, reduced_motion=False, high_contrast=False)
     assert image.size() == size * image.devicePixelRatio()
     colours, commonest = drawn(image)
     assert colours > 20, "hardly anything is drawn"

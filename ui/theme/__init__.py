@@ -5,11 +5,14 @@ from __future__ import annotations
 from ui.theme.icons import bind_icon, icon, icon_names, pixmap
 from ui.theme.manager import Mode, apply_theme, color, current, theme_changed
 from ui.theme.metrics import FontRole, Metrics, metrics
-from ui.theme.palette import DARK, LIGHT, TEXT_PAIRS, Palette, Role, contrast
+from ui.theme.palette import DARK, HIGH_DARK, HIGH_LIGHT, LIGHT, PALETTES, TEXT_PAIRS, Palette, Role, contrast
 
 __all__ = [
     "DARK",
+    "HIGH_DARK",
+    "HIGH_LIGHT",
     "LIGHT",
+    "PALETTES",
     "TEXT_PAIRS",
     "FontRole",
     "Metrics",

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QApplication
 
 from ui.theme import icons
 from ui.theme.metrics import metrics
-from ui.theme.palette import DARK, LIGHT, Palette, Role
+from ui.theme.palette import DARK, HIGH_DARK, HIGH_LIGHT, LIGHT, Palette, Role
 from ui.theme.stylesheet import build_stylesheet
 
 __all__ = ["Mode", "apply_theme", "color", "current", "theme_changed"]
@@ -26,6 +26,7 @@ class _Theme(QObject):
         super().__init__()
         self.palette = LIGHT
         self.mode: Mode = "system"
+        self.high_contrast = False
         self.follows: QApplication | None = None
         self.marks: QTemporaryDir | None = None
 
@@ -47,7 +48,12 @@ def color(role: Role) -> QColor:
 
 
 def apply_theme(
-    app: QApplication, mode: Mode = "system", *, zoom: float | None = None, reduced_motion: bool | None = None
+    app: QApplication,
+    mode: Mode = "system",
+    *,
+    zoom: float | None = None,
+    reduced_motion: bool | None = None,
+    high_contrast: bool | None = None,
 ) -> None:
     """Puts a palette, the stylesheet and the base font in force, and re-tints every icon bound with `bind_icon`.
 
@@ -56,7 +62,11 @@ def apply_theme(
         mode: "light", "dark", or "system" to follow the desktop, also when it changes later.
         zoom: 0.8..2.0 of the normal size; None keeps what is.
         reduced_motion: True switches animation off; None keeps what is.
+        high_contrast: True takes the palettes of high contrast; False takes them only where the system asks for more
+            contrast; None keeps what is.
     """
+    if high_contrast is not None:
+        _theme.high_contrast = high_contrast
     if zoom is not None:
         metrics.zoom = min(2.0, max(0.8, zoom))
     if reduced_motion is not None:
@@ -71,19 +81,23 @@ def apply_theme(
     if _theme.follows is not app:
         _theme.follows = app
         hints.colorSchemeChanged.connect(_system_changed)
+        hints.accessibility().contrastPreferenceChanged.connect(_system_changed)
     _put_in_force(app)
 
 
 def _system_changed() -> None:
     app = QApplication.instance()
-    if _theme.mode == "system" and isinstance(app, QApplication) and _wanted(app) is not _theme.palette:
+    if isinstance(app, QApplication) and _wanted(app) is not _theme.palette:
         _put_in_force(app)
 
 
 def _wanted(app: QApplication) -> Palette:
-    if _theme.mode != "system":
-        return DARK if _theme.mode == "dark" else LIGHT
-    return DARK if app.styleHints().colorScheme() == Qt.ColorScheme.Dark else LIGHT
+    hints = app.styleHints()
+    dark = hints.colorScheme() == Qt.ColorScheme.Dark if _theme.mode == "system" else _theme.mode == "dark"
+    asked = hints.accessibility().contrastPreference() == Qt.ContrastPreference.HighContrast
+    if _theme.high_contrast or asked:
+        return HIGH_DARK if dark else HIGH_LIGHT
+    return DARK if dark else LIGHT
 
 
 def _put_in_force(app: QApplication) -> None:

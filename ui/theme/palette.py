@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Literal
 
-__all__ = ["DARK", "LIGHT", "TEXT_PAIRS", "Palette", "Role", "contrast"]
+__all__ = ["DARK", "HIGH_DARK", "HIGH_LIGHT", "LIGHT", "PALETTES", "TEXT_PAIRS", "Palette", "Role", "contrast"]
 
 Role = Literal[
     "window", "surface", "raised", "line", "text", "muted", "accent", "on_accent", "accent_soft", "user_turn", "code",
@@ -107,6 +107,62 @@ DARK = Palette(
     syntax_name="#8AB8F0",
     syntax_type="#7FC9C4",
 )
+
+# High contrast: black and white, every text at 7:1 (WCAG AAA), every outline at 4.5:1 and more.
+HIGH_LIGHT = Palette(
+    name="high-light",
+    dark=False,
+    window="#FFFFFF",
+    surface="#FFFFFF",
+    raised="#F0F0F0",
+    line="#595959",
+    text="#000000",
+    muted="#3A3A3A",
+    accent="#6B3300",
+    on_accent="#FFFFFF",
+    accent_soft="#FFE6C2",
+    user_turn="#F0F0F0",
+    code="#F7F7F7",
+    ok="#0B4A1B",
+    warn="#5C3A00",
+    danger="#8A0F0A",
+    link="#003E8A",
+    syntax_keyword="#6A0F7A",
+    syntax_string="#0B4A1B",
+    syntax_comment="#3A3A3A",
+    syntax_number="#6B3300",
+    syntax_name="#003E8A",
+    syntax_type="#004A4F",
+)
+
+HIGH_DARK = Palette(
+    name="high-dark",
+    dark=True,
+    window="#000000",
+    surface="#000000",
+    raised="#1C1C1C",
+    line="#A6A6A6",
+    text="#FFFFFF",
+    muted="#D6D6D6",
+    accent="#FFC266",
+    on_accent="#000000",
+    accent_soft="#3B2600",
+    user_turn="#1C1C1C",
+    code="#101010",
+    ok="#8BE89C",
+    warn="#FFD257",
+    danger="#FFA79E",
+    link="#9CCBFF",
+    syntax_keyword="#EDB5F5",
+    syntax_string="#A6E8A5",
+    syntax_comment="#D6D6D6",
+    syntax_number="#FFC266",
+    syntax_name="#9CCBFF",
+    syntax_type="#8CE6DF",
+)
+
+#: All of them, each of which must be readable.
+PALETTES = (LIGHT, DARK, HIGH_LIGHT, HIGH_DARK)
 
 _BACKGROUNDS: tuple[Role, ...] = ("window", "surface", "raised", "accent_soft", "user_turn", "code")
 _SYNTAX: tuple[Role, ...] = (

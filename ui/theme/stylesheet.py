@@ -141,7 +141,8 @@ def _inputs(p: Palette, m: Metrics) -> str:
     return f"""
 QLineEdit, QSpinBox, QDoubleSpinBox, QComboBox, QPlainTextEdit, QTextEdit {{
   background: {p.surface}; color: {p.text}; border: 1px solid {p.line}; border-radius: {m.radius_control}px;
-  padding: {m.px(4)}px {m.px(8)}px; selection-background-color: {p.accent_soft}; selection-color: {p.text}; }}
+  padding: {m.px(4)}px {m.px(8)}px; placeholder-text-color: {p.muted};
+  selection-background-color: {p.accent_soft}; selection-color: {p.text}; }}
 QLineEdit:focus, QSpinBox:focus, QDoubleSpinBox:focus, QComboBox:focus, QPlainTextEdit:focus, QTextEdit:focus {{
   border: {ring}px solid {p.accent}; padding: {m.px(4) - give}px {m.px(8) - give}px; }}
 QLineEdit:disabled, QSpinBox:disabled, QDoubleSpinBox:disabled, QComboBox:disabled {{

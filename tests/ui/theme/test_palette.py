@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from ui.theme import DARK, LIGHT, TEXT_PAIRS, Palette, contrast
+from ui.theme import DARK, HIGH_DARK, HIGH_LIGHT, LIGHT, PALETTES, TEXT_PAIRS, Palette, contrast, metrics
+from ui.theme.stylesheet import build_stylesheet
 
 #: light, dark: the table of the design
 DESIGN = {
@@ -35,7 +38,7 @@ def test_contrast_of_known_pairs() -> None:
     assert contrast("#FFFFFF", "#777777") == contrast("#777777", "#FFFFFF")
 
 
-@pytest.mark.parametrize("palette", [LIGHT, DARK], ids=lambda p: p.name)
+@pytest.mark.parametrize("palette", PALETTES, ids=lambda p: p.name)
 def test_all_text_reaches_aa(palette: Palette) -> None:
     short = {
         (front, back): round(contrast(palette.value(front), palette.value(back)), 2)
@@ -45,14 +48,44 @@ def test_all_text_reaches_aa(palette: Palette) -> None:
     assert not short
 
 
-@pytest.mark.parametrize("palette", [LIGHT, DARK], ids=lambda p: p.name)
+@pytest.mark.parametrize("palette", PALETTES, ids=lambda p: p.name)
 def test_the_focus_ring_stands_out_from_what_it_surrounds(palette: Palette) -> None:
     for back in ("window", "surface", "raised"):
         assert contrast(palette.accent, palette.value(back)) >= 3  # WCAG 1.4.11, non-text contrast
     assert contrast(palette.text, palette.accent) >= 1.5  # the ring of an accent button is drawn in the text colour
 
 
-def test_both_palettes_fill_every_role_of_each_pair() -> None:
+@pytest.mark.parametrize("palette", [HIGH_LIGHT, HIGH_DARK], ids=lambda p: p.name)
+def test_high_contrast_is_high(palette: Palette) -> None:
+    short = {
+        (front, back): round(contrast(palette.value(front), palette.value(back)), 2)
+        for front, back in TEXT_PAIRS
+        if contrast(palette.value(front), palette.value(back)) < 7
+    }
+    assert not short
+    for back in ("window", "surface", "raised"):
+        assert contrast(palette.line, palette.value(back)) >= 4.5  # outlines are seen too
+    assert contrast(palette.text, palette.window) == pytest.approx(21)
+
+
+def test_all_palettes_fill_every_role_of_each_pair() -> None:
     roles = {role for pair in TEXT_PAIRS for role in pair}
-    assert roles <= set(LIGHT.roles())
-    assert set(LIGHT.roles()) == set(DARK.roles())
+    for palette in PALETTES:
+        assert roles <= set(palette.roles())
+        assert set(palette.roles()) == set(LIGHT.roles())
+    assert len({palette.name for palette in PALETTES}) == len(PALETTES)
+
+
+def test_every_pair_that_the_stylesheet_puts_together_is_checked() -> None:
+    """With role names in the place of colours, so that each rule says which roles it puts on each other."""
+    names = Palette(name="names", dark=False, **{role: f"@{role}" for role in LIGHT.roles()})
+    sheet = build_stylesheet(names, metrics, dict.fromkeys(("check", "dot", "down", "up"), ""))
+    pairs = set()
+    for rule in re.findall(r"{(.*?)}", sheet, re.DOTALL):
+        for front, back in (("color", "background"), ("selection-color", "selection-background-color")):
+            text = re.search(rf"(?:^|[;\s]){front}:\s*@(\w+)", rule)
+            behind = re.search(rf"(?:^|[;\s]){back}:\s*@(\w+)", rule)
+            if text and behind:
+                pairs.add((text[1], behind[1]))
+    assert len(pairs) >= 6
+    assert pairs <= set(TEXT_PAIRS), pairs - set(TEXT_PAIRS)

@@ -6,11 +6,25 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor, QIcon, QImage
-from PySide6.QtWidgets import QApplication, QPushButton
+from PySide6.QtWidgets import QApplication, QLineEdit, QPlainTextEdit, QPushButton
 from pytestqt.qtbot import QtBot
 
 import ui
-from ui.theme import DARK, LIGHT, apply_theme, bind_icon, color, current, icon, icon_names, metrics, theme_changed
+from ui.theme import (
+    DARK,
+    HIGH_DARK,
+    HIGH_LIGHT,
+    LIGHT,
+    apply_theme,
+    bind_icon,
+    color,
+    current,
+    icon,
+    icon_names,
+    manager,
+    metrics,
+    theme_changed,
+)
 from ui.widgets import IconButton
 
 UI = Path(ui.__file__).parent
@@ -55,6 +69,50 @@ def test_system_follows_the_desktop(qapp: QApplication) -> None:
     apply_theme(qapp, "system")
     scheme = qapp.styleHints().colorScheme()
     assert current() is (DARK if scheme == Qt.ColorScheme.Dark else LIGHT)
+
+
+def test_high_contrast_is_its_own_switch_beside_light_and_dark(qapp: QApplication) -> None:
+    try:
+        apply_theme(qapp, "dark", high_contrast=True)
+        assert current() is HIGH_DARK
+        apply_theme(qapp, "light")
+        assert current() is HIGH_LIGHT
+        assert qapp.palette().window().color() == QColor(HIGH_LIGHT.window)
+    finally:
+        apply_theme(qapp, "light", high_contrast=False)
+    assert current() is LIGHT
+
+
+def test_a_change_of_the_system_is_followed_while_running(
+    qapp: QApplication, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hints = qapp.styleHints()
+    apply_theme(qapp, "system")
+    before = current()
+    monkeypatch.setattr(manager, "_wanted", lambda _app: DARK if before is LIGHT else LIGHT)
+    with qtbot.waitSignal(theme_changed):
+        hints.colorSchemeChanged.emit(Qt.ColorScheme.Dark)
+    assert current() is not before
+    monkeypatch.setattr(manager, "_wanted", lambda _app: HIGH_DARK)
+    with qtbot.waitSignal(theme_changed):
+        hints.accessibility().contrastPreferenceChanged.emit(Qt.ContrastPreference.HighContrast)
+    assert current() is HIGH_DARK
+    monkeypatch.undo()
+    apply_theme(qapp, "light")
+    with qtbot.assertNotEmitted(theme_changed):
+        hints.colorSchemeChanged.emit(Qt.ColorScheme.Dark)
+    assert current() is LIGHT
+
+
+@pytest.mark.parametrize("kind", [QLineEdit, QPlainTextEdit])
+def test_words_in_empty_fields_are_as_readable_as_other_muted_text(
+    kind: type[QLineEdit | QPlainTextEdit], qapp: QApplication, qtbot: QtBot
+) -> None:
+    apply_theme(qapp, "light")
+    field = kind()
+    qtbot.addWidget(field)
+    field.ensurePolished()
+    assert field.palette().placeholderText().color() == QColor(LIGHT.muted)  # Qt's own is the text at half strength
 
 
 def test_zoom_scales_lengths_and_type_and_is_bounded(qapp: QApplication) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, Protocol
 
 from PySide6.QtCore import QCoreApplication, Qt
@@ -12,7 +13,7 @@ from PySide6.QtWidgets import QMenu, QWidget
 
 from ui.theme import bind_icon
 
-__all__ = ["Actions", "Command", "CommandTarget", "command_table"]
+__all__ = ["Actions", "Command", "CommandTarget", "command_table", "shown_keys"]
 
 Scope = Literal["window", "list"]
 
@@ -48,8 +49,16 @@ class CommandTarget(Protocol):
     def theme_system(self) -> None: ...
     def theme_light(self) -> None: ...
     def theme_dark(self) -> None: ...
+    def theme_contrast(self) -> None: ...
+    def less_motion(self) -> None: ...
     def focus_search(self) -> None: ...
     def focus_composer(self) -> None: ...
+    def pin_conversation(self) -> None: ...
+    def archive_conversation(self) -> None: ...
+    def show_archive(self) -> None: ...
+    def show_trash(self) -> None: ...
+    def show_palette(self) -> None: ...
+    def show_shortcuts(self) -> None: ...
     def quit(self) -> None: ...
 
 
@@ -62,6 +71,9 @@ class Command:
         shortcuts: portable text; the first is shown.
         scope: "list": the shortcut works in the list of conversations only, because it is a key of text fields too.
         checkable: it switches something; the window keeps its state right.
+        group: the heading that it stands under in the list of shortcuts.
+        long: its text where nothing around it says what it is about; "" where `text` does.
+        needs: why it cannot be chosen while it is switched off.
     """
 
     id: str
@@ -71,6 +83,19 @@ class Command:
     icon: str = ""
     scope: Scope = "window"
     checkable: bool = False
+    group: str = ""
+    long: str = ""
+    needs: str = ""
+
+    @property
+    def title(self) -> str:
+        """The text for lists of all commands, without the dots that promise a question."""
+        return (self.long or self.text).rstrip("…")
+
+
+def shown_keys(keys: str) -> str:
+    """A shortcut as this system writes it."""
+    return QKeySequence(keys).toString(QKeySequence.SequenceFormat.NativeText)
 
 
 def _tr(text: str) -> str:
@@ -79,39 +104,156 @@ def _tr(text: str) -> str:
 
 def command_table(target: CommandTarget) -> tuple[Command, ...]:
     """All commands, bound to what they do."""
-    do = target
     return (
-        Command("chat.new", _tr("New chat"), do.new_chat, ("Ctrl+N",), "plus"),
-        Command("chat.rename", _tr("Rename"), do.rename_conversation, ("F2",), "edit"),
-        Command("chat.delete", _tr("Delete"), do.delete_conversation, ("Del",), "trash", scope="list"),
-        Command("chat.export", _tr("Export as Markdown…"), do.export_conversation, ("Ctrl+Shift+S",), "download"),
-        Command("chat.import", _tr("Import conversations…"), do.import_conversations, (), "file"),
-        Command("chat.next", _tr("Next chat"), do.next_conversation, ("Ctrl+PgDown", "Ctrl+Tab")),
-        Command("chat.previous", _tr("Previous chat"), do.previous_conversation, ("Ctrl+PgUp", "Ctrl+Shift+Tab")),
-        Command("answer.stop", _tr("Stop answering"), do.stop, ("Esc",), "stop"),
-        Command("answer.regenerate", _tr("Answer again"), do.regenerate, ("Ctrl+R",), "retry"),
-        Command("answer.continue", _tr("Continue the answer"), do.continue_answer, ("Ctrl+Shift+Return",), "continue"),
-        Command("answer.copy", _tr("Copy the last answer"), do.copy_last_answer, ("Ctrl+Shift+C",), "copy"),
-        Command("message.edit", _tr("Edit the last message"), do.edit_last_message, ("Ctrl+Shift+E",), "edit"),
-        Command("model.choose", _tr("Choose a model"), do.choose_model, ("Ctrl+L",), "model"),
-        Command("model.open", _tr("Open a model file…"), do.open_model_file, ("Ctrl+O",), "folder"),
-        Command("model.get", _tr("Get a model…"), do.get_model, ("Ctrl+G",), "download"),
-        Command("model.compress", _tr("Make a model smaller…"), do.compress_model, ("Ctrl+Shift+M",), "compress"),
-        Command("model.unload", _tr("Unload the model"), do.unload_model, (), "eject"),
-        Command("model.serve", _tr("Offer to other programs"), do.serve_model, checkable=True),
-        Command("view.sidebar", _tr("Conversations"), do.toggle_sidebar, ("Ctrl+B",), "sidebar", checkable=True),
-        Command("view.inspector", _tr("Inspector"), do.toggle_inspector, ("Ctrl+I",), "inspector", checkable=True),
-        Command("view.hardware", _tr("Hardware"), do.toggle_hardware, ("Ctrl+Shift+H",), "hardware", checkable=True),
-        Command("view.network", _tr("Network"), do.show_network, (), "external"),
-        Command("view.zoom_in", _tr("Larger text"), do.zoom_in, ("Ctrl++", "Ctrl+="), "plus"),
-        Command("view.zoom_out", _tr("Smaller text"), do.zoom_out, ("Ctrl+-",), "minus"),
-        Command("view.zoom_reset", _tr("Normal text size"), do.zoom_reset, ("Ctrl+0",)),
-        Command("theme.system", _tr("As the system"), do.theme_system, checkable=True),
-        Command("theme.light", _tr("Light"), do.theme_light, (), "sun", checkable=True),
-        Command("theme.dark", _tr("Dark"), do.theme_dark, (), "moon", checkable=True),
-        Command("focus.search", _tr("Search conversations"), do.focus_search, ("Ctrl+K",), "search"),
-        Command("focus.composer", _tr("Write a message"), do.focus_composer, ("Ctrl+J",), "chat"),
-        Command("app.quit", _tr("Quit"), do.quit, ("Ctrl+Q",)),
+        *_chat_commands(target), *_answer_commands(target), *_model_commands(target), *_view_commands(target),
+        *_look_commands(target), *_program_commands(target),
+    )  # fmt: skip
+
+
+def _chat_commands(do: CommandTarget) -> tuple[Command, ...]:
+    make = partial(Command, group=_tr("Conversations"), needs=_tr("No conversation is open."))
+    engine = _tr("The engine is not running.")
+    return (
+        make("chat.new", _tr("New chat"), do.new_chat, ("Ctrl+N",), "plus"),
+        make("chat.rename", _tr("Rename"), do.rename_conversation, ("F2",), "edit", long=_tr("Rename the chat")),
+        make(
+            "chat.delete",
+            _tr("Delete"),
+            do.delete_conversation,
+            ("Del",),
+            "trash",
+            scope="list",
+            long=_tr("Delete the chat"),
+        ),
+        make("chat.pin", _tr("Pin or unpin the chat"), do.pin_conversation, (), "pin"),
+        make("chat.archive", _tr("Archive the chat"), do.archive_conversation, (), "archive"),
+        make(
+            "chat.export",
+            _tr("Export as Markdown…"),
+            do.export_conversation,
+            ("Ctrl+Shift+S",),
+            "download",
+            long=_tr("Export the chat as Markdown"),
+        ),
+        make(
+            "chat.import",
+            _tr("Import conversations…"),
+            do.import_conversations,
+            (),
+            "file",
+            needs=engine,
+        ),
+        make("chat.next", _tr("Next chat"), do.next_conversation, ("Ctrl+PgDown", "Ctrl+Tab")),
+        make("chat.previous", _tr("Previous chat"), do.previous_conversation, ("Ctrl+PgUp", "Ctrl+Shift+Tab")),
+        make("focus.search", _tr("Search conversations"), do.focus_search, ("Ctrl+Shift+F",), "search"),
+        make("chat.archived", _tr("Show the archive"), do.show_archive, (), "archive"),
+        make("chat.trash", _tr("Show the trash"), do.show_trash, (), "trash", needs=engine),
+    )
+
+
+def _answer_commands(do: CommandTarget) -> tuple[Command, ...]:
+    make = partial(Command, group=_tr("Messages"), needs=_tr("There is no answer yet, or one is being written."))
+    return (
+        make("focus.composer", _tr("Write a message"), do.focus_composer, ("Ctrl+J",), "chat"),
+        make("answer.stop", _tr("Stop answering"), do.stop, ("Esc",), "stop"),
+        make("answer.regenerate", _tr("Answer again"), do.regenerate, ("Ctrl+R",), "retry"),
+        make("answer.continue", _tr("Continue the answer"), do.continue_answer, ("Ctrl+Shift+Return",), "continue"),
+        make("answer.copy", _tr("Copy the last answer"), do.copy_last_answer, ("Ctrl+Shift+C",), "copy"),
+        make(
+            "message.edit",
+            _tr("Edit the last message"),
+            do.edit_last_message,
+            ("Ctrl+Shift+E",),
+            "edit",
+            needs=_tr("There is no message to change, or no model is ready."),
+        ),
+    )
+
+
+def _model_commands(do: CommandTarget) -> tuple[Command, ...]:
+    make = partial(Command, group=_tr("Models"), needs=_tr("The engine is not running."))
+    return (
+        make("model.choose", _tr("Choose a model"), do.choose_model, ("Ctrl+L",), "model"),
+        make("model.open", _tr("Open a model file…"), do.open_model_file, ("Ctrl+O",), "folder"),
+        make("model.get", _tr("Get a model…"), do.get_model, ("Ctrl+G",), "download"),
+        make("model.compress", _tr("Make a model smaller…"), do.compress_model, ("Ctrl+Shift+M",), "compress"),
+        make(
+            "model.unload",
+            _tr("Unload the model"),
+            do.unload_model,
+            (),
+            "eject",
+            needs=_tr("No model is loaded."),
+        ),
+        make(
+            "model.serve",
+            _tr("Offer to other programs"),
+            do.serve_model,
+            checkable=True,
+            long=_tr("Offer the model to other programs"),
+        ),
+    )
+
+
+def _view_commands(do: CommandTarget) -> tuple[Command, ...]:
+    make = partial(Command, group=_tr("View"), needs=_tr("The engine is not running."))
+    return (
+        make("view.palette", _tr("All commands…"), do.show_palette, ("Ctrl+K", "Ctrl+Shift+P"), "search"),
+        make(
+            "view.sidebar",
+            _tr("Conversations"),
+            do.toggle_sidebar,
+            ("Ctrl+B",),
+            "sidebar",
+            checkable=True,
+            long=_tr("Show or hide the conversations"),
+        ),
+        make(
+            "view.inspector",
+            _tr("Inspector"),
+            do.toggle_inspector,
+            ("Ctrl+I",),
+            "inspector",
+            checkable=True,
+            long=_tr("Show or hide the inspector"),
+        ),
+        make("view.hardware", _tr("Hardware"), do.toggle_hardware, ("Ctrl+Shift+H",), "hardware", checkable=True),
+        make(
+            "view.network",
+            _tr("Network"),
+            do.show_network,
+            (),
+            "external",
+            long=_tr("Network: what leaves this machine"),
+        ),
+    )
+
+
+def _look_commands(do: CommandTarget) -> tuple[Command, ...]:
+    make = partial(Command, group=_tr("Appearance"))
+    return (
+        make("view.zoom_in", _tr("Larger text"), do.zoom_in, ("Ctrl++", "Ctrl+="), "plus"),
+        make("view.zoom_out", _tr("Smaller text"), do.zoom_out, ("Ctrl+-",), "minus"),
+        make("view.zoom_reset", _tr("Normal text size"), do.zoom_reset, ("Ctrl+0",)),
+        make(
+            "theme.system",
+            _tr("As the system"),
+            do.theme_system,
+            checkable=True,
+            long=_tr("Light or dark as the system is"),
+        ),
+        make("theme.light", _tr("Light"), do.theme_light, (), "sun", checkable=True, long=_tr("Light colours")),
+        make("theme.dark", _tr("Dark"), do.theme_dark, (), "moon", checkable=True, long=_tr("Dark colours")),
+        make("theme.contrast", _tr("High contrast"), do.theme_contrast, checkable=True),
+        make("theme.motion", _tr("No motion"), do.less_motion, checkable=True),
+    )
+
+
+def _program_commands(do: CommandTarget) -> tuple[Command, ...]:
+    make = partial(Command, group=_tr("Program"))
+    return (
+        make("app.shortcuts", _tr("Keyboard shortcuts…"), do.show_shortcuts, ("F1",), "info"),
+        make("app.quit", _tr("Quit"), do.quit, ("Ctrl+Q",)),
     )
 
 
@@ -143,6 +285,12 @@ class Actions:
         """The shown shortcut as portable text, "" without one."""
         shortcuts = self.commands[command_id].shortcuts
         return shortcuts[0] if shortcuts else ""
+
+    def why_not(self, command_id: str) -> str:
+        """Why a command cannot be chosen now; "" where it can."""
+        if self._actions[command_id].isEnabled():
+            return ""
+        return self.commands[command_id].needs or _tr("It cannot be used now.")
 
     def enable(self, enabled: bool, *command_ids: str) -> None:
         """Switch commands that make no sense now off, and on again."""

@@ -181,6 +181,8 @@ class MainWindow(QMainWindow):
         for name in ("system", "light", "dark"):
             themes.addAction(self.commands[f"theme.{name}"])
         self.commands[f"theme.{self.theme()}"].setChecked(True)
+        self.commands["theme.contrast"].setChecked(bool(self._settings.get("high_contrast", False)))
+        self.commands["theme.motion"].setChecked(bool(self._settings.get("reduced_motion", False)))
         self.commands["model.serve"].setChecked(bool(self._settings.get("serve_enabled", False)))
         self._last = str(self._settings.get("last_conversation") or "")
         self.chat_screen.composer.set_text(str(self._settings.get("new_chat_draft") or ""))
@@ -236,7 +238,7 @@ class MainWindow(QMainWindow):
         can_ask = models.can_answer and not self.chat.busy
         answered = self.chat.message("", "assistant") is not None
         enable = self.commands.enable
-        enable(bool(conversation.id), "chat.rename", "chat.delete", "chat.export")
+        enable(bool(conversation.id), "chat.rename", "chat.delete", "chat.export", "chat.pin", "chat.archive")
         enable(link.ready, "chat.import")
         enable(can_ask and answered, "answer.regenerate", "answer.continue")
         enable(answered, "answer.copy")
@@ -295,9 +297,10 @@ class MainWindow(QMainWindow):
             fill(menu, "answer.copy", "message.edit", "-")
             fill(menu, "model.choose", "model.open", "model.get", "model.compress", "model.unload", "model.serve", "-")
             look = menu.addMenu(self.tr("Appearance"))
-            fill(look, "theme.system", "theme.light", "theme.dark", "-")
+            fill(look, "theme.system", "theme.light", "theme.dark", "-", "theme.contrast", "theme.motion", "-")
             fill(look, "view.zoom_in", "view.zoom_out", "view.zoom_reset")
-            fill(menu, "view.sidebar", "view.inspector", "view.hardware", "view.network", "-", "app.quit")
+            fill(menu, "view.sidebar", "view.inspector", "view.hardware", "view.network", "-")
+            fill(menu, "view.palette", "app.shortcuts", "app.quit")
         button, menu = self.top_bar.menu, self._menu
         left = button.width() - menu.sizeHint().width() if not self.isRightToLeft() else 0
         menu.popup(button.mapToGlobal(QPoint(left, button.height() + metrics.xs)))

@@ -8,14 +8,21 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QApplication, QFileDialog
 
+from backend.api.schemas import Conversation
 from backend.api.thinking import without_thought
+from ui.palette.command_palette import CommandPalette
+from ui.palette.entries import Entry, chat_entries, command_entries, find, model_entries
+from ui.palette.shortcuts import ShortcutsDialog
 from ui.theme import Mode, apply_theme, metrics
+from ui.viewmodels.conversation_list import Place
 
 if TYPE_CHECKING:
     from ui.main_window import MainWindow
 
 __all__ = ["Commands"]
 
+#: Commands that the palette remembers as used lately, until the window closes.
+_RECENT = 5
 _ZOOM_STEPS = (0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 1.75, 2.0)
 
 
@@ -24,6 +31,8 @@ class Commands:
 
     def __init__(self, window: MainWindow) -> None:
         self._window = window
+        self._palette: CommandPalette | None = None
+        self._recent: list[str] = []  # keys of the palette, the last one first
 
     # Conversations
 
@@ -70,6 +79,32 @@ class Commands:
         conversation_id = chat.list.neighbour(chat.open_id, step)
         if conversation_id is not None:
             self._window.open_conversation(conversation_id)
+
+    def pin_conversation(self) -> None:
+        """Put what is chosen on top of the list, or back into its order."""
+        chosen = self._chosen()
+        organiser = self._window.chat.organiser
+        organiser.change([one.id for one in chosen], pinned=not all(one.pinned for one in chosen))
+
+    def archive_conversation(self) -> None:
+        """Put what is chosen away; it stays in the search."""
+        self._window.chat.organiser.change([one.id for one in self._chosen()], archived=True)
+
+    def _chosen(self) -> list[Conversation]:
+        return [one for one in map(self._window.chat.list.get, self._window.sidebar.selection()) if one is not None]
+
+    def show_archive(self) -> None:
+        """Show what was put away."""
+        self._show_place("archive")
+
+    def show_trash(self) -> None:
+        """Show what was deleted."""
+        self._show_place("trash")
+
+    def _show_place(self, place: Place) -> None:
+        if not self._window.panes.shown("left"):
+            self._window.toggle_bar("left")
+        self._window.sidebar.go_to(place)
 
     # Answers
 
@@ -188,7 +223,46 @@ class Commands:
     def _apply_theme(self, zoom: float | None = None) -> None:
         app = QApplication.instance()
         if isinstance(app, QApplication):
-            apply_theme(app, self._window.theme(), zoom=zoom)
+            commands = self._window.commands
+            apply_theme(
+                app,
+                self._window.theme(),
+                zoom=zoom,
+                reduced_motion=commands["theme.motion"].isChecked(),
+                high_contrast=commands["theme.contrast"].isChecked(),
+            )
+
+    def theme_contrast(self) -> None:
+        """Colours of high contrast, or the usual ones."""
+        self._window.keep(high_contrast=self._window.commands["theme.contrast"].isChecked())
+        self._apply_theme()
+
+    def less_motion(self) -> None:
+        """Nothing slides, or again as usual."""
+        self._window.keep(reduced_motion=self._window.commands["theme.motion"].isChecked())
+        self._apply_theme()
+
+    def show_palette(self) -> None:
+        """Offer every command, chat and model by name; or close that list."""
+        if self._palette is None:
+            self._palette = CommandPalette(self._find, self._window)
+            self._palette.chosen.connect(self._chose)
+        if self._palette.isVisible():
+            self._palette.close_popover()
+        else:
+            self._palette.open()
+
+    def _find(self, text: str) -> list[Entry]:
+        window = self._window
+        others = (chat_entries(window), model_entries(window)) if text.strip() else ()
+        return find(text, command_entries(window.commands), others, self._recent)
+
+    def _chose(self, key: str) -> None:
+        self._recent = [key, *(one for one in self._recent if one != key)][:_RECENT]
+
+    def show_shortcuts(self) -> None:
+        """List the keys of all commands."""
+        ShortcutsDialog(self._window.commands, self._window).open()
 
     def focus_search(self) -> None:
         """Go to the search field, showing its bar."""

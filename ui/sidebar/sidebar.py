@@ -157,7 +157,7 @@ class Sidebar(QWidget):
         self.places = IconButton("more", self.tr("Archive, trash, folders"))
         self.places.clicked.connect(self._show_places)
         self.place_bar = _PlaceBar()
-        self.place_bar.back.clicked.connect(lambda: self._go_to("chats"))
+        self.place_bar.back.clicked.connect(lambda: self.go_to("chats"))
         self.place_bar.empty.clicked.connect(lambda: ask_to_empty(self, chat))
         foot = QHBoxLayout()
         foot.setContentsMargins(metrics.s, metrics.xs, metrics.s, metrics.s)
@@ -251,7 +251,8 @@ class Sidebar(QWidget):
         menu.triggered.connect(lambda _action: self._place_changed())
         menu.popup(self.places.mapToGlobal(self.places.rect().topLeft()) - QPoint(0, menu.sizeHint().height()))
 
-    def _go_to(self, place: Place) -> None:
+    def go_to(self, place: Place) -> None:
+        """Show the conversations in use, the archive or the trash."""
         self._chat.organiser.show(place)
         self._place_changed()
 

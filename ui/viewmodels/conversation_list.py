@@ -140,6 +140,10 @@ class ConversationListModel(QAbstractListModel):
         """The conversation of that id."""
         return self._all.get(conversation_id)
 
+    def newest(self, most: int) -> list[Conversation]:
+        """Up to so many of those that are not in the trash, the newest first, whatever the list shows."""
+        return sorted(self._all.values(), key=lambda one: -one.updated_at)[:most]
+
     def index_of(self, conversation_id: str) -> QModelIndex:
         """The row of a conversation; invalid when it is not shown."""
         for position, row in enumerate(self._rows):

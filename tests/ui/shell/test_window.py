@@ -305,7 +305,7 @@ def test_search_filters_the_list_and_says_when_nothing_is_found(
 ) -> None:
     attach(loop, window, fake)
     other = list(fake.details)[1]
-    press(window, "Ctrl+K")
+    press(window, "Ctrl+Shift+F")
     fake.hits = [SearchHit(conversation_id=other, message_id="m", title="x", snippet="two \u2068lists\u2069")]
     QTest.keyClicks(window.sidebar.search, "lists")
     loop.until(lambda: window.chat.list.shown == 2)
@@ -669,7 +669,7 @@ def test_the_trash_gives_back_and_is_emptied(loop: Loop, window: MainWindow, fak
     for key in keys[:2]:
         window.chat.delete(key)
     loop.until(lambda: len(window.chat.list) == 1)
-    window.sidebar._go_to("trash")
+    window.sidebar.go_to("trash")
     loop.until(lambda: window.chat.list.shown == 2)
     assert not window.sidebar.place_bar.isHidden()
     menu = window.sidebar.menu_for(window.chat.list.index_of(keys[0]))

@@ -58,7 +58,7 @@ class Session:
                 raise no_model()
         # No restarts: a command that fails says so, and the person decides.
         self.supervisor = Supervisor(
-            more, log=paths().logs / "engine.log", host=host, limits=Limits(give_up_failures=1)
+            more, log=paths().logs / "engine.log", host=host, env=env, limits=Limits(give_up_failures=1)
         )
 
     async def __aenter__(self) -> Session:

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from PySide6.QtWidgets import QApplication
 
+from app.session import Session
 from backend.config.paths import Paths
 from backend.config.settings import Settings
 from tests.journeys.person import Person, play
@@ -91,3 +92,17 @@ def test_context_and_threads_of_the_settings_are_used(home: Paths, qapp: QApplic
         assert (loaded.n_ctx, loaded.n_threads) == (2048, 1)
 
     play(qapp, act)
+
+
+def test_a_key_of_the_command_line_opens_the_api(home: Paths) -> None:
+    async def statuses() -> list[int]:
+        async with Session(load=False, env={"NUTSHELL_API_KEY": "a long key of mine"}) as session:  # as `serve` does
+            url = f"{(await session.supervisor.ready()).base_url}/v1/models"
+            return [
+                (
+                    await asyncio.to_thread(httpx.get, url, headers={"Authorization": f"Bearer {key}"}, trust_env=False)
+                ).status_code
+                for key in ("a long key of mine", "another key")
+            ]
+
+    assert asyncio.run(statuses()) == [200, 401]

@@ -22,9 +22,10 @@ def add(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
         "memory, stop. ui: streaming, scrolling, opening, searching, on an echo. engine: llama.cpp in our hands "
         "beside llama-cpp-python's own; with --peer-gguf, a build on our own engine beside a GGUF on llama.cpp. "
         "kernels: our own linears beside the speed of the memory. compress: the quality of builds of --model beside "
-        "llama.cpp's types of it. speculate: answers with and without drafts, by class of prompt.",
+        "llama.cpp's types of it. speculate: answers with and without drafts, by class of prompt. plan: the memory and "
+        "speed of builds in many settings, predicted and then measured.",
     )
-    parser.add_argument("what", choices=["app", "ui", "engine", "kernels", "compress", "speculate"])
+    parser.add_argument("what", choices=["app", "ui", "engine", "kernels", "compress", "speculate", "plan"])
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     parser.add_argument("--rounds", type=int, default=0, metavar="N", help="how often to measure (default: as needed)")
     parser.add_argument("--model", default="", metavar="FILE", help="a model file (default: the built-in model)")
@@ -37,7 +38,7 @@ def add(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--scheme", default="", metavar="A,B", help="kernels: only these, e.g. aqlm-2x8,q4")
     count = number(int, 1, 1 << 24)
     parser.add_argument(
-        "--build", action="append", default=[], metavar="FILE", help="compress: a build; may be repeated"
+        "--build", action="append", default=[], metavar="FILE", help="compress, plan: a build; may be repeated"
     )
     parser.add_argument("--types", default="", metavar="A,B", help="compress: llama.cpp's, e.g. IQ2_XS,Q2_K, or none")
     parser.add_argument("--text", default="", metavar="A,B", help="compress: files, or code,prose (the default)")
@@ -57,7 +58,7 @@ def add(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("--prompts", default="", metavar="FILE", help="speculate: the prompts (default: ours)")
     parser.add_argument("--classes", default="", metavar="A,B", help="speculate: only these, e.g. story,code edit")
-    parser.add_argument("--draft-model", default="", metavar="FILE", help="speculate: a small model that drafts")
+    parser.add_argument("--draft-model", default="", metavar="FILE", help="speculate, plan: a small model that drafts")
     parser.set_defaults(run=run)
 
 
@@ -71,6 +72,10 @@ def run(arguments: argparse.Namespace) -> int:
         from app.benchmarks import speculate
 
         return speculate.run(arguments)
+    if arguments.what == "plan":
+        from app.benchmarks import plan
+
+        return plan.run(arguments)
     if arguments.what == "ui":
         from app.benchmarks import ui
 

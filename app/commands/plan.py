@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from backend.planner.plan import Machine, Plan
     from backend.planner.subject import Subject
 
-__all__ = ["add", "run"]
+__all__ = ["add", "run", "this_machine"]
 
 
 def add(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -50,6 +50,8 @@ def add(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Plans."""
+    from backend.config.paths import paths
+    from backend.planner.learned import Learned
     from backend.planner.plan import Wishes, best, plan
 
     wishes = Wishes(
@@ -61,8 +63,11 @@ def run(arguments: argparse.Namespace) -> int:
         tokens_per_pass=arguments.tokens_per_pass,
     )
     subjects = _subjects(arguments.model)
-    machine = _machine()
-    plans = [plan(subject, machine, wishes) for subject in subjects]
+    machine = this_machine()
+    learned = Learned(paths().learned)
+    plans = [
+        plan(one, machine, replace(wishes, learned=learned.about(one.engine, one.scheme, one.name))) for one in subjects
+    ]
     chosen = best(plans)
     if arguments.json:
         print(
@@ -100,7 +105,7 @@ def _subjects(wanted: str) -> list[Subject]:
             raise unknown from None
 
 
-def _machine() -> Machine:
+def this_machine() -> Machine:
     """The one we are on, with the memory's speed measured: a third of a second."""
     from backend.config.paths import paths
     from backend.hardware.bandwidth import memory_bandwidth

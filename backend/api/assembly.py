@@ -12,6 +12,8 @@ from backend.hardware.probe import probe
 from backend.hub.catalogue import builtin_file
 from backend.hub.local import LocalModels
 from backend.hub.network import obey
+from backend.planner.learned import Learned
+from backend.planner.observing import Observer
 from backend.storage.store import Store
 
 __all__ = ["build_services"]
@@ -28,7 +30,7 @@ def build_services(load_defaults: LoadModel | None = None) -> Services:
     store = Store.open(places.database)
     return Services.build(
         store=store,
-        engine=Engine(load_model),
+        engine=Engine(load_model, Observer(Learned(places.learned)).answered),
         models=LocalModels(builtin_file(places.models), [places.models, places.builds]),
         builds=places.builds,
         own_folders=[places.models, places.builds],

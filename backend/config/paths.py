@@ -24,7 +24,7 @@ class Paths(NamedTuple):
     Attributes:
         data: what must not be lost. cache: what can be fetched or made again.
         logs: log files. database: the conversations. settings: the settings file. models: the built-in model.
-        builds: models that were compressed here, an hour of work each.
+        builds: models that were compressed here, an hour of work each. learned: what loads took on this machine.
     """
 
     data: Path
@@ -34,6 +34,7 @@ class Paths(NamedTuple):
     settings: Path
     models: Path
     builds: Path
+    learned: Path
 
 
 def program_folder() -> Path:
@@ -52,6 +53,7 @@ def _layout(data: Path, cache: Path, logs: Path) -> Paths:
         settings=data / "settings.json",
         models=cache / "models",
         builds=data / "builds",
+        learned=data / "learned.json",
     )
 
 

@@ -403,7 +403,7 @@ class LlamaCppModel:
             weight_bytes=weight_bytes,
             kv_bytes=n_ctx * layers * kv_heads * head_bytes * 2,  # f16
             n_threads=n_threads,
-            n_gpu_layers=n_gpu_layers,
+            n_gpu_layers=n_gpu_layers if lib.llama_supports_gpu_offload() else 0,
             chat_template=template.decode("utf-8", "replace") if template else None,
             bos_text=self.tokenizer.text_of(self.tokenizer.bos),
             eos_text=self.tokenizer.text_of(lib.llama_vocab_eos(lib.llama_model_get_vocab(model))),

@@ -17,6 +17,7 @@ from backend.engine.llama_cpp import LlamaCppModel
 from backend.engine.model import Aborted, Model, TokenTree
 from backend.formats.sniff import recognise
 from backend.hub.catalogue import known_file
+from backend.planner.memory import pass_tokens
 
 _MIB = 1 << 20
 #: A context that fits most chats; more costs KV memory that a laptop needs (189 MB for the built-in model).
@@ -107,7 +108,7 @@ def _load_gguf(entry: ModelEntry, options: LoadModel, threads: int, progress: Ca
         n_ctx=options.n_ctx or _default_context(entry),
         n_threads=threads,
         n_gpu_layers=options.n_gpu_layers,
-        n_batch=_passes_of(entry.bytes),
+        n_batch=pass_tokens(entry.bytes, "llama.cpp"),
         progress=progress,
     )
 
@@ -125,7 +126,7 @@ def _load_native(entry: ModelEntry, options: LoadModel, threads: int, progress: 
         path,
         n_ctx=options.n_ctx or _default_context(entry),
         n_threads=threads,
-        n_batch=min(256, _passes_of(entry.bytes)),  # 512 is no faster and takes 28 MB more
+        n_batch=pass_tokens(entry.bytes, "native"),
         kv=options.kv or "f16",
         position=options.position,
         use_gpu=options.n_gpu_layers != 0,
@@ -142,13 +143,6 @@ def _default_context(entry: ModelEntry) -> int:
     while n_ctx > _LEAST_CONTEXT and n_ctx * per_token > psutil.virtual_memory().available / 4:
         n_ctx //= 2
     return n_ctx
-
-
-def _passes_of(weight_bytes: int) -> int:
-    """Tokens of one prefill pass: fewer for slow models, so that progress moves about once a second."""
-    if weight_bytes < 700 * _MIB:
-        return 512
-    return 256 if weight_bytes < 4000 * _MIB else 128
 
 
 def _warm_up(model: Model) -> None:

@@ -102,13 +102,18 @@ class Generation:
 class Engine:
     """Loads models and generates text, one request at a time.
 
+    Args:
+        loader: how a model comes to life.
+        answered: is told of every answer that did not fail, on the engine's thread; must return at once.
+
     Attributes:
         loaded: the model that is loaded, or None.
         busy: whether a generation is running or waits.
     """
 
-    def __init__(self, loader: Loader) -> None:
+    def __init__(self, loader: Loader, answered: Callable[[LoadedModel, TurnStats], None] | None = None) -> None:
         self._loader = loader
+        self._answered = answered
         self._session: Session | None = None
         self._prepared: Prepared | None = None
         self._options = LoadModel()
@@ -294,6 +299,8 @@ class Engine:
             for item in _Collector(generation).items(session):
                 if isinstance(item, GenerationDone):
                     last = item
+                    if self._answered is not None and self.loaded is not None:
+                        self._answered(self.loaded, item.stats)
                 else:
                     generation.post(item)
         except NutshellError as error:

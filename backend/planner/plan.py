@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from backend.planner.memory import KvType, Memory, compute_bytes, kv_bytes, tokenizer_bytes
+from backend.planner.learned import Correction
+from backend.planner.memory import KvType, Memory, compute_bytes, kv_bytes, pass_tokens, tokenizer_bytes
 from backend.planner.speed import Rates, Speed, pass_seconds, speed
 from backend.planner.subject import Subject
 
@@ -43,6 +44,8 @@ class Wishes:
         disk: layers may stay on the disk and be read for each token.
         draft: a smaller model that guesses. tokens_per_pass, cost: what comes of it (`speed.speed`).
         leaving: bytes of what is loaded now and will leave.
+        filled: share of the context that a conversation has reached, for its speed.
+        learned: from earlier loads on this machine.
     """
 
     context: int = 0
@@ -53,6 +56,8 @@ class Wishes:
     tokens_per_pass: float = 1.0
     cost: float = 1.0
     leaving: int = 0
+    filled: float = 0.5  # a conversation fills half of its context, on the whole
+    learned: Correction = field(default_factory=Correction)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +140,8 @@ def _smaller(subject: Subject, wishes: Wishes, context: int) -> list[tuple[str, 
 def _settled(subject: Subject, machine: Machine, wishes: Wishes, context: int, kv: KvType) -> Plan:
     """The plan with these settings; its verdict is "fits" or not."""
     architecture, weights, layers = subject.architecture, subject.weights, subject.architecture.layers
-    batch = 256 if subject.engine == "native" else 512
+    batch = pass_tokens(weights.total, subject.engine)
+    learned = wishes.learned
     draft = _draft_bytes(wishes.draft, context)
     rows = 64 if wishes.tokens_per_pass > 1 or draft else 1
     memory = Memory(
@@ -144,6 +150,7 @@ def _settled(subject: Subject, machine: Machine, wishes: Wishes, context: int, k
         compute=compute_bytes(architecture, subject.engine, batch, rows),
         tokenizer=tokenizer_bytes(architecture, subject.engine),
         draft=draft,
+        learned=learned.memory,
     )
     free = machine.memory_free + wishes.leaving
     each = [size + memory.kv // max(layers, 1) for size in weights.layers]
@@ -160,9 +167,10 @@ def _settled(subject: Subject, machine: Machine, wishes: Wishes, context: int, k
     disk = sum(weights.layers[layers - on_disk :]) if on_disk else 0
     ram = rest - disk
     threads = wishes.threads or machine.cores
-    read = weights.per_token + memory.kv // 2  # a conversation fills half of its context, on the whole
+    read = weights.per_token + round(memory.kv * wishes.filled)
     on_both = round(gpu / max(memory.total, 1) * read), round(disk * weights.active)
-    seconds = pass_seconds(max(read - sum(on_both), 0), *on_both, machine.rates)
+    rates = replace(machine.rates, ram=learned.ram, fixed=0.0) if learned.ram else machine.rates
+    seconds = pass_seconds(max(read - sum(on_both), 0), *on_both, rates)
     fits = ram * _MARGIN <= free and not on_disk  # no engine here reads layers from the disk yet
     return Plan(
         verdict="fits" if fits else "does not fit",
@@ -180,7 +188,15 @@ def _settled(subject: Subject, machine: Machine, wishes: Wishes, context: int, k
         ram=ram,
         gpu=gpu,
         free=free,
-        speed=speed(seconds, architecture.active, threads, tokens_per_pass=wishes.tokens_per_pass, cost=wishes.cost),
+        speed=speed(
+            seconds,
+            architecture.active,
+            threads,
+            tokens_per_pass=wishes.tokens_per_pass,
+            cost=wishes.cost,
+            core=learned.core,
+            measured=learned.of_ram in ("model", "scheme"),
+        ),
         reasons=_reasons(subject, memory, ram, free, fits, on_gpu, on_disk, context),
     )
 

@@ -8,6 +8,8 @@ __all__ = ["Rates", "Speed", "pass_seconds", "speed"]
 
 #: Predictions before anything was measured on this machine: the machine may be a third slower or a quarter faster.
 _LOW, _HIGH = 0.67, 1.25
+#: And after a run of the same scheme.
+_LOW_MEASURED, _HIGH_MEASURED = 0.8, 1.2
 #: Multiplications of a core in a second with 4-bit weights in prefill; measured here from 20e9 to 60e9.
 _CORE = 30e9
 
@@ -52,6 +54,8 @@ def speed(
     prompt: int = 512,
     tokens_per_pass: float = 1.0,
     cost: float = 1.0,
+    core: float = 0.0,
+    measured: bool = False,
 ) -> Speed:
     """Tokens a second of decoding and prefill.
 
@@ -62,8 +66,11 @@ def speed(
         prompt: tokens of the text before the first answer.
         tokens_per_pass: that come out of one pass with speculation; 1 without.
         cost: of such a pass in plain passes, the draft's own included.
+        core: multiplications a second of a core in prefill, where that was measured; 0: the usual.
+        measured: the seconds follow from a run of this scheme on this machine, and the range is narrower.
     """
     rate = tokens_per_pass / (seconds * cost) if seconds > 0 else 0.0
-    prefill = cores * _CORE / max(active, 1)
+    prefill = cores * (core or _CORE) / max(active, 1)
     prefill = max(prefill, rate / max(tokens_per_pass, 1.0))  # never slower than token by token
-    return Speed(rate, rate * _LOW, rate * _HIGH, prefill, prompt / prefill if prefill > 0 else float("inf"))
+    low, high = (_LOW_MEASURED, _HIGH_MEASURED) if measured else (_LOW, _HIGH)
+    return Speed(rate, rate * low, rate * high, prefill, prompt / prefill if prefill > 0 else float("inf"))

@@ -1,0 +1,207 @@
+"""`nutshell bench plan`: memory and speed of many settings, predicted and then measured in the real engine process.
+
+Each configuration gets a process of its own, a prompt that fills all but the end of its context, and an answer. Memory
+is the highest share of the machine's memory that the process held (PSS: pages that it alone maps, and its part of
+shared ones). What a configuration taught is used for the ones after it, as in the program; the table says on what each
+prediction rests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from app.benchmarks.report import hardware_name, print_table
+from app.commands.plan import this_machine
+from app.models import default_model
+from app.session import Session
+from app.terminal import say
+from backend.api.schemas import LoadModel
+from backend.planner.learned import Learned
+from backend.planner.memory import KvType
+from backend.planner.observing import Seen, observation
+from backend.planner.plan import Machine, Wishes, plan
+from backend.planner.subject import Subject, subject_of_file
+
+__all__ = ["run"]
+
+_CONTEXTS = (512, 2048, 4096)
+#: of each context: the answer, and the template's own tokens
+_ANSWER, _SPARE = 32, 40
+_PACE_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    path: Path
+    subject: Subject
+    context: int
+    kv: KvType
+    draft: Path | None = None
+
+    @property
+    def name(self) -> str:
+        draft = ", draft" if self.draft else ""
+        return f"{self.path.stem} {self.subject.engine} {self.context} {self.kv}{draft}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Timed:
+    prompt_tokens: int
+    ttft_s: float
+    tok_s: float
+
+
+class _Peak:
+    """The highest PSS of a process, in bytes, looked at every 20 ms."""
+
+    def __init__(self, pid: int) -> None:
+        self._process = psutil.Process(pid)
+        self._end = threading.Event()
+        self.bytes = 0
+        self._thread = threading.Thread(target=self._look, name="peak")
+        self._thread.start()
+
+    def _look(self) -> None:
+        while True:
+            try:
+                self.bytes = max(self.bytes, int(self._process.memory_full_info().pss))
+            except psutil.Error:
+                return
+            if self._end.wait(_PACE_S):
+                return
+
+    def stop(self) -> int:
+        """The highest, one more look included."""
+        self._end.set()
+        self._thread.join()
+        return self.bytes
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measures, prints a table, and with --json one object as the last line."""
+    paths = [Path(default_model(one).path) for one in arguments.build or [arguments.model]]
+    draft = Path(default_model(arguments.draft_model).path) if arguments.draft_model else None
+    machine = replace(this_machine(), memory_free=1 << 60)  # whether it fits is not the question here
+    with tempfile.TemporaryDirectory(prefix="nutshell-bench-") as folder:
+        learned = Learned(Path(folder) / "learned.json")
+        rows = []
+        for case in _cases(paths, draft):
+            say(case.name)
+            rows.append(asyncio.run(_measured(case, machine, learned, Path(folder) / "data")))
+    figures = {"rows": rows, "memory_error_max": _worst(rows, "mb"), "speed_error_max": _worst(rows, "tok_s")}
+    print_table(
+        f"Predicted and measured, {hardware_name()}",
+        ["configuration", "MB", "measured", "off", "knows", "tok/s", "measured", "off", "knows"],
+        [_row(row) for row in rows],
+    )
+    print(f"farthest off: memory {figures['memory_error_max']:.1%}, speed {figures['speed_error_max']:.1%}")
+    if arguments.json:
+        print(json.dumps(figures))
+    return 0
+
+
+def _cases(paths: Sequence[Path], draft: Path | None) -> list[_Case]:
+    found = []
+    for path in paths:
+        subject = subject_of_file(path)
+        kinds: tuple[KvType, ...] = ("f16", "q8") if subject.engine == "native" else ("f16",)
+        found += [_Case(path, subject, context, kv) for context, kv in product(_CONTEXTS, kinds)]
+        if draft is not None and draft != path:
+            found.append(_Case(path, subject, _CONTEXTS[1], "f16", draft))
+    return found
+
+
+async def _measured(case: _Case, machine: Machine, learned: Learned, data: Path) -> dict[str, Any]:
+    subject = case.subject
+    wishes = Wishes(
+        context=case.context,
+        kv=case.kv,
+        filled=1 - _ANSWER / case.context,
+        learned=learned.about(subject.engine, subject.scheme, subject.name),
+        draft=subject_of_file(case.draft) if case.draft else None,
+    )
+    expected = plan(subject, machine, wishes)
+    env = {"NUTSHELL_DATA_DIR": str(data)}
+    async with Session(load=False, env=env) as session:
+        pid = session.supervisor.pid
+        assert pid is not None
+        peak = _Peak(pid)
+        try:
+            options = LoadModel(
+                path=str(case.path),
+                n_ctx=case.context,
+                kv="" if subject.engine == "llama.cpp" or case.kv == "q4" else case.kv,
+                speculation="custom" if case.draft else "off",
+                draft_model=str(case.draft or ""),
+            )
+            await session.client.wait_for_job(await session.client.load_model(options))
+            handshake = await session.supervisor.ready()
+            usage = await _answer(handshake.base_url, handshake.token, case.context)
+        finally:
+            held = peak.stop()
+    if not case.draft:
+        seen = Seen(usage.prompt_tokens, usage.ttft_s, 1 / usage.tok_s)
+        learned.add(observation(subject, machine.cores, case.context, case.kv, held, seen, used=case.context))
+    return {
+        "config": case.name,
+        "predicted_mb": round(expected.memory.total / 1e6, 1),
+        "measured_mb": round(held / 1e6, 1),
+        "memory_known_from": wishes.learned.of_memory,
+        "predicted_tok_s": None if case.draft else round(expected.speed.tokens, 2),
+        "measured_tok_s": None if case.draft else round(usage.tok_s, 2),
+        "speed_known_from": wishes.learned.of_ram,
+        "predicted_ttft_s": round(expected.speed.first * usage.prompt_tokens / 512, 3),
+        "measured_ttft_s": round(usage.ttft_s, 3),
+    }
+
+
+async def _answer(base_url: str, token: str, context: int) -> _Timed:
+    """The prompt alone, then an answer behind the prompt that is in the cache."""
+    prompt = " the" * (context - _ANSWER - _SPARE)
+    async with httpx.AsyncClient(base_url=base_url, headers={"Authorization": f"Bearer {token}"}, timeout=600) as http:
+        first, read = await _complete(http, prompt, 1)
+        second, all_s = await _complete(http, prompt, _ANSWER)
+    made = int(second["completion_tokens"])
+    return _Timed(int(first["prompt_tokens"]), read, made / all_s)
+
+
+async def _complete(http: httpx.AsyncClient, prompt: str, tokens: int) -> tuple[dict[str, Any], float]:
+    began = time.perf_counter()
+    body = {"prompt": prompt, "max_tokens": tokens, "temperature": 0.0}
+    reply = (await http.post("/v1/completions", json=body)).raise_for_status()
+    return reply.json()["usage"], time.perf_counter() - began
+
+
+def _worst(rows: Sequence[dict[str, Any]], unit: str) -> float:
+    """The largest error of the predictions that rest on a load of the same scheme; 0 where there is none."""
+    known = "memory_known_from" if unit == "mb" else "speed_known_from"
+    found = [
+        abs(row[f"predicted_{unit}"] / row[f"measured_{unit}"] - 1)
+        for row in rows
+        if row[known] in ("model", "scheme") and row[f"predicted_{unit}"] is not None
+    ]
+    return round(max(found, default=0.0), 4)
+
+
+def _row(row: dict[str, Any]) -> list[str]:
+    cells = [row["config"]]
+    for unit, known in (("mb", "memory_known_from"), ("tok_s", "speed_known_from")):
+        expected, measured = row[f"predicted_{unit}"], row[f"measured_{unit}"]
+        if expected is None:
+            cells += ["", "", "", ""]
+        else:
+            cells += [f"{expected:.1f}", f"{measured:.1f}", f"{expected / measured - 1:+.1%}", row[known] or "nothing"]
+    return cells

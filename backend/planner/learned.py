@@ -1,0 +1,129 @@
+"""What models took and how fast they ran on this machine, and what follows for the next prediction.
+
+After an answer the engine notes the memory that its process held, the seconds of a token and those of the prompt,
+beside what was predicted with nothing learned (so that corrections never pile up). The next prediction takes the median
+of what is known of the same model, else of the same scheme, else of the same engine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Literal
+
+import msgspec
+
+__all__ = ["Correction", "Learned", "Observation"]
+
+Source = Literal["", "engine", "scheme", "model"]
+#: observations of one model that are kept, and of all
+_OF_A_MODEL, _OF_ALL = 8, 200
+#: a correction beyond this share of what was predicted is somebody else's memory, or a machine under pressure
+_BELIEVED = 0.5
+
+
+class Observation(msgspec.Struct, frozen=True, kw_only=True):
+    """One load.
+
+    Attributes:
+        engine, scheme, model: what was loaded; `model` as the planner names it.
+        threads: that computed.
+        predicted, measured: bytes of the process (its share of what is shared), for the cells in use.
+        read: bytes that a token reads; token_s: seconds of one without drafts, 0 where that was not seen.
+        prefill: multiplications a second of a core while the prompt was read; 0 where it was too short to tell.
+    """
+
+    engine: str
+    scheme: str
+    model: str
+    threads: int
+    predicted: int
+    measured: int
+    read: int = 0
+    token_s: float = 0.0
+    prefill: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What is known about a model before it is loaded.
+
+    Attributes:
+        memory: bytes to add to the prediction. of_memory: what that was seen on.
+        ram: bytes a second that it reads from the memory, fixed costs included; 0: not known. of_ram: as above.
+        core: multiplications a second of a core in prefill; 0: not known.
+    """
+
+    memory: int = 0
+    of_memory: Source = ""
+    ram: float = 0.0
+    of_ram: Source = ""
+    core: float = 0.0
+
+
+class Learned:
+    """The observations of one machine, in a file; safe to use from several threads.
+
+    Args:
+        path: the file; one that is missing or damaged is an empty one, because all of it is measured again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+
+    def all(self) -> list[Observation]:
+        """The oldest first."""
+        try:
+            return msgspec.json.decode(self._path.read_bytes(), type=list[Observation])
+        except (OSError, msgspec.DecodeError):
+            return []
+
+    def add(self, new: Observation) -> None:
+        """Keeps it, and forgets the oldest ones of its model. What cannot be written is not learned."""
+        with self._lock:
+            before = self.all()
+            same = [at for at, one in enumerate(before) if (one.engine, one.model) == (new.engine, new.model)]
+            forgotten = set(same[: max(len(same) - _OF_A_MODEL + 1, 0)])
+            kept = [one for at, one in enumerate(before) if at not in forgotten]
+            fresh = self._path.with_name(f"{self._path.name}.{os.getpid()}.new")  # windows have an engine each
+            with contextlib.suppress(OSError):
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                fresh.write_bytes(msgspec.json.encode([*kept, new][-_OF_ALL:]))
+                fresh.replace(self._path)
+
+    def about(self, engine: str, scheme: str, model: str) -> Correction:
+        """What to expect of a model that is about to be loaded."""
+        known = [one for one in self.all() if one.engine == engine]
+        memory, of_memory = _nearest(known, scheme, model)
+        ram, of_ram = _nearest([one for one in known if one.token_s > 0 and one.read > 0], scheme, model)
+        core, _ = _nearest([one for one in known if one.prefill > 0], scheme, model)
+        return Correction(
+            memory=round(median(map(_beyond, memory))) if memory else 0,
+            of_memory=of_memory,
+            ram=median(one.read / one.token_s for one in ram) if ram else 0.0,
+            of_ram=of_ram,
+            core=median(one.prefill for one in core) if core else 0.0,
+        )
+
+
+def _nearest(known: Sequence[Observation], scheme: str, model: str) -> tuple[list[Observation], Source]:
+    steps: tuple[tuple[Source, Iterable[Observation]], ...] = (
+        ("model", (one for one in known if one.model == model and one.scheme == scheme)),
+        ("scheme", (one for one in known if one.scheme == scheme)),
+        ("engine", known),
+    )
+    for source, these in steps:
+        if found := list(these):
+            return found, source
+    return [], ""
+
+
+def _beyond(one: Observation) -> float:
+    most = _BELIEVED * one.predicted
+    return min(max(one.measured - one.predicted, -most), most)

@@ -1,0 +1,121 @@
+"""What an answer showed about its model, as the planner remembers it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from backend.api.errors import NutshellError
+from backend.api.schemas import LoadedModel, TurnStats
+from backend.planner.learned import Learned, Observation
+from backend.planner.memory import KvType
+from backend.planner.plan import Machine, Wishes, plan
+from backend.planner.speed import Rates
+from backend.planner.subject import Subject, subject_of_file
+
+__all__ = ["Observer", "Seen", "observation"]
+
+#: an answer tells of the speed from so many tokens on, and of the prompt's from so many that were read
+_TOKENS, _READ = 24, 192
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Of one answer: tokens of the prompt that were read and the seconds they took; seconds of a token without drafts.
+
+    What was too short to tell is 0.
+    """
+
+    read: int = 0
+    read_s: float = 0.0
+    token_s: float = 0.0
+
+
+def observation(
+    subject: Subject, threads: int, context: int, kv: KvType, held: int, seen: Seen, *, used: int
+) -> Observation:
+    """The observation of a process that held so many bytes, beside what would be predicted with nothing learned.
+
+    Args:
+        subject: the model.
+        threads: that computed.
+        context: cells of its cache. used: cells in use; our engine takes memory for those only.
+        kv: of the cache.
+        held: bytes (PSS).
+        seen: of the answer.
+        used: tokens in the cache.
+    """
+    cells = used if subject.engine == "native" else context
+    nothing = Machine(cores=threads, memory_total=0, memory_free=0, rates=Rates(ram=1.0))
+    memory = plan(subject, nothing, Wishes(context=max(cells, 1), kv=kv, threads=threads)).memory
+    in_use = plan(subject, nothing, Wishes(context=max(used, 1), kv=kv, threads=threads)).memory.kv
+    multiplied = seen.read * subject.architecture.active
+    return Observation(
+        engine=subject.engine,
+        scheme=subject.scheme,
+        model=subject.name,
+        threads=threads,
+        predicted=memory.total,
+        measured=held,
+        read=subject.weights.per_token + in_use,
+        token_s=seen.token_s,
+        prefill=multiplied / seen.read_s / threads if seen.read_s > 0 else 0.0,
+    )
+
+
+class Observer:
+    """Notes the first telling answer of every load, on a thread of its own.
+
+    Args:
+        learned: where it is noted.
+        held: bytes of this process.
+    """
+
+    def __init__(self, learned: Learned, held: Callable[[], int] | None = None) -> None:
+        self._learned = learned
+        self._held = held or _own_share
+        self._seen: LoadedModel | None = None
+        self._thread = ThreadPoolExecutor(1, "observer")
+
+    def answered(self, loaded: LoadedModel, stats: TurnStats) -> None:
+        """After every answer; returns at once."""
+        if loaded is self._seen or loaded.n_gpu_layers or stats.completion_tokens < _TOKENS or stats.tok_s <= 0:
+            return
+        if loaded.draft_notice or loaded.slider is not None:  # which model's memory, which position's name?
+            return
+        self._seen = loaded
+        self._thread.submit(self._note, loaded, stats)
+
+    def close(self) -> None:
+        """Waits for what is being noted."""
+        self._thread.shutdown()
+
+    def _note(self, loaded: LoadedModel, stats: TurnStats) -> None:
+        try:
+            subject = subject_of_file(Path(loaded.entry.path))
+            read = stats.prompt_tokens - stats.cached_tokens
+            telling = read >= _READ and stats.prefill_tok_s > 0
+            seen = Seen(
+                read if telling else 0,
+                read / stats.prefill_tok_s if telling else 0.0,
+                max(stats.speedup, 1e-9) / stats.tok_s,
+            )
+            used = max(stats.context_used, 1)
+            kv: KvType = "q8" if loaded.kv == "q8" else "f16"
+            self._learned.add(observation(subject, loaded.n_threads, loaded.n_ctx, kv, self._held(), seen, used=used))
+        except (NutshellError, OSError, ValueError, psutil.Error) as error:
+            _log.info("what this answer showed is not remembered: %r", error)
+
+
+def _own_share() -> int:
+    process = psutil.Process()
+    try:
+        return int(process.memory_full_info().pss)
+    except AttributeError:  # Linux alone tells it
+        return int(process.memory_info().rss)

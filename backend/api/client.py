@@ -78,6 +78,7 @@ from backend.api.schemas import (
     TurnStarted,
     TurnTicket,
 )
+from backend.api.speculation_schemas import PassReport, Speculate
 
 if TYPE_CHECKING:
     import httpx
@@ -143,6 +144,14 @@ class Client:
     async def load_model(self, request: LoadModel) -> Job:
         """Starts loading; the job's events say how it goes. See also `loaded_model`."""
         return await self._ask("POST", "/api/models/load", Job, request)
+
+    async def speculate(self, choice: Speculate) -> LoadedModel:
+        """Guesses otherwise from the next answer on."""
+        return await self._ask("POST", "/api/models/speculation", LoadedModel, choice, read_s=_MOVE_S)
+
+    async def passes(self) -> PassReport:
+        """What is known of the passes of the loaded model."""
+        return await self._ask("GET", "/api/models/speculation", PassReport)
 
     async def move_model(self, position: float) -> LoadedModel:
         """Moves the loaded model's slider, 0 (fastest) to 1 (best), when the answers before it are written."""

@@ -116,6 +116,10 @@ class Subscription:
                     text=waiting.text + event.text,
                     tokens=event.tokens,
                     tok_s=event.tok_s,
+                    passes=event.passes,
+                    drafted=event.drafted,
+                    accepted=event.accepted,
+                    speedup=event.speedup,
                 )
                 return
         slot = _Slot(None, event)

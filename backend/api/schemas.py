@@ -155,6 +155,8 @@ class TurnStats(Struct, frozen=True, kw_only=True):
     drafted: int = 0  # tokens that were guessed and checked
     accepted: int = 0  # of them, those that the answer went through
     speedup: float = 1.0  # times plain decoding, by the time that one token without drafts takes
+    #: code points of the answer in turns: written by passes, taken from drafts, by passes, ... ; [] without drafts
+    guessed: list[int] = []
 
 
 class Attachment(Struct, kw_only=True):
@@ -494,6 +496,8 @@ class LoadedModel(Struct, kw_only=True):
     kv: KvChoice = ""  # as it was loaded; "": there is no choice with this model
     slider: ModelSlider | None = None  # None: it was made at one size
     speculation: SpeculationChoice = ""  # as it was loaded; "": not possible with this model
+    draft_nodes: int = 0  # with "custom"
+    draft_model: str = ""  # path, or "self"; "": none was asked for
     draft_notice: str = ""  # one sentence where the draft model could not be used
     template_notice: str = ""  # one sentence where the file's own chat template could not be used
 
@@ -629,6 +633,10 @@ class TurnDelta(Event, tag="turn.delta", kw_only=True):
     text: str
     tokens: int  # generated so far
     tok_s: float
+    passes: int = 0  # this and the next three as in TurnStats, so far
+    drafted: int = 0
+    accepted: int = 0
+    speedup: float = 1.0
 
 
 class TurnEnded(Event, tag="turn.ended", kw_only=True):

@@ -302,6 +302,10 @@ class Chat:
                 text=chunk.text,
                 tokens=turn.tokens,
                 tok_s=chunk.tok_s,
+                passes=chunk.drafts.passes,
+                drafted=chunk.drafts.drafted,
+                accepted=chunk.drafts.accepted,
+                speedup=chunk.drafts.speedup,
             )
         )
 

@@ -47,10 +47,17 @@ class Prefill:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One generated token. `text` may be "" while a character or a stop string is undecided."""
+    """One generated token. `text` may be "" while a character or a stop string is undecided.
+
+    Attributes:
+        guessed: it stood in a draft, and its row was there already.
+        drafts: of the answer so far; they go on changing.
+    """
 
     text: str
     logprob: TokenLogprob | None
+    guessed: bool = False
+    drafts: DraftStats = field(default_factory=DraftStats, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,9 +189,10 @@ def _decode(
         if tokenizer.is_end(token):
             return "stop"
         count += 1
+        guessed = steps.has(token)
         logprob = None if completion.logprobs is None else _logprob(model, row, token, completion.logprobs)
         sampler.accept(token)
-        yield Token(text.push(tokenizer.piece(token)), logprob)
+        yield Token(text.push(tokenizer.piece(token)), logprob, guessed, steps.stats)
         if text.stopped:
             return "stop"
         if limit is not None and count >= limit:

@@ -13,17 +13,20 @@ import queue
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import structs
 
 from backend.api.errors import ConflictError, MemoryShortageError, NoModelError, NutshellError
 from backend.api.schemas import Completion, LoadedModel, LoadModel, ModelEntry, TurnStats
+from backend.api.speculation_schemas import PassReport, Speculate
 from backend.engine.generate import End, Prefill, Session, Token, TokenLogprob, generate
 from backend.engine.loading import move_model
 from backend.engine.model import Model
+from backend.speculative.decoder import DraftStats
 from backend.speculative.setup import Prepared, prepare
 
 __all__ = ["Engine", "Generation", "GenerationDone", "PrefillProgress", "TextChunk", "TokenLogprob"]
@@ -36,6 +39,8 @@ T = TypeVar("T")
 #: at 30 a second and 3.1 % at 10. Models below 8 tok/s, where each token is awaited, are not affected.
 COALESCE_S = 0.125
 PrefillProgress = Prefill
+#: of TurnStats.guessed; an answer of so many runs is not shaded, nor are they kept
+_MOST_RUNS = 4096
 
 #: How a model comes to life: (entry, options, progress) -> the model and what to tell about it.
 Loader = Callable[[ModelEntry, LoadModel, Callable[[float], bool]], tuple[Model, LoadedModel]]
@@ -43,12 +48,16 @@ Loader = Callable[[ModelEntry, LoadModel, Callable[[float], bool]], tuple[Model,
 
 @dataclass(frozen=True, slots=True)
 class TextChunk:
-    """New text. `tokens` counts from the start of the answer; `tok_s` is decode speed so far (0 for the first)."""
+    """New text. `tokens` counts from the start of the answer; `tok_s` is decode speed so far (0 for the first).
+
+    `drafts` are those of the answer so far and go on changing.
+    """
 
     text: str
     tokens: int
     tok_s: float
     logprobs: list[TokenLogprob]
+    drafts: DraftStats = field(default_factory=DraftStats, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +166,11 @@ class Engine:
         self._session = Session(model, prepared.speculation)
         if prepared.speculation is not None:
             loaded.speculation = self._options.speculation or "auto"
+            loaded.draft_nodes = self._options.draft_nodes if loaded.speculation == "custom" else 0
+            loaded.draft_model = self._options.draft_model
             loaded.draft_notice = prepared.notice
+        elif model.info.max_leaves:
+            loaded.speculation = "off"
         self.loaded = loaded
 
     async def move(self, position: float) -> LoadedModel:
@@ -180,6 +193,36 @@ class Engine:
             return moved
 
         return await self._call(work)
+
+    async def speculate(self, choice: Speculate) -> LoadedModel:
+        """Guesses otherwise from the next answer on; the model and its cache stay.
+
+        Raises:
+            NoModelError: none is loaded.
+        """
+
+        def work() -> LoadedModel:
+            session, loaded = self._need(), self.loaded
+            assert loaded is not None
+            self._options = structs.replace(
+                self._options,
+                speculation=choice.speculation,
+                draft_nodes=choice.draft_nodes,
+                draft_model=choice.draft_model,
+            )
+            if self._prepared is not None:
+                self._prepared.close()
+            loaded = structs.replace(loaded, speculation="", draft_nodes=0, draft_notice="")
+            self._take(session.model, loaded)
+            self._need().tokens = session.tokens
+            return loaded
+
+        return await self._call(work)
+
+    def passes(self) -> PassReport:
+        """What is known of the passes of the loaded model, and what the last answer's were."""
+        prepared = self._prepared
+        return prepared.report() if prepared is not None else PassReport()
 
     async def unload(self) -> None:
         """Frees the model, after the requests before it."""
@@ -323,6 +366,8 @@ class _Collector:
         self._generation = generation
         self._text: list[str] = []
         self._logprobs: list[TokenLogprob] = []
+        self._drafts = DraftStats()
+        self._runs: list[int] = [0]  # see TurnStats.guessed
         self._flushed = 0.0
         self._first = 0.0
         self._count = 0
@@ -356,8 +401,12 @@ class _Collector:
         self._count += 1
         if self._count == 1:
             self._first = now
+        self._drafts = token.drafts
         if token.text:
             self._text.append(token.text)
+            if (len(self._runs) % 2 == 0) != token.guessed:
+                self._runs.append(0)
+            self._runs[-1] += len(token.text)
         if token.logprob is not None:
             self._logprobs.append(token.logprob)
 
@@ -365,7 +414,7 @@ class _Collector:
         text = "".join(self._text)
         if text or self._logprobs:
             self._flushed = now
-            yield TextChunk(text, self._count, self._tok_s(now), self._logprobs.copy())
+            yield TextChunk(text, self._count, self._tok_s(now), self._logprobs.copy(), self._drafts)
             self._text.clear()
             self._logprobs.clear()
 
@@ -391,6 +440,7 @@ class _Collector:
             drafted=end.drafts.drafted,
             accepted=end.drafts.accepted,
             speedup=end.drafts.speedup,
+            guessed=self._runs if end.drafts.accepted and len(self._runs) <= _MOST_RUNS else [],
         )
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 from backend.api.errors import ConflictError, InvalidRequestError, NutshellError
 from backend.api.schemas import Event, Job, LoadedModel, LoadModel, ModelChanged, ModelEntry
+from backend.api.speculation_schemas import Speculate
 from backend.jobs.jobs import JobHandle, Jobs
 
 __all__ = ["LoadsModels", "ModelLoader", "ModelSource", "named_entry"]
@@ -30,6 +31,10 @@ class LoadsModels(Protocol):
 
     async def move(self, position: float) -> LoadedModel:
         """Moves its slider."""
+        ...
+
+    async def speculate(self, choice: Speculate) -> LoadedModel:
+        """Guesses otherwise."""
         ...
 
     async def unload(self) -> None:
@@ -165,6 +170,25 @@ class ModelLoader:
                 self._options = msgspec.structs.replace(self._options, position=position)
             self._publish(ModelChanged(model=moved))
         return moved
+
+    async def speculate(self, choice: Speculate) -> LoadedModel:
+        """Has the loaded model guess otherwise; later loads do so, too, where they do not say anything else.
+
+        Raises:
+            ConflictError: another model is being loaded. NoModelError: none is.
+        """
+        if self._current is not None:
+            before = self._engine.loaded
+            if before is None or before.entry.id != self._current[1].id:
+                raise ConflictError("Another model is being loaded.", remedy="Choose again when it is there.")
+            await self.settled()  # it is there, and its load is about to end
+        loaded = await self._engine.speculate(choice)
+        said = {name: getattr(choice, name) for name in choice.__struct_fields__}
+        self._defaults = msgspec.structs.replace(self._defaults, **said)
+        if self._options is not None:
+            self._options = msgspec.structs.replace(self._options, **said)
+        self._publish(ModelChanged(model=loaded))
+        return loaded
 
     async def unload(self) -> None:
         """Frees the model; a load that is under way is given up."""

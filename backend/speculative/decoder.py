@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -28,6 +28,7 @@ __all__ = ["DraftStats", "Drafter", "Speculation", "Steps"]
 
 #: Most nodes of a pass while the weights are in memory: no curve that was measured pays for more.
 MOST_NODES = 64
+_HISTORY = 1000
 
 
 class Drafter(Protocol):
@@ -58,6 +59,7 @@ class DraftStats:
         passes: over the model's weights, behind the prompt.
         drafted, accepted: nodes that were checked (roots excluded), and those that the text went through.
         draft_s: seconds of drafting and bookkeeping. model_s: of these, a draft model's. pass_s: of the passes.
+        history: (nodes, tokens emitted, seconds with the drafting) of each pass, the first thousand of them.
         plain_s: seconds that one token without drafts takes; 0: not known.
     """
 
@@ -68,6 +70,7 @@ class DraftStats:
     model_s: float = 0.0
     pass_s: float = 0.0
     plain_s: float = 0.0
+    history: list[tuple[int, int, float]] = field(default_factory=list)
 
     @property
     def speedup(self) -> float:
@@ -100,6 +103,7 @@ class Speculation:
         self.trigram = TrigramDrafter()
         self.drafter = drafter
         self.model_s = 0.0  # of the draft model, for the last draft
+        self.last = DraftStats()  # of the last answer that ended
         self._prompt: Sequence[int] | None = None
 
     def begin(self, prompt: Sequence[int]) -> None:
@@ -209,10 +213,16 @@ class Steps:
         self.stats.drafted += len(tree) - 1
         self.stats.draft_s += drafted - started
         self.stats.pass_s += ended - drafted
+        self._price()
 
     def close(self) -> None:
         """Commits what was accepted and forgets the rest of the tree. May be called twice."""
         self._settle(None)
+        self._price()
+        if self._speculation is not None:
+            self._speculation.last = self.stats
+
+    def _price(self) -> None:
         if self._speculation is not None:
             self.stats.plain_s = self._speculation.costs.seconds(1)
 
@@ -222,6 +232,8 @@ class Steps:
         if not path:
             return
         self._path = []
+        if len(self.stats.history) < _HISTORY:
+            self.stats.history.append((len(tree), len(path), self._whole_s))
         self._model.commit(path)
         self._tokens.extend(tree.tokens[node] for node in path)
         if self._speculation is None:

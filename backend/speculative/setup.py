@@ -11,10 +11,11 @@ from pathlib import Path
 
 from backend.api.errors import NutshellError
 from backend.api.schemas import LoadedModel, LoadModel, ModelEntry
+from backend.api.speculation_schemas import PassReport
 from backend.api.version import version
 from backend.config.paths import paths
 from backend.engine.model import Model
-from backend.speculative.costs import Costs, measure
+from backend.speculative.costs import KNOTS, Costs, measure
 from backend.speculative.decoder import Speculation
 from backend.speculative.draft_model import ModelDrafter
 from backend.speculative.vocabulary import why_not
@@ -65,6 +66,21 @@ class Prepared:
             _log.exception("measuring the passes failed")
             self._measuring = None
         return self._measuring is not None
+
+    def report(self) -> PassReport:
+        """What is known of the passes, and those of the last answer."""
+        speculation = self.speculation
+        if speculation is None:
+            return PassReport()
+        costs, last = speculation.costs, speculation.last
+        sizes = [n for n in KNOTS if n <= speculation.controller.most_nodes] if costs.known else []
+        return PassReport(
+            curve=[(n, costs.seconds(n)) for n in sizes],
+            passes=list(last.history),
+            plain_s=costs.seconds(1),
+            draft_s=last.draft_s,
+            model_s=last.model_s,
+        )
 
     def close(self) -> None:
         """Keeps the curve and frees the draft model."""

@@ -15,6 +15,7 @@ from backend.api.events import Subscription
 from backend.api.failures import Json
 from backend.api.schemas import BackendStatus, LoadModel, MoveModel
 from backend.api.services import Services
+from backend.api.speculation_schemas import Speculate
 from backend.api.sse import KEEP_ALIVE_S, EventStream, comment, data
 from backend.api.version import version
 from backend.engine.llama_library import build_description
@@ -55,6 +56,12 @@ def routes(services: Services) -> list[Route]:
     async def move(request: Request) -> Response:
         return Json(await services.loader.move((await body(request, MoveModel)).position))
 
+    async def speculate(request: Request) -> Response:
+        return Json(await services.loader.speculate(await body(request, Speculate)))
+
+    async def passes(request: Request) -> Response:
+        return Json(services.engine.passes())
+
     async def unload(request: Request) -> Response:
         await services.loader.unload()
         return Response(status_code=204)
@@ -87,6 +94,8 @@ def routes(services: Services) -> list[Route]:
         Route("/api/models", models),
         Route("/api/models/load", load, methods=["POST"]),
         Route("/api/models/position", move, methods=["POST"]),
+        Route("/api/models/speculation", passes),
+        Route("/api/models/speculation", speculate, methods=["POST"]),
         Route("/api/models/unload", unload, methods=["POST"]),
         Route("/api/jobs", jobs),
         Route("/api/jobs/{id}", job),

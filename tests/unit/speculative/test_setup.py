@@ -12,6 +12,7 @@ import pytest
 
 from backend.api.errors import ModelLoadError
 from backend.api.schemas import Completion, LoadedModel, LoadModel, ModelEntry, Sampling
+from backend.api.speculation_schemas import Speculate
 from backend.engine.model import Model
 from backend.engine.worker import Engine, GenerationDone, TextChunk
 from backend.speculative.setup import prepare
@@ -108,5 +109,41 @@ async def _stop_then_measure() -> None:
         assert isinstance(done, GenerationDone)
         assert done.stats.completion_tokens == 300
         assert done.stats.passes + done.stats.accepted == 300, "the last pass is that of the end"
+    finally:
+        await engine.close()
+
+
+def test_another_choice_keeps_the_model_and_what_it_has_read() -> None:
+    asyncio.run(asyncio.wait_for(_choose_again(), 30))
+
+
+async def _choose_again() -> None:
+    model = scripted("word " * 10)
+    model.info = dataclasses.replace(model.info, max_leaves=8)
+    engine = Engine(loader_of(lambda: model))
+    ask = Completion(prompt="p\0", sampling=Sampling(temperature=0))
+    try:
+        await engine.load(fake_entry(), LoadModel(), lambda _: True)
+        [_ async for _ in engine.generate(ask)]
+        loaded = await engine.speculate(Speculate(speculation="custom", draft_nodes=5))
+        assert (loaded.speculation, loaded.draft_nodes) == ("custom", 5)
+        assert engine.loaded is loaded
+        assert engine.model() is model
+        items = [i async for i in engine.generate(ask)]
+        done = items[-1]
+        assert isinstance(done, GenerationDone)
+        assert done.stats.cached_tokens == done.stats.prompt_tokens - 1, "all of it but the last is still there"
+        assert done.stats.accepted > 0
+        own, guessed = done.stats.guessed[::2], done.stats.guessed[1::2]
+        assert sum(own) + sum(guessed) == 50
+        assert sum(guessed) == done.stats.accepted, "a letter is a token here"
+        last = [item for item in items if isinstance(item, TextChunk)][-1]
+        assert last.drafts.passes == done.stats.passes
+        assert sum(tokens for _, tokens, _ in engine.passes().passes) == 50
+        assert (await engine.speculate(Speculate(speculation="off"))).speculation == "off"
+        plain = [i async for i in engine.generate(ask)][-1]
+        assert isinstance(plain, GenerationDone)
+        assert plain.stats.guessed == []
+        assert engine.passes().passes == []
     finally:
         await engine.close()

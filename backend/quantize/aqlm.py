@@ -21,6 +21,7 @@ from backend.quantize.aqlm_descent import descend
 from backend.quantize.aqlm_feedback import Coded, Factor, Search, encode, factor, through
 from backend.quantize.cholesky import Latest
 from backend.quantize.layer import LinearTask, Quantized, Stop
+from backend.quantize.products import all_finite
 from kernels.packing import aqlm
 
 __all__ = ["quantize_aqlm"]
@@ -161,7 +162,7 @@ def _fitted(
 
 def _checked(task: LinearTask) -> torch.Tensor:
     largest = float(task.weight.abs().max()) if task.weight.numel() else 0.0
-    if not largest <= _LARGEST or not bool(torch.isfinite(task.hessian).all()):
+    if not largest <= _LARGEST or not all_finite(task.hessian):
         raise InvalidModelFileError(
             "This model cannot be compressed.",
             why=f"{task.module} has weights that are not numbers or too large, or its inputs become so.",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import torch
 
-from backend.quantize.products import product
+from backend.quantize.products import all_finite, product
 
 __all__ = ["HessianSum"]
 
@@ -114,7 +114,7 @@ class HessianSum:
             block.copy_(torch.tril(block) + torch.tril(block, -1).T)
             self._sum[first:last, last:] = self._sum[last:, first:last].T
         result = self._sum.div_(len(norms))
-        if not bool(torch.isfinite(result).all()):
+        if not all_finite(result):
             raise ValueError("activations that are not finite")
         return result
 

@@ -57,7 +57,8 @@ class Progress:
 
     Attributes:
         stage: "check", "calibrate", "quantize", "tune", "sensitivity", "write" or "measure".
-        done, total: of the whole work, in seconds of predicted work; total 0: not known yet.
+        done, total: of the whole work, in seconds of predicted work, what an earlier run did included; total 0: not
+            known yet.
         layer, layers: blocks done and in all.
         module: the linear at work, or "".
         error: the relative error of the linear that was just finished, else None.

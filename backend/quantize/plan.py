@@ -247,6 +247,8 @@ class Plan:
 
     Attributes:
         pieces: by key, in order.
+        spent: seconds of this run's pieces.
+        before: seconds that those would have taken that an earlier run has done.
     """
 
     pieces: Mapping[str, Piece]
@@ -255,6 +257,7 @@ class Plan:
     _families: dict[str, _Seen] = field(default_factory=dict)
     _all: _Seen = field(default_factory=_Seen)
     spent: float = 0.0
+    before: float = 0.0
 
     def __post_init__(self) -> None:
         self._left = dict(self.pieces)
@@ -275,6 +278,8 @@ class Plan:
         if piece is None:
             return
         self.spent += seconds
+        if seconds == 0:
+            self.before += self.predicted(piece)
         if seconds > 0 and piece.seconds > 0:
             seen = self._kinds.setdefault(piece.kind, _Seen()), self._families.setdefault(piece.family, _Seen())
             for one in (*seen, self._all):

@@ -27,7 +27,7 @@ from backend.quantize.hessian import HessianSum
 from backend.quantize.layer import LinearTask
 from backend.quantize.levels import level_for
 from backend.quantize.prepare import Prepared
-from backend.quantize.products import product
+from backend.quantize.products import all_finite, product
 from backend.quantize.protect import SAFE, protected, safe_level
 from backend.quantize.source import Source
 from backend.quantize.spqr import damping_of
@@ -289,7 +289,7 @@ class Blocks:
             y = run_block(block, weights, torch.stack([states[at] for at in some]), watch=watch)
             if first // step % _TRIM == _TRIM - 1:
                 trim()
-            if not bool(torch.isfinite(y).all()):
+            if not all_finite(y):
                 raise InvalidModelFileError(
                     "This model cannot be compressed.",
                     why="Reading text, it computes numbers that are none.",

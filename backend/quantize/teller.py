@@ -104,7 +104,7 @@ class Teller:
             memory = int(self._process.memory_info().rss)
         self.peak = max(self.peak, memory)
         running = self._told - self._began if self._working else 0.0
-        done, left = self.plan.spent + running, max(self.plan.left - running, 0.0)
+        done, left = self.plan.before + self.plan.spent + running, max(self.plan.left - running, 0.0)
         return self._report(
             Progress(
                 self.stage,

@@ -23,11 +23,12 @@ _ACROSS = 480
 
 
 class PlanPage(QWidget):
-    """Signals: back_requested, plan_requested(options), start_requested(levels, options, name)."""
+    """Signals: back_requested, plan_requested(options), start_requested(levels, options, name), unfolded(widget)."""
 
     back_requested = Signal()
     plan_requested = Signal(object)
     start_requested = Signal(object, object, str)
+    unfolded = Signal(object)
 
     def __init__(self, session: CompressionSession, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -55,6 +56,7 @@ class PlanPage(QWidget):
         inside.addWidget(self.form)
         card.hide()
         self.fold.toggled.connect(card.setVisible)
+        self.fold.toggled.connect(lambda on: self.unfolded.emit(card) if on else None)
         self.fold.toggled.connect(lambda on: bind_icon(self.fold, "chevron-up" if on else "chevron-down", "muted"))
         self.back = QPushButton(self.tr("Back"))
         self.back.clicked.connect(self.back_requested)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, QSize, Qt, Signal
+from PySide6.QtCore import QEvent, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QStackedWidget, QVBoxLayout, QWidget
 
@@ -121,6 +121,7 @@ class WizardPage(QWidget):
         self.plan.back_requested.connect(self._to_sources)
         self.plan.plan_requested.connect(self._plan_again)
         self.plan.start_requested.connect(self._start)
+        self.plan.unfolded.connect(self._bring)
         self.progress.delete_requested.connect(self._ask_delete)
         self.progress.back_requested.connect(self._to_sources)
         self.result.back_requested.connect(self._to_sources)
@@ -262,6 +263,17 @@ class WizardPage(QWidget):
         if changed and self.isVisible():
             self._note_seen()
             self._focus()
+
+    def _bring(self, widget: QWidget) -> None:
+        """What was unfolded may lie below the window: it is scrolled to when it has its place."""
+
+        def bring() -> None:
+            content = self._area.widget()
+            if content is not None:
+                bottom = widget.mapTo(content, widget.rect().bottomLeft()).y()
+                self._area.ensureVisible(0, bottom + self.plan.start.height() + metrics.xl, 0, 0)
+
+        QTimer.singleShot(0, self, bring)
 
     def _note_seen(self) -> None:
         if self.page() is self.result:

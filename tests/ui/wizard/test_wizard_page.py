@@ -203,6 +203,19 @@ def test_a_build_with_a_slider_has_several_levels_and_no_tuning(
     assert form.levels("spqr-4", order) == ["spqr-4"]
 
 
+def test_options_that_are_unfolded_are_scrolled_to(loop: Loop, window: MainWindow, wizard: WizardPage) -> None:
+    window.resize(1000, 640)
+    planned(loop, wizard)
+    start, view = wizard.plan.start, wizard._area.viewport()
+    wizard.plan.fold.click()
+
+    def below() -> int:
+        return start.mapTo(view, start.rect().bottomLeft()).y()
+
+    loop.until(lambda: 0 < below() <= view.height())
+    assert wizard._area.verticalScrollBar().value() > 0
+
+
 def test_options_are_folded_and_go_along(loop: Loop, fake: FakeClient, wizard: WizardPage) -> None:
     planned(loop, wizard)
     form = wizard.plan.form

@@ -64,6 +64,20 @@ def test_seconds_that_were_spent_are_spent() -> None:
     assert (plan.spent, plan.left) == (3.0, 0.0)
 
 
+def test_what_an_earlier_run_did_counts_as_done() -> None:
+    """Else the bar falls back when work goes on."""
+    whole, rest = _plan("aqlm-2x8"), _plan("aqlm-2x8")
+    slow = {"forward": 2.5, "aqlm-2x8": 0.4, "aqlm-2x8 cold": 3.0}
+    for number in range(12):
+        _work(whole, number, slow)
+    rest.learn(whole.rates())
+    for piece in [piece for piece in rest if piece.key.partition("/")[0] in map(str, range(12))]:
+        rest.finish(piece.key, 0.0)
+    assert rest.spent == 0.0
+    assert rest.before == pytest.approx(whole.spent, rel=0.1)
+    assert rest.total == pytest.approx(whole.left)
+
+
 def test_rates_survive_an_interruption() -> None:
     first, second = _plan("aqlm-2x8"), _plan("aqlm-2x8")
     slow = {"forward": 2.5, "aqlm-2x8": 0.4, "aqlm-2x8 cold": 3.0}

@@ -72,3 +72,13 @@ def test_other_types_are_left_to_torch() -> None:
     x, weight = dice(3, 5).double(), dice(4, 5).double()
     assert torch.equal(products.linear(x, weight), torch.nn.functional.linear(x, weight))
     assert torch.equal(products.product(x, weight), x @ weight.T)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("at", [0, 1, 4999, 5000])
+def test_one_number_that_is_none_is_found(wrong: float, at: int) -> None:
+    a = dice(3, 1667)
+    assert products.all_finite(a)
+    assert products.all_finite(a[:0])
+    a.view(-1)[at] = wrong
+    assert not products.all_finite(a)

@@ -24,12 +24,13 @@ import httpx
 import psutil
 
 from app.benchmarks.report import hardware_name, print_table
-from app.commands.plan import this_machine
 from app.models import default_model
 from app.session import Session
 from app.terminal import say
 from backend.api.schemas import LoadModel
+from backend.config.paths import paths
 from backend.planner.learned import Learned
+from backend.planner.machine import this_machine
 from backend.planner.memory import KvType
 from backend.planner.observing import Seen, observation
 from backend.planner.plan import Machine, Wishes, plan
@@ -92,13 +93,13 @@ class _Peak:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measures, prints a table, and with --json one object as the last line."""
-    paths = [Path(default_model(one).path) for one in arguments.build or [arguments.model]]
+    files = [Path(default_model(one).path) for one in arguments.build or [arguments.model]]
     draft = Path(default_model(arguments.draft_model).path) if arguments.draft_model else None
-    machine = replace(this_machine(), memory_free=1 << 60)  # whether it fits is not the question here
+    machine = replace(this_machine(paths().models), memory_free=1 << 60)  # whether it fits is not the question here
     with tempfile.TemporaryDirectory(prefix="nutshell-bench-") as folder:
         learned = Learned(Path(folder) / "learned.json")
         rows = []
-        for case in _cases(paths, draft):
+        for case in _cases(files, draft):
             say(case.name)
             rows.append(asyncio.run(_measured(case, machine, learned, Path(folder) / "data")))
     figures = {"rows": rows, "memory_error_max": _worst(rows, "mb"), "speed_error_max": _worst(rows, "tok_s")}
@@ -113,9 +114,9 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _cases(paths: Sequence[Path], draft: Path | None) -> list[_Case]:
+def _cases(files: Sequence[Path], draft: Path | None) -> list[_Case]:
     found = []
-    for path in paths:
+    for path in files:
         subject = subject_of_file(path)
         kinds: tuple[KvType, ...] = ("f16", "q8") if subject.engine == "native" else ("f16",)
         found += [_Case(path, subject, context, kv) for context, kv in product(_CONTEXTS, kinds)]

@@ -15,10 +15,10 @@ from app.terminal import size, table
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-    from backend.planner.plan import Machine, Plan
+    from backend.planner.plan import Plan
     from backend.planner.subject import Subject
 
-__all__ = ["add", "run", "this_machine"]
+__all__ = ["add", "run"]
 
 
 def add(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -52,6 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Plans."""
     from backend.config.paths import paths
     from backend.planner.learned import Learned
+    from backend.planner.machine import this_machine
     from backend.planner.plan import Wishes, best, plan
 
     wishes = Wishes(
@@ -63,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         tokens_per_pass=arguments.tokens_per_pass,
     )
     subjects = _subjects(arguments.model)
-    machine = this_machine()
+    machine = this_machine(paths().models)
     learned = Learned(paths().learned)
     plans = [
         plan(one, machine, replace(wishes, learned=learned.about(one.engine, one.scheme, one.name))) for one in subjects
@@ -103,28 +104,6 @@ def _subjects(wanted: str) -> list[Subject]:
             return [subject_of_file(Path(default_model(wanted).path))]
         except NotFoundError:
             raise unknown from None
-
-
-def this_machine() -> Machine:
-    """The one we are on, with the memory's speed measured: a third of a second."""
-    from backend.config.paths import paths
-    from backend.hardware.bandwidth import memory_bandwidth
-    from backend.hardware.gpus import gpu_reports
-    from backend.hardware.memory import memory_report
-    from backend.hardware.probe import cpu_report, disk_report
-    from backend.planner.plan import Machine
-    from backend.planner.speed import Rates
-
-    cores, memory = cpu_report().cores, memory_report()
-    usable = [gpu.vram_free for gpu in gpu_reports() if gpu.backend]
-    return Machine(
-        cores=cores,
-        memory_total=memory.total,
-        memory_free=memory.available,
-        rates=Rates(ram=memory_bandwidth(cores), gpu=300e9 if usable else 0.0, disk=1.5e9),
-        gpu_free=max(usable, default=0),
-        disk_free=disk_report(paths().models).free,
-    )
 
 
 def _facts(one: Plan) -> dict[str, Any]:

@@ -28,13 +28,15 @@ def build_services(load_defaults: LoadModel | None = None) -> Services:
     places = paths()
     obey(Settings.load(places.settings))
     store = Store.open(places.database)
+    learned = Learned(places.learned)
     return Services.build(
         store=store,
-        engine=Engine(load_model, Observer(Learned(places.learned)).answered),
+        engine=Engine(load_model, Observer(learned).answered),
         models=LocalModels(builtin_file(places.models), [places.models, places.builds]),
         builds=places.builds,
         own_folders=[places.models, places.builds],
         data_dir=places.data,
         hardware=lambda: probe(places.data),
+        learned=learned,
         load_defaults=load_defaults,
     )

@@ -30,6 +30,7 @@ from backend.api.downloads import (
     DownloadLimit,
     NetworkState,
     NewDownload,
+    Offer,
     RemoteRepository,
     SearchResult,
 )
@@ -237,6 +238,10 @@ class Client:
         """What a repository of the hub offers."""
         route = f"/api/hub/repositories/{quote(name)}?revision={quote(revision, safe='')}"
         return await self._ask("GET", route, RemoteRepository, read_s=_HUB_S)
+
+    async def offers(self) -> list[Offer]:
+        """The catalogue, planned for this machine."""
+        return await self._ask("GET", "/api/catalogue", list[Offer])
 
     async def downloads(self) -> list[Download]:
         """Every download that is known, newest first."""

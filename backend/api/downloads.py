@@ -16,6 +16,7 @@ __all__ = [
     "NetworkCall",
     "NetworkState",
     "NewDownload",
+    "Offer",
     "RemoteChoice",
     "RemoteRepository",
     "SearchResult",
@@ -49,6 +50,36 @@ class RemoteRepository(Struct, kw_only=True):
     licence: str
     gated: bool
     choices: list[RemoteChoice]  # the smallest first
+
+
+class Offer(Struct, kw_only=True):
+    """One model of the catalogue, planned for this machine: an element of GET /api/catalogue.
+
+    Attributes:
+        parameters: numbers in its weights. context: tokens that it was trained for.
+        verdict: of its best build here. remedy: what would make it fit; "" where it does.
+        build, engine, repository: of that build. bytes: of its weights. ram: memory that it would take.
+        tokens, low, high: tokens a second that are expected, and their range.
+        suggested: why it is one of the few that the list begins with; "" for the others.
+    """
+
+    id: str
+    name: str
+    uses: list[str]
+    parameters: int
+    licence: str
+    context: int
+    verdict: Literal["fits", "fits if", "does not fit"]
+    remedy: str
+    build: str
+    engine: str
+    repository: str
+    bytes: int
+    ram: int
+    tokens: float
+    low: float
+    high: float
+    suggested: Literal["", "best", "code", "fast"] = ""
 
 
 class NewDownload(Struct, kw_only=True):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backend.api.downloads import Offer
 from backend.api.errors import NutshellError
 from backend.api.events import EventHub
 from backend.api.naming import find
@@ -18,6 +19,7 @@ from backend.jobs.compressing import Compressions
 from backend.jobs.downloading import Downloads
 from backend.jobs.jobs import JobHandle, Jobs
 from backend.jobs.loading import ModelLoader
+from backend.planner.learned import Learned
 
 if TYPE_CHECKING:
     from backend.engine.worker import Engine, Generation
@@ -45,6 +47,7 @@ class Services:
         compressions: makes models smaller.
         downloads: asks the hub, and brings models from it.
         request_stop: asks the process to end; set by whoever runs the server.
+        learned: what loads took on this machine.
         opening: finds the model of the command line; what depends on knowing it waits for this.
     """
 
@@ -59,6 +62,7 @@ class Services:
     compressions: Compressions
     downloads: Downloads
     hardware: Callable[[], HardwareReport]
+    learned: Learned
     own_folders: Sequence[Path] = ()
     notices: list[str] = field(default_factory=list)
     generations: set[Generation] = field(default_factory=set)
@@ -74,6 +78,7 @@ class Services:
         models: LocalModels,
         data_dir: Path,
         hardware: Callable[[], HardwareReport],
+        learned: Learned | None = None,
         builds: Path | None = None,
         own_folders: Sequence[Path] = (),
         notices: list[str] | None = None,
@@ -95,9 +100,19 @@ class Services:
             compressions=Compressions(models, jobs, builds or data_dir / "builds", hardware),
             downloads=Downloads(jobs, data_dir / "downloads"),
             hardware=hardware,
+            learned=learned or Learned(data_dir / "learned.json"),
             own_folders=own_folders,
             notices=[*store.notices, *(notices or [])],
         )
+
+    def offers(self) -> list[Offer]:
+        """The catalogue, planned for this machine; some tenths of a second, called off the loop."""
+        from backend.planner.machine import this_machine
+        from backend.planner.offers import offers
+
+        loaded = self.engine.loaded
+        leaving = loaded.weight_bytes + loaded.kv_bytes if loaded is not None else 0
+        return offers(this_machine(self.data_dir), self.learned.about, leaving=leaving)
 
     async def open_model(self, request: LoadModel) -> None:
         """Loads the model of the command line, by path, id or name. What is wrong with it becomes a failed job, as if

@@ -7,11 +7,19 @@ from copy import deepcopy
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from backend.api.downloads import Download, NetworkState, NewDownload, RemoteChoice, RemoteRepository, SearchResult
+from backend.api.downloads import (
+    Download,
+    NetworkState,
+    NewDownload,
+    Offer,
+    RemoteChoice,
+    RemoteRepository,
+    SearchResult,
+)
 from backend.api.errors import NotFoundError
 from backend.api.schemas import ErrorInfo, Job, JobChanged
 
-__all__ = ["FakeDownloads", "fake_download", "fake_repository"]
+__all__ = ["FakeDownloads", "fake_download", "fake_offers", "fake_repository"]
 
 _ids = count(1)
 
@@ -38,15 +46,25 @@ def fake_download(state: str = "running", *, choice: str = "Q4_K_M", done: float
     )  # fmt: skip
 
 
+def fake_offers() -> list[Offer]:
+    """The catalogue from a laptop with 16 GB."""
+    from backend.planner.offers import offers
+    from backend.planner.plan import Machine
+    from backend.planner.speed import Rates
+
+    return offers(Machine(cores=8, memory_total=16 * 10**9, memory_free=10 * 10**9, rates=Rates(ram=50e9)))
+
+
 class FakeDownloads:
     """Mixed into `FakeClient`.
 
     Attributes:
-        fetched: the records. found: what a search finds. offered: what repositories have.
+        catalogue: planned models. fetched: the records. found: what a search finds. offered: what repositories have.
     """
 
     def __init__(self) -> None:
         self.fetched: list[Download] = []
+        self.catalogue: list[Offer] = []
         self.found = [
             SearchResult(repository="bartowski/Qwen2.5-7B-Instruct-GGUF", downloads=184_203, likes=412),
             SearchResult(repository="Qwen/Qwen2.5-7B-Instruct-GGUF", downloads=95_120, likes=230),
@@ -116,6 +134,10 @@ class FakeDownloads:
         if name not in self.offered:
             raise NotFoundError(f"There is no repository {name} on the hub.", remedy="Check the name.")
         return deepcopy(self.offered[name])
+
+    async def offers(self) -> list[Offer]:
+        self._called("offers")
+        return deepcopy(self.catalogue)
 
     async def downloads(self) -> list[Download]:
         self._called("downloads")

@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout, 
 
 from backend.api.schemas import ErrorInfo
 from ui.library.download_card import DownloadCard
+from ui.library.offer_list import OfferList
 from ui.library.repository_view import RepositoryView, ResultList
 from ui.theme import metrics
 from ui.viewmodels.download_session import DownloadSession
@@ -41,6 +42,7 @@ class DownloadPage(QWidget):
         self.field.setAccessibleName(self.tr("Search the hub for a model"))
         self.field.setClearButtonEnabled(True)
         self.field.returnPressed.connect(self._find)
+        self.field.textChanged.connect(self._typed)
         self.search = QPushButton(self.tr("Search"))
         self.search.setProperty("kind", "primary")
         self.search.clicked.connect(self._find)
@@ -84,11 +86,16 @@ class DownloadPage(QWidget):
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
         self.session.refresh()
+        self.session.plan()
         self.field.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def _find(self) -> None:
         self.notice.set_notice("")
         self.session.find(self.field.text())
+
+    def _typed(self, text: str) -> None:
+        if isinstance(self.answer, OfferList):
+            self.answer.filter(text)
 
     def _refresh(self) -> None:
         session = self.session
@@ -97,6 +104,7 @@ class DownloadPage(QWidget):
         self.search.setEnabled(not session.asking)
         self._show_cards()
         answered: object = session.repository if session.repository is not None else session.results
+        answered = session.offers if answered is None else answered
         if answered is not self._answered:
             self._answered = answered
             self._show_answer()
@@ -136,6 +144,11 @@ class DownloadPage(QWidget):
             found = ResultList(session.results)
             found.chosen.connect(session.open)
             self.answer = found
+        elif session.offers is not None:
+            offers = OfferList(session.offers)
+            offers.filter(self.field.text())
+            offers.chosen.connect(session.open)
+            self.answer = offers
         if self.answer is not None:
             self._answers.addWidget(self.answer)
 

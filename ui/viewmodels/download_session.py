@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from PySide6.QtCore import QCoreApplication, QObject, Signal
 
-from backend.api.downloads import Download, NewDownload, RemoteRepository, SearchResult
+from backend.api.downloads import Download, NewDownload, Offer, RemoteRepository, SearchResult
 from backend.api.schemas import BackendStatus, ErrorInfo, Job
 from ui.bridge.engine_client import EngineClient
 from ui.bridge.engine_link import EngineLink
@@ -39,6 +39,7 @@ class DownloadSession(QObject):
         self.results: list[SearchResult] | None = None
         self.repository: RemoteRepository | None = None
         self.downloads: list[Download] = []
+        self.offers: list[Offer] | None = None  # the catalogue for this machine, when it has come
         self.asking = ""  # what the hub is asked for now
         self._turn = 0  # answers come out of order
         self._points: dict[str, deque[tuple[float, float]]] = {}  # of each job: (time, bytes)
@@ -65,6 +66,10 @@ class DownloadSession(QObject):
     def refresh(self) -> None:
         """Read the list of downloads again."""
         self._link.run(lambda engine: engine.downloads(), success=self._set_downloads, quiet=True)
+
+    def plan(self) -> None:
+        """Ask the engine what of the catalogue this machine can run; nothing leaves the machine."""
+        self._link.run(lambda engine: engine.offers(), success=self._set_offers, quiet=True)
 
     def find(self, text: str) -> None:
         """Search the hub; a whole name, or the address of a page, opens that repository."""
@@ -153,6 +158,11 @@ class DownloadSession(QObject):
 
     def _set_repository(self, repository: RemoteRepository) -> None:
         self.repository = repository
+
+    def _set_offers(self, offers: list[Offer]) -> None:
+        if offers != self.offers:
+            self.offers = offers
+            self.changed.emit()
 
     def _set_downloads(self, downloads: list[Download]) -> None:
         before = {one.id: one for one in self.downloads}

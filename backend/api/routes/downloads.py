@@ -20,7 +20,7 @@ __all__ = ["routes"]
 
 
 def routes(services: Services) -> list[Route]:
-    """The routes under /api/hub, /api/downloads and /api/network."""
+    """The routes under /api/hub, /api/downloads and /api/network, and the catalogue."""
     work = services.downloads
 
     async def search(request: Request) -> Response:
@@ -69,7 +69,11 @@ def routes(services: Services) -> list[Route]:
             raise ConflictError(f"{entry.name} is in use.", remedy="Choose another model first, then delete this one.")
         return Json(Deleted(freed=await asyncio.to_thread(remove_model, entry, services.own_folders)))
 
+    async def offered(request: Request) -> Response:
+        return Json(await asyncio.to_thread(services.offers))
+
     return [
+        Route("/api/catalogue", offered),
         Route("/api/models/{id}", remove, methods=["DELETE"]),
         Route("/api/hub/search", search),
         Route("/api/hub/repositories/{owner}/{name}", repository),

@@ -11,10 +11,11 @@ from PySide6.QtWidgets import QApplication
 from backend.api.downloads import SearchResult
 from backend.api.errors import NetworkError
 from backend.api.schemas import ErrorInfo
-from tests.fakes.download_client import fake_download
+from tests.fakes.download_client import fake_download, fake_offers
 from tests.ui.shell.support import Loop
 from tests.ui.test_gallery import NARROW, WIDE, Stage, draw_scene
 from ui.library.download_page import DownloadPage
+from ui.library.offer_list import OfferList
 from ui.theme import Mode
 
 REPO = "bartowski/Qwen2.5-7B-Instruct-GGUF"
@@ -50,6 +51,36 @@ def searched(stage: Stage, text: str = "qwen") -> DownloadPage:
 @scene()
 def empty(stage: Stage) -> None:
     opened(stage)
+
+
+def offered(stage: Stage) -> OfferList:
+    stage.fake.catalogue = fake_offers()
+    page = opened(stage)
+    stage.loop.until(lambda: isinstance(page.answer, OfferList) and page.answer.cards)
+    assert isinstance(page.answer, OfferList)
+    return page.answer
+
+
+@scene()
+def catalogue(stage: Stage) -> None:
+    offered(stage)
+
+
+@scene(NARROW)
+def catalogue_narrow(stage: Stage) -> None:
+    offered(stage)
+
+
+@scene()
+def catalogue_what_does_not_fit(stage: Stage) -> None:
+    offers = offered(stage)
+    offers.filter("70b")
+    assert {offer.verdict for offer in offers.shown} == {"does not fit"}
+
+
+@scene()
+def catalogue_without_a_match(stage: Stage) -> None:
+    offered(stage).filter("zzz")
 
 
 @scene()

@@ -12,9 +12,10 @@ from backend.api.downloads import NewDownload
 from backend.api.errors import OfflineError
 from backend.api.schemas import ErrorInfo, LoadModel
 from tests.fakes.client import FakeClient
-from tests.fakes.download_client import fake_download
+from tests.fakes.download_client import fake_download, fake_offers
 from tests.ui.shell.support import Loop
 from ui.library.download_page import DownloadPage
+from ui.library.offer_list import OfferList
 from ui.library.repository_view import RepositoryView, ResultList
 from ui.main_window import MainWindow
 from ui.viewmodels import download_session
@@ -172,3 +173,51 @@ def test_words_say_rate_and_time_left(window: MainWindow, fake: FakeClient, loop
         fake.download_moved(one, fraction)
         loop.until(lambda wanted=fraction: next(iter(page.cards.values())).bar.value() == round(1000 * wanted))  # type: ignore[misc]
     assert page.session.rate(page.session.downloads[0]) == pytest.approx(468_000_000, rel=0.5)
+
+
+class TestCatalogue:
+    def offered(self, window: MainWindow, fake: FakeClient, loop: Loop) -> tuple[DownloadPage, OfferList]:
+        fake.catalogue = fake_offers()
+        page = opened(window, fake, loop)
+        loop.until(lambda: isinstance(page.answer, OfferList))
+        assert isinstance(page.answer, OfferList)
+        return page, page.answer
+
+    def test_it_is_there_before_anything_is_asked_of_the_hub(
+        self, window: MainWindow, fake: FakeClient, loop: Loop
+    ) -> None:
+        _, found = self.offered(window, fake, loop)
+        assert [offer.id for offer in found.shown] == [offer.id for offer in fake.catalogue]
+        assert not [call for call in fake.calls if call[0] in ("search_hub", "repository")]
+
+    def test_words_filter_it_while_they_are_typed_and_enter_asks_the_hub(
+        self, window: MainWindow, fake: FakeClient, loop: Loop
+    ) -> None:
+        page, found = self.offered(window, fake, loop)
+        page.field.setText("qwen coder")
+        assert found.shown
+        assert all("coder" in offer.name.lower() for offer in found.shown)
+        page.field.setText("nothing of this name")
+        assert not found.shown
+        assert not found.nothing.isHidden()
+        page.field.setText("qwen")
+        QTest.keyClick(page.field, Qt.Key.Key_Return)
+        loop.until(lambda: isinstance(page.answer, ResultList))
+        page.field.setText("")
+        QTest.keyClick(page.field, Qt.Key.Key_Return)
+        assert isinstance(page.answer, OfferList)
+
+    def test_a_purpose_filters_it(self, window: MainWindow, fake: FakeClient, loop: Loop) -> None:
+        _, found = self.offered(window, fake, loop)
+        code = next(button for button in found.uses.buttons() if button.text() == "Code")
+        code.click()
+        assert found.shown
+        assert all("code" in offer.uses for offer in found.shown)
+        found.uses.buttons()[0].click()
+        assert len(found.shown) == len(fake.catalogue)
+
+    def test_a_look_asks_for_the_build_that_was_planned(self, window: MainWindow, fake: FakeClient, loop: Loop) -> None:
+        _, found = self.offered(window, fake, loop)
+        first = found.shown[0]
+        found.buttons[first.id].click()
+        loop.until(lambda: ("repository", first.repository) in fake.calls)

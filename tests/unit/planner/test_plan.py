@@ -133,7 +133,7 @@ def _timed(entry: str) -> float:
 
 
 def test_the_command_prints_json(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.commands.plan.this_machine", lambda: LAPTOP)
+    monkeypatch.setattr("backend.planner.machine.this_machine", lambda _models: LAPTOP)
     assert run_command(["plan", "llama-3.3-70b-instruct", "--json", "--context", "4096"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["best"]["verdict"] == "does not fit"
@@ -145,7 +145,7 @@ def test_the_command_speaks_of_files_and_names(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tiny_gguf: object, tiny_pack: object,
     tiny_folder: object, slider_pack: object,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("app.commands.plan.this_machine", lambda: LAPTOP)
+    monkeypatch.setattr("backend.planner.machine.this_machine", lambda _models: LAPTOP)
     for path in (tiny_gguf, tiny_pack, tiny_folder, slider_pack):
         assert run_command(["plan", str(path)]) == 0
         assert "It fits." in capsys.readouterr().out

@@ -1,0 +1,35 @@
+"""The machine that this process runs on, as plans see it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from backend.hardware.bandwidth import memory_bandwidth
+from backend.hardware.gpus import gpu_reports
+from backend.hardware.memory import memory_report
+from backend.hardware.probe import cpu_report, disk_report
+from backend.planner.plan import Machine
+from backend.planner.speed import Rates
+
+__all__ = ["this_machine"]
+
+#: bytes a second of a card's memory and of a disk, where nothing was measured
+_GPU, _DISK = 300e9, 1.5e9
+
+
+def this_machine(models: Path) -> Machine:
+    """With the memory's speed measured: a third of a second in the first call of a process.
+
+    Args:
+        models: where models lie, or would.
+    """
+    cores, memory = cpu_report().cores, memory_report()
+    usable = [gpu.vram_free for gpu in gpu_reports() if gpu.backend]
+    return Machine(
+        cores=cores,
+        memory_total=memory.total,
+        memory_free=memory.available,
+        rates=Rates(ram=memory_bandwidth(cores), gpu=_GPU if usable else 0.0, disk=_DISK),
+        gpu_free=max(usable, default=0),
+        disk_free=disk_report(models).free,
+    )

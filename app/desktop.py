@@ -10,22 +10,26 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from PySide6.QtCore import QEvent, QObject, Qt, QTimer
+from PySide6.QtCore import QEvent, QObject, QTimer, qVersion
+from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QApplication
 
 from app.engine_options import engine_arguments, engine_environment
 from app.quit_signals import QuitSignals
 from app.single_instance import Doorbell
 from app.supervisor import Died, EngineState, Failed, Ready, Starting, Stopped, Supervisor
+from app.windows import Windows
 from backend.api.client import Client
 from backend.api.errors import NutshellError, PortInUseError
-from backend.api.schemas import BackendStatus, LoadedModel
+from backend.api.schemas import BackendStatus, HardwareReport, LoadedModel
 from backend.config import logging as log_files
 from backend.config.paths import Paths
 from backend.config.settings import Settings
 from backend.hub.catalogue import builtin_file
 from ui.bridge.engine_link import EngineLink
+from ui.logs.log_page import About
 from ui.main_window import MainWindow
+from ui.shell.notifier import Notifier
 from ui.theme import apply_theme
 
 __all__ = ["Desktop"]
@@ -36,10 +40,11 @@ _LAST_WORDS_S = 0.5  # for drafts, which take 1 ms; the window is hidden already
 
 
 class Desktop(QObject):
-    """One window with its engine process.
+    """The windows with their engine process.
 
     Attributes:
-        window: the main window. link: its link to the engine. supervisor: what keeps the engine alive.
+        windows: all windows. window: the one that it started with. link: their link to the engine.
+        supervisor: what keeps the engine alive.
         settings: what the user chose, saved as it changes.
         faults: what nobody foresaw and was logged.
         shown: set when the window has been painted. closing: set when the program is to end.
@@ -86,10 +91,10 @@ class Desktop(QObject):
         self.link = EngineLink(self)
         self.link.attached.connect(self._attached)
         self.link.model_changed.connect(self._model_changed)
-        self.window = MainWindow(self.link, settings.as_dict(), self._save)
-        self.window.restart_requested.connect(self._try_again)
-        self.window.serve_requested.connect(self._serve_changed)
+        self.windows = Windows(self._make_window, self._save)
+        self.window = self.windows.first()
         self.window.installEventFilter(self)
+        self.notifier = Notifier(self.link, lambda: self.settings.notify, self.raise_window, self)
 
     async def run(self, script: Callable[[Desktop], Awaitable[None]] | None = None) -> None:
         """Shows the window and returns when it was closed and the engine has ended.
@@ -107,7 +112,7 @@ class Desktop(QObject):
             self.supervisor.begin(self._engine_changed)
             self.window.show()
             await self.closing.wait()
-            self.window.hide()  # at once; what follows may take two seconds
+            self.windows.hide()  # at once; what follows may take two seconds
             await self._end()
             if acting is not None:
                 await acting
@@ -120,12 +125,21 @@ class Desktop(QObject):
         self.closing.set()
 
     def raise_window(self) -> None:
-        """Brings the window in front of the others."""
-        window = self.window
-        window.setWindowState(window.windowState() & ~Qt.WindowState.WindowMinimized | Qt.WindowState.WindowActive)
-        window.show()
-        window.raise_()
-        window.activateWindow()
+        """Brings the window that was used last in front of the others."""
+        self.windows.raise_window()
+
+    def _make_window(self, save: Callable[[dict[str, Any]], None]) -> MainWindow:
+        about = About(self._where.logs, self._describe)
+        window = MainWindow(self.link, self.settings.as_dict(), save, about=about)
+        window.restart_requested.connect(self._try_again)
+        window.serve_requested.connect(self._serve_changed)
+        return window
+
+    def _describe(self, report: HardwareReport | None) -> str:
+        from app.diagnostics import describe
+
+        qt = f"{qVersion()} on {QGuiApplication.platformName()}"
+        return describe(self.settings, self._where, report, qt=qt, state=self.link.state)
 
     # -- starting and ending
 
@@ -153,13 +167,16 @@ class Desktop(QObject):
     async def _end(self) -> None:
         if self._doorbell is not None:
             self._doorbell.close()
-        self.window.keep_texts()
+        for window in self.windows.all:
+            window.keep_texts()
         await self.link.finish(_LAST_WORDS_S)
         await self.link.close()
         await self.supervisor.stop()
         self._drop_client()
         await asyncio.gather(*self._closing, return_exceptions=True)
-        self.window.close()
+        self.notifier.hide()
+        for window in self.windows.all:
+            window.close()
 
     # -- the engine's states
 

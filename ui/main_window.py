@@ -20,6 +20,7 @@ from ui.hardware.hardware_page import HardwarePage
 from ui.inspector.inspector import Inspector
 from ui.library.download_page import DownloadPage
 from ui.library.model_menu import ModelMenu
+from ui.logs.log_page import About
 from ui.settings.network_page import NetworkPage
 from ui.shell.chat_screen import ChatScreen
 from ui.shell.commands import Commands
@@ -27,6 +28,7 @@ from ui.shell.drops import ModelDrop
 from ui.shell.engine_notices import EngineNotices
 from ui.shell.exchange import Exchange
 from ui.shell.failed_page import FailedPage
+from ui.shell.housekeeping import Housekeeping
 from ui.shell.notices import Notices
 from ui.shell.panes import Panes
 from ui.shell.top_bar import TopBar
@@ -56,14 +58,17 @@ class MainWindow(QMainWindow):
         settings: the values of `theme`, `zoom`, `sidebar_visible`, `inspector_visible`, `window_geometry`,
             `last_conversation`, `kv` and `context_policy`; what is missing has its default.
         save: called with those that changed.
+        about: the logs, and what the program says of itself; None: it has neither.
 
     Signals:
+        window_requested: the user wants another window.
         restart_requested: the user wants the engine to be started again.
         serve_requested: the user switched the address for other programs on (True) or off.
     """
 
     restart_requested = Signal()
     serve_requested = Signal(bool)
+    window_requested = Signal()
 
     def __init__(
         self,
@@ -71,6 +76,8 @@ class MainWindow(QMainWindow):
         settings: Mapping[str, object] | None = None,
         save: Callable[[dict[str, object]], object] | None = None,
         parent: QWidget | None = None,
+        *,
+        about: About | None = None,
     ) -> None:
         super().__init__(parent)
         collect_in_gui_thread()
@@ -81,7 +88,8 @@ class MainWindow(QMainWindow):
         self.chat = ChatSession(link, self.models, self)
         self.compression = CompressionSession(link, self)
         self.downloads = DownloadSession(link, self)
-        self.commands = Actions(self, command_table(Commands(self)))
+        self.housekeeping = Housekeeping(self, about)
+        self.commands = Actions(self, (*command_table(Commands(self)), *self.housekeeping.commands()))
         self._model_menu: ModelMenu | None = None
         self._menu: QMenu | None = None
         self._hardware: HardwarePage | None = None
@@ -184,6 +192,8 @@ class MainWindow(QMainWindow):
         self.commands["theme.contrast"].setChecked(bool(self._settings.get("high_contrast", False)))
         self.commands["theme.motion"].setChecked(bool(self._settings.get("reduced_motion", False)))
         self.commands["model.serve"].setChecked(bool(self._settings.get("serve_enabled", False)))
+        self.commands["app.notify"].setChecked(bool(self._settings.get("notify", True)))
+        self.commands.enable(self.housekeeping.knows_logs, "view.logs", "app.diagnostics")
         self._last = str(self._settings.get("last_conversation") or "")
         self.chat_screen.composer.set_text(str(self._settings.get("new_chat_draft") or ""))
         QTimer.singleShot(0, self, self._focus_composer)
@@ -197,6 +207,18 @@ class MainWindow(QMainWindow):
             self._settings.update(changed)
             if self._save is not None:
                 self._save(changed)
+
+    def adopt(self, values: Mapping[str, object]) -> None:
+        """Take over settings that were changed in another window."""
+        self._settings.update(values)
+        self.commands[f"theme.{self.theme()}"].setChecked(True)
+        switches = {
+            "model.serve": "serve_enabled", "app.notify": "notify", "theme.contrast": "high_contrast",
+            "theme.motion": "reduced_motion",
+        }  # fmt: skip
+        for name, setting in switches.items():
+            if setting in values:
+                self.commands[name].setChecked(bool(values[setting]))
 
     def _open_last(self) -> None:
         """After the first list has come: the conversation that was open last, unless something was begun meanwhile."""
@@ -239,6 +261,7 @@ class MainWindow(QMainWindow):
         answered = self.chat.message("", "assistant") is not None
         enable = self.commands.enable
         enable(bool(conversation.id), "chat.rename", "chat.delete", "chat.export", "chat.pin", "chat.archive")
+        enable(bool(conversation.id) and link.ready, "chat.print")
         enable(link.ready, "chat.import")
         enable(can_ask and answered, "answer.regenerate", "answer.continue")
         enable(answered, "answer.copy")
@@ -266,6 +289,11 @@ class MainWindow(QMainWindow):
             self._show_page(self.chat_screen)
         self._refresh()
 
+    def show_page(self, page: QWidget) -> None:
+        """Show a page in the middle, in place of the chat."""
+        self._show_page(page)
+        self.panes.close_drawer()
+
     def _show_page(self, page: QWidget) -> None:
         self.pages.setCurrentWidget(page)
         self.commands["view.hardware"].setChecked(page is self._hardware and self._hardware is not None)
@@ -289,6 +317,7 @@ class MainWindow(QMainWindow):
                 "chat.rename",
                 "chat.delete",
                 "chat.export",
+                "chat.print",
                 "chat.import",
                 "-",
                 "answer.regenerate",
@@ -300,7 +329,10 @@ class MainWindow(QMainWindow):
             fill(look, "theme.system", "theme.light", "theme.dark", "-", "theme.contrast", "theme.motion", "-")
             fill(look, "view.zoom_in", "view.zoom_out", "view.zoom_reset")
             fill(menu, "view.sidebar", "view.inspector", "view.hardware", "view.network", "-")
-            fill(menu, "view.palette", "app.shortcuts", "app.quit")
+            fill(
+                menu.addMenu(self.tr("Help")), "app.shortcuts", "view.logs", "app.diagnostics", "-", "app.notify",
+            )  # fmt: skip
+            fill(menu, "view.palette", "window.new", "app.quit")
         button, menu = self.top_bar.menu, self._menu
         left = button.width() - menu.sizeHint().width() if not self.isRightToLeft() else 0
         menu.popup(button.mapToGlobal(QPoint(left, button.height() + metrics.xs)))

@@ -170,6 +170,11 @@ class Settings:
         False, "Offline", "Nothing leaves this machine: no model is searched for or downloaded until this is off again."
     )
     network_models = _Setting(True, "Models from the hub", "Finding and downloading models, when you ask for one.")
+    notify = _Setting(
+        True,
+        "Notifications",
+        "Say when a long answer or job has ended while another program is in front. Never with words of the chat.",
+    )
     sidebar_visible = _Setting(True, "Conversations at the side", "Show the list of conversations.", shown=False)
     inspector_visible = _Setting(True, "Inspector at the side", "Show model and sampling controls.", shown=False)
     slider_positions = _Setting("", "Sliders", "Where the sliders of models stood last.", shown=False)

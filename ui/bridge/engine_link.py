@@ -124,6 +124,11 @@ class EngineLink(QObject):
         self._error = error_info(error) if isinstance(error, NutshellError) else error
         self._set_state("failed", self._error.what)
 
+    def look_again(self) -> None:
+        """Have everyone read again what there is, for those who came after the engine; nothing while it is away."""
+        if self.ready:
+            self.run(lambda engine: engine.status(), success=self.attached.emit, quiet=True)
+
     async def finish(self, patience_s: float) -> None:
         """Wait until what was asked for has been answered, but not for longer than `patience_s`."""
         if tasks := [operation.task for operation in self._operations]:

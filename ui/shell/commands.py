@@ -275,5 +275,5 @@ class Commands:
         self._window.show_chat()
 
     def quit(self) -> None:
-        """Close the window; an answer that is being written is kept as it is."""
-        self._window.close()
+        """Close every window; an answer that is being written is kept as it is."""
+        QApplication.closeAllWindows()

@@ -16,7 +16,7 @@ from ui.bridge.engine_link import EngineLink
 from ui.chat.code_buttons import write_file
 from ui.viewmodels.conversation_list import ConversationListModel
 
-__all__ = ["FORMATS", "Exchange", "FileFormat", "file_stem", "write_pdf"]
+__all__ = ["FORMATS", "Exchange", "FileFormat", "document_of", "file_stem", "write_pdf"]
 
 FileFormat = Literal["markdown", "html", "pdf", "json"]
 #: format -> ending of the file's name
@@ -31,16 +31,22 @@ def file_stem(title: str) -> str:
     return " ".join(name.split())[:80].strip(". ") or "Conversation"
 
 
-def write_pdf(path: Path, page: str) -> str:
-    """An HTML page of ours as a PDF on A4; words about what went wrong, or ""."""
+def document_of(page: str) -> QTextDocument:
+    """An HTML page of ours, to be printed; it loads nothing."""
     document = _Page()
     font = QFont()
     font.setPointSize(_POINTS)
     document.setDefaultFont(font)
     document.setHtml(page)
+    return document
+
+
+def write_pdf(path: Path, page: str) -> str:
+    """An HTML page of ours as a PDF on A4; words about what went wrong, or ""."""
+    document = document_of(page)
     writer = QPdfWriter(str(path))
     writer.setPageSize(QPageSize(QPageSize.PageSizeId.A4))
-    writer.setPageMargins(QMarginsF(18, 18, 18, 18), QPageLayout.Unit.Millimeter)
+    writer.setPageMargins(QMarginsF(), QPageLayout.Unit.Millimeter)  # QTextDocument leaves 2 cm by itself
     document.print_(writer)
     try:
         return "" if path.stat().st_size > 0 else "nothing was written"

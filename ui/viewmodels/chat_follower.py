@@ -87,6 +87,11 @@ class ChatFollower(QObject):
             lambda engine: engine.conversations(), success=self.list.set_conversations, failure=self.problem.emit
         )
 
+    def read_again(self, conversation_id: str) -> None:
+        """Read a conversation that was changed elsewhere, if it is at hand here."""
+        if conversation_id in self._kept:
+            self._read(conversation_id)
+
     # Reading one conversation
 
     def _read(self, conversation_id: str) -> None:

@@ -35,6 +35,7 @@ class ChatTurns(ChatFollower):
     """`ChatFollower` with the turns: write, stop, ask again, go on, step through versions."""
 
     about_to_ask = Signal()  # last chance to `configure` before a turn is asked for
+    mended = Signal(str)  # conversation id: messages were changed or taken out; the engine tells this to nobody
     text_returned = Signal(str)  # a message that was not sent after all; it belongs back in the composer
 
     def __init__(self, link: EngineLink, models: ModelSession, parent: QObject | None = None) -> None:
@@ -151,7 +152,11 @@ class ChatTurns(ChatFollower):
                 self.text_returned.emit(text)
             self.problem.emit(error)
 
-        self._link.run(request, success=lambda _done: self._read(conversation_id), failure=failed)
+        def done(_made: object) -> None:
+            self._read(conversation_id)
+            self.mended.emit(conversation_id)
+
+        self._link.run(request, success=done, failure=failed)
 
     def continue_answer(self, message_id: str = "") -> None:
         """Go on with an answer that was stopped, cut off or interrupted."""

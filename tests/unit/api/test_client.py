@@ -80,7 +80,15 @@ def test_importing_the_client_is_cheap() -> None:
         "backend.api",
         *(
             f"backend.api.{name}"
-            for name in ("client", "compression", "downloads", "errors", "event_reader", "schemas")
+            for name in (
+                "client",
+                "compression",
+                "downloads",
+                "errors",
+                "event_reader",
+                "schemas",
+                "speculation_schemas",
+            )
         ),
     ]
     assert done.stdout.strip() == f"[] {ours}"

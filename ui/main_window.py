@@ -103,7 +103,7 @@ class MainWindow(QMainWindow):
         self.top_bar = TopBar(self.commands, self.models)
         self.notice_bar = NoticeBar(closable=True)
         self.notices = Notices(self.notice_bar)
-        self.chat_screen = ChatScreen(self.chat)
+        self.chat_screen = ChatScreen(self.chat, link, self.models)
         self.failed_page = FailedPage()
         self.pages = QStackedWidget()
         self.pages.addWidget(self.chat_screen)

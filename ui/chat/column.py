@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from PySide6.QtCore import QEvent, QObject, QRectF, QSize, QTimer, Signal
-from PySide6.QtGui import QResizeEvent, QShowEvent
+from PySide6.QtGui import QPixmap, QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QApplication, QVBoxLayout, QWidget
 
 from backend.api.schemas import Message
@@ -27,6 +27,8 @@ _WARM_UP_MS: Final = 300
 #: Messages kept as widgets beyond those in sight.
 _MAX_ALIVE: Final = 40
 _IDLE_SLICE_S: Final = 0.010
+#: Pictures kept small, 100 KB each.
+_MOST_PICTURES: Final = 60
 
 
 @dataclass(slots=True)
@@ -58,6 +60,8 @@ class MessageColumn(QWidget):
     continue_requested = Signal(str)
     reply_edited = Signal(str, str)
     quote_requested = Signal(str)
+    file_opened = Signal(object)
+    picture_wanted = Signal(str)
     delete_requested = Signal(str)
     prompt_chosen = Signal(str)
 
@@ -68,6 +72,7 @@ class MessageColumn(QWidget):
         self._models: dict[str, str] = {}
         self._follow = True
         self._moving = False
+        self._pictures: dict[str, QPixmap] = {}  # attachment id -> small
         self._marked: tuple[str, tuple[str, ...]] = ("", ())  # a message that was found, and the words in it
 
         self._scroll = ScrollArea(self)
@@ -217,11 +222,31 @@ class MessageColumn(QWidget):
         item.edited.connect(lambda text: self.edit_submitted.emit(message_id, text))
         item.reply_edited.connect(lambda text: self.reply_edited.emit(message_id, text))
         item.quoted.connect(self.quote_requested)
+        item.file_opened.connect(self.file_opened)
+        for file in entry.message.attachments:
+            if file.mime.startswith("image/"):
+                self._want_picture(item, file.id)
         item.branch.connect(lambda step: self.branch_requested.emit(message_id, step))
         item.reveal_requested.connect(lambda rect: self._reveal(message_id, rect))
         if message_id == self._marked[0]:
             self._mark_item(entry)
         item.show()
+
+    def _want_picture(self, item: MessageItem, attachment_id: str) -> None:
+        known = self._pictures.get(attachment_id)
+        if known is not None:
+            item.set_picture(attachment_id, known)
+        else:
+            self.picture_wanted.emit(attachment_id)
+
+    def set_picture(self, attachment_id: str, picture: QPixmap) -> None:
+        """What a picture that `picture_wanted` asked for looks like."""
+        self._pictures[attachment_id] = picture
+        for oldest in list(self._pictures)[:-_MOST_PICTURES]:
+            del self._pictures[oldest]
+        for entry in self._entries:
+            if entry.item is not None:
+                entry.item.set_picture(attachment_id, picture)
 
     def _mark_item(self, entry: Entry) -> None:
         if entry.item is not None:

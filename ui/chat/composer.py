@@ -8,6 +8,7 @@ from typing import Final
 from PySide6.QtCore import QEvent, QMimeData, QSize, Qt, Signal
 from PySide6.QtGui import (
     QFocusEvent,
+    QImage,
     QInputMethodEvent,
     QKeyEvent,
     QMouseEvent,
@@ -18,13 +19,18 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPlainTextEdit, QSizePolicy, QVBoxLayout, QWidget
 
+from ui.chat.file_chips import ChipFlow, FileChip
 from ui.theme import color, metrics, theme_changed
 from ui.widgets.buttons import IconButton
 from ui.widgets.labels import ElidedLabel, set_tone
 
-__all__ = ["Composer", "MessageInput"]
+__all__ = ["LONG_PASTE", "LONG_PASTE_LINES", "Composer", "MessageInput"]
 
 MAX_LINES: Final = 8
+#: A pasted text of more characters or lines becomes an attachment: five times what the field shows (8 lines of 76
+#: characters), about a printed page. What one typed oneself would be lost among more.
+LONG_PASTE: Final = 3_000
+LONG_PASTE_LINES: Final = 40
 _ENTER = (Qt.Key.Key_Return, Qt.Key.Key_Enter)
 
 
@@ -35,9 +41,13 @@ class MessageInput(QPlainTextEdit):
         submitted: Enter, without Shift and without an input method in the middle of a word.
         escaped: Esc.
         height_changed: it grew or shrank.
+        files_given(list of paths), picture_given(QImage), long_text_given(str): pasted or dropped, where `takes_files`.
         recalled(int): Up (-1) or Down (+1) in an empty field, or in one whose text was recalled and not changed.
     """
 
+    files_given = Signal(list)
+    picture_given = Signal(QImage)
+    long_text_given = Signal(str)
     height_changed = Signal()
     recalled = Signal(int)
     submitted = Signal()
@@ -45,6 +55,7 @@ class MessageInput(QPlainTextEdit):
 
     def __init__(self, parent: QWidget | None = None, *, max_lines: int = MAX_LINES) -> None:
         super().__init__(parent)
+        self.takes_files = False
         self._max_lines = max_lines
         self._composing = False
         self._recalled: str | None = None
@@ -114,13 +125,30 @@ class MessageInput(QPlainTextEdit):
         super().focusOutEvent(event)
 
     def canInsertFromMimeData(self, source: QMimeData) -> bool:
-        return source.hasText()
+        return source.hasText() or (self.takes_files and (source.hasImage() or bool(local_files(source))))
 
     def insertFromMimeData(self, source: QMimeData) -> None:
+        if self.takes_files and self._give_files(source):
+            return
         # Text only: formatted paste would bring fonts, colours and images along.
         if source.hasText():
             self.insertPlainText(source.text())
             self.ensureCursorVisible()
+
+    def _give_files(self, source: QMimeData) -> bool:
+        """Whether what is pasted or dropped goes into the message as a file."""
+        files, text = local_files(source), source.text() if source.hasText() else ""
+        if files:
+            self.files_given.emit(files)
+        elif source.hasImage() and not text.strip():  # a cell of a spreadsheet comes as text and as a picture of it
+            picture = source.imageData()
+            if isinstance(picture, QImage) and not picture.isNull():
+                self.picture_given.emit(picture)
+        elif len(text) > LONG_PASTE or text.count("\n") >= LONG_PASTE_LINES:
+            self.long_text_given.emit(text)
+        else:
+            return False
+        return True
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
@@ -146,6 +174,11 @@ class MessageInput(QPlainTextEdit):
             self.verticalScrollBar().setValue(0)
 
 
+def local_files(data: QMimeData) -> list[str]:
+    """Paths of the files of this machine in what is pasted or dragged."""
+    return [url.toLocalFile() for url in data.urls() if url.isLocalFile()]
+
+
 class Composer(QWidget):
     """The input, its Send or Stop button, and one muted line under it.
 
@@ -154,21 +187,31 @@ class Composer(QWidget):
             (`clear`), so that nothing is lost when a message cannot be sent.
         stop_requested: Stop was pressed, or Esc while busy.
         queue_requested(str): the same as `send_requested`, while an answer is being written.
+        attach_requested: the paper clip was pressed.
     """
 
     send_requested = Signal(str)
     queue_requested = Signal(str)
     stop_requested = Signal()
+    attach_requested = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._busy = False
+        self._files = 0
+        self._files_reason = ""
         self._reason = ""
         self._history: list[str] = []
         self._place = 0  # in it; its length: nothing is recalled
         self.input = MessageInput(self)
         self.input.setPlaceholderText(self.tr("Ask anything"))
         self.input.setAccessibleName(self.tr("Message"))
+        self.input.takes_files = True
+        self.attach = IconButton("paperclip", self.tr("Attach files"), self)
+        self.attach.clicked.connect(self.attach_requested)
+        self.chips = ChipFlow(self)
+        self.chips.setAccessibleName(self.tr("Attached files"))
+        self.chips.hide()
         self.button = IconButton("send", self.tr("Send"), self, role="on_accent", shortcut="Return")
         self.button.setProperty("kind", "primary")
         self.button.setAutoRaise(False)
@@ -179,11 +222,14 @@ class Composer(QWidget):
         row = QHBoxLayout()
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(metrics.s)
+        row.addWidget(self.attach, 0, Qt.AlignmentFlag.AlignBottom)
         row.addWidget(self.input, 1, Qt.AlignmentFlag.AlignVCenter)
         row.addWidget(self.button, 0, Qt.AlignmentFlag.AlignBottom)
         self._box = _Box(self)
         box = QVBoxLayout(self._box)
-        box.setContentsMargins(metrics.l, metrics.s, metrics.s, metrics.s)
+        box.setContentsMargins(metrics.s, metrics.s, metrics.s, metrics.s)
+        box.setSpacing(metrics.s)
+        box.addWidget(self.chips)
         box.addLayout(row)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -254,6 +300,20 @@ class Composer(QWidget):
             self._reason = reason
             self._refresh()
 
+    def set_chips(self, chips: Sequence[FileChip], *, note: str = "", reason: str = "") -> None:
+        """The files that go with the message; `note`: a sentence under them; `reason`: why it cannot be sent."""
+        self._files, self._files_reason = len(chips), reason
+        self.chips.set_chips(chips, reason or note, "warn" if reason else "secondary")
+        self.chips.setVisible(bool(chips))
+        self.chips.fit()
+        order: list[QWidget] = [self.input]
+        for chip in chips:
+            order += [button for button in (chip.text_button, chip.remove) if button is not None]
+        for before, after in zip(order, [*order[1:], self.attach], strict=True):
+            QWidget.setTabOrder(before, after)
+        self._grow()
+        self._refresh()
+
     def eventFilter(self, watched: object, event: QEvent) -> bool:
         if event.type() in (QEvent.Type.FocusIn, QEvent.Type.FocusOut):
             self._box.update()
@@ -267,13 +327,16 @@ class Composer(QWidget):
                 layout.activate()
 
     def _can_send(self) -> bool:
-        return not self._reason and not self._busy and bool(self.text().strip())
+        return not self._reason and not self._busy and self._has_message()
+
+    def _has_message(self) -> bool:
+        return not self._files_reason and (bool(self.text().strip()) or self._files > 0)
 
     def _submit(self) -> None:
         text = self.text().strip("\r\n").rstrip()
         if self._can_send():
             self.send_requested.emit(text)
-        elif self._busy and text and not self._reason:
+        elif self._busy and self._has_message() and not self._reason:
             self.queue_requested.emit(text)
 
     def _escape(self) -> None:
@@ -296,13 +359,14 @@ class Composer(QWidget):
             self.button.set_icon("send", "on_accent" if enabled else "muted")
             self.button.set_label(self.tr("Send"), "Return")
             self.button.setEnabled(enabled)
+        reason = self._reason or self._files_reason
         set_tone(self.hint, "warn" if self._reason else "secondary")
-        if self._busy and self.text().strip():
+        if self._busy and self._has_message():
             hint = self.tr("Enter to send it after this answer")
         else:
             hint = self.tr("Enter to send, Shift+Enter for a new line")
-        self.hint.setText(self._reason or hint)
-        self.input.setAccessibleDescription(self._reason)
+        self.hint.setText(self._reason or hint)  # what the files say stands under them
+        self.input.setAccessibleDescription(reason)
 
     def _restyle(self) -> None:
         self.button.setFixedSize(QSize(metrics.px(32), metrics.px(32)))

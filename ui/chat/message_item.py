@@ -5,18 +5,20 @@ from __future__ import annotations
 import time
 
 from PySide6.QtCore import QEvent, QPointF, QRect, QRectF, Qt, Signal
-from PySide6.QtGui import QEnterEvent, QPainter, QPaintEvent, QPen
+from PySide6.QtGui import QEnterEvent, QPainter, QPaintEvent, QPen, QPixmap
 from PySide6.QtWidgets import QApplication, QHBoxLayout, QMenu, QPushButton, QStyle, QVBoxLayout, QWidget
 
-from backend.api.schemas import Message
+from backend.api.schemas import Attachment, Message
 from backend.api.thinking import Thought, split_thought
 from ui.chat import words
 from ui.chat.actions_row import ActionsRow
 from ui.chat.body import MessageBody
 from ui.chat.composer import MessageInput
+from ui.chat.file_chips import ChipFlow, FileChip
 from ui.chat.message_menu import message_menu
 from ui.chat.thinking import ThinkingFold
 from ui.theme import color, metrics
+from ui.viewmodels.words import size
 from ui.widgets.labels import ElidedLabel, text_label
 from ui.widgets.notice import Level, NoticeBar
 
@@ -35,6 +37,7 @@ class MessageItem(QWidget):
         action(str): "retry", "continue" or "delete". edited(str): the new text of a user's turn.
         reply_edited(str): an answer in other words. quoted(str): words that an answer shall be about.
         branch(int): -1 or +1.
+        file_opened(Attachment): a file of it was clicked.
         reveal_requested(QRectF): a part that should be scrolled into view.
     """
 
@@ -44,6 +47,7 @@ class MessageItem(QWidget):
     reply_edited = Signal(str)
     quoted = Signal(str)
     branch = Signal(int)
+    file_opened = Signal(object)
     reveal_requested = Signal(QRectF)
 
     def __init__(self, parent: QWidget, message: Message, *, width: int = 0, model_name: str = "") -> None:
@@ -71,6 +75,9 @@ class MessageItem(QWidget):
         self.row.triggered.connect(self._act)
         self.row.branch.connect(self.branch)
         self.setAccessibleName(self.tr("Message from {0}").format(speaker))
+        self._files: ChipFlow | None = None
+        self._file_chips: dict[str, FileChip] = {}
+        self._show_files()
         self._show_content(message.content)
         self._show_state()
 
@@ -79,6 +86,30 @@ class MessageItem(QWidget):
     def content(self) -> str:
         """All of the message's text that is shown, thoughts included."""
         return self._content
+
+    def _show_files(self) -> None:
+        if list(self._file_chips) == [file.id for file in self.message.attachments]:
+            return
+        if self._files is None:
+            self._files = ChipFlow(self)
+        self._file_chips = {file.id: self._file_chip(self._files, file) for file in self.message.attachments}
+        self._files.set_chips(list(self._file_chips.values()))
+        self._files.show()
+
+    def _file_chip(self, parent: ChipFlow, file: Attachment) -> FileChip:
+        chip = FileChip(parent, file.name, size(file.size))
+        chip.opened.connect(lambda: self.file_opened.emit(file))
+        return chip
+
+    def file_chips(self) -> list[FileChip]:
+        """The files that were given with it."""
+        return list(self._file_chips.values())
+
+    def set_picture(self, attachment_id: str, picture: QPixmap) -> None:
+        """What a picture that was given with it looks like."""
+        if attachment_id in self._file_chips:
+            self._file_chips[attachment_id].set_picture(picture, large=True)
+            self.height_changed.emit()
 
     def thinking(self) -> ThinkingFold | None:
         """What the model thought first, if it did so aloud."""
@@ -126,6 +157,7 @@ class MessageItem(QWidget):
         """The message as it is stored now; text that is shown already is not written again."""
         ended = self.message.status == "streaming" and message.status != "streaming"
         self.message = message
+        self._show_files()
         if self._content != message.content or ended:
             self._show_content(message.content)
         if ended:
@@ -293,7 +325,7 @@ class MessageItem(QWidget):
     def focus_order(self) -> list[QWidget]:
         """What Tab reaches in it, first to last."""
         thoughts = self._thinking.focus_order() if self._thinking is not None and not self._thinking.isHidden() else []
-        found: list[QWidget] = [*thoughts, self.body, *self.body.code_focus_order()]
+        found: list[QWidget] = [*self._file_chips.values(), *thoughts, self.body, *self.body.code_focus_order()]
         if self._notice is not None:
             found += [self._notice.details_button(), self._notice.action_button()]
         return found + self.row.focus_order()
@@ -322,6 +354,10 @@ class MessageItem(QWidget):
         pad_x, pad_y = (metrics.l, metrics.m) if boxed else (0, 0)
         top = y
         y += pad_y
+        if self._files is not None and self._file_chips:
+            tall = self._files.arrange(width - 2 * pad_x)
+            self._files.setGeometry(left + pad_x, y, width - 2 * pad_x, tall)
+            y += tall + (metrics.s if self.message.content or self.is_editing() else 0)
         if self.is_editing() and self._editor is not None:
             height = self._editor.arrange(width - 2 * pad_x)
             self._editor.setGeometry(left + pad_x, y, width - 2 * pad_x, height)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from msgspec import structs
 from PySide6.QtCore import Qt, QTimer
+from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from backend.api.schemas import Message, TurnDelta
-from ui.chat.composer import Composer
+from ui.bridge.engine_link import EngineLink
+from ui.chat.composer import Composer, local_files
 from ui.chat.conversation_view import ConversationView
 from ui.chat.queue_bar import QueueBar
 from ui.chat.search_marks import words_of
+from ui.shell.attachments import ChatFiles
 from ui.theme import metrics, theme_changed
+from ui.viewmodels.attaching import PendingFile
 from ui.viewmodels.chat_session import ChatSession
+from ui.viewmodels.model_session import ModelSession
 from ui.widgets.dialogs import ConfirmDialog
 
 __all__ = ["ChatScreen"]
@@ -24,16 +29,21 @@ _DRAFT_MS = 800
 class ChatScreen(QWidget):
     """Shows the open conversation of a `ChatSession` and sends what is written."""
 
-    def __init__(self, chat: ChatSession, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, chat: ChatSession, link: EngineLink, models: ModelSession, parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
         self._chat = chat
         self._drafts: dict[str, str] = {}  # conversation id -> what was typed and not sent
-        self._queues: dict[str, list[str]] = {}  # conversation id -> what is sent after the answer being written
+        #: conversation id -> what is sent after the answer being written
+        self._queues: dict[str, list[tuple[str, list[PendingFile]]]] = {}
         self._match = ("", "")  # a message that is to be shown when its conversation is, and the words to mark
         self._shown_id = ""
         self.view = ConversationView()
         self.composer = Composer()
         self.queue = QueueBar()
+        self.files = ChatFiles(link, chat, models, self.composer, self.view, self)
+        self.setAcceptDrops(True)
         self._given: dict[str, tuple[object, ...]] = {}  # message id -> what the view was given of it
         foot = QHBoxLayout()
         bar = self.view.scroll_area().verticalScrollBar().sizeHint().width()
@@ -109,7 +119,8 @@ class ChatScreen(QWidget):
         for key, waiting in self._queues.items():
             known = self._chat.list.get(key)
             typed = texts.get(key, known.draft if known is not None else "")
-            texts[key] = "\n\n".join([*waiting, typed] if typed.strip() else waiting)
+            written = [text for text, _files in waiting]
+            texts[key] = "\n\n".join([*written, typed] if typed.strip() else written)
         self._queues.clear()
         self._show_queue()
         if texts[self._shown_id] != self.composer.text():
@@ -137,17 +148,30 @@ class ChatScreen(QWidget):
         self.composer.setMaximumWidth(metrics.measure_width())
         self.queue.setMaximumWidth(metrics.measure_width())
 
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        if local_files(event.mimeData()):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        files = local_files(event.mimeData())
+        if files:
+            event.acceptProposedAction()
+            self.files.attaching.add_paths(files)
+            self.focus_composer()
+
     # Messages that wait for the answer
 
     def _enqueue(self, text: str) -> None:
-        self._queues.setdefault(self._chat.open_id, []).append(text)
+        self._queues.setdefault(self._chat.open_id, []).append((text, self.files.attaching.take()))
         self.composer.clear()
         self._show_queue()
 
     def _take_back(self, place: int) -> None:
         waiting = self._queues.get(self._chat.open_id, [])
         if place < len(waiting):
-            self._give_back(waiting.pop(place))
+            text, files = waiting.pop(place)
+            self._give_back(text)
+            self.files.attaching.give_back([file.held.id for file in files if file.held is not None])
             self._show_queue()
             self.focus_composer()
 
@@ -158,7 +182,10 @@ class ChatScreen(QWidget):
             self._show_queue()
 
     def _show_queue(self) -> None:
-        self.queue.set_texts(self._queues.get(self._chat.open_id, []))
+        waiting = self._queues.get(self._chat.open_id, [])
+        self.queue.set_texts(
+            [" ".join([*(f"[{file.name}]" for file in files), text]).strip() for text, files in waiting]
+        )
 
     def _busy_changed(self, busy: bool) -> None:
         self.composer.set_busy(busy)
@@ -170,12 +197,15 @@ class ChatScreen(QWidget):
         waiting = self._queues.get(self._chat.open_id)
         answer = self._chat.message("", "assistant")
         if waiting and not self._chat.busy and answer is not None and answer.status == "complete":
-            if self._chat.send(waiting[0]):
+            text, files = waiting[0]
+            if self._chat.send(text, [file.held for file in files if file.held is not None]):
                 del waiting[0]
             self._show_queue()
 
     def _send(self, text: str) -> None:
-        if self._chat.send(text):
+        held = [file.held for file in self.files.attaching.files() if file.held is not None]
+        if self._chat.send(text, held):
+            self.files.attaching.take()
             self.composer.clear()
 
     def quote(self, text: str) -> None:
@@ -211,6 +241,7 @@ class ChatScreen(QWidget):
         if waiting := self._queues.pop("", []):
             self._queues.setdefault(conversation_id, []).extend(waiting)
         self._shown_id = conversation_id
+        self.files.attaching.chat_created(conversation_id)
         self._draft_pause.start()
 
     def _opened(self) -> None:
@@ -219,6 +250,7 @@ class ChatScreen(QWidget):
             self._drafts[self._shown_id] = typed
             self.keep_draft()
             self._shown_id = self._chat.open_id
+            self.files.attaching.show_chat(self._shown_id)
             draft = self._drafts.pop(self._shown_id, self._chat.conversation.draft)
             if draft != typed:
                 self.composer.set_text(draft)
@@ -256,7 +288,7 @@ class ChatScreen(QWidget):
     def _digest(message: Message) -> tuple[object, ...]:
         # the length of a streaming text is the view's own business: it arrives piece by piece
         length = -1 if message.status == "streaming" else len(message.content)
-        return (message.status, length, message.stats, message.error)
+        return (message.status, length, message.stats, message.error, len(message.attachments))
 
     def _text_arrived(self, delta: TurnDelta) -> None:
         self.view.append_text(delta.message_id, delta.offset, delta.text, delta.tokens, delta.tok_s)

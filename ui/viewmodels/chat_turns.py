@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from PySide6.QtCore import QObject, Signal
 
 from backend.api.schemas import (
+    Attachment,
     Conversation,
     ConversationUpdate,
     ErrorInfo,
+    HeldFile,
     Message,
     NewConversation,
     StartTurn,
@@ -37,6 +39,7 @@ class ChatTurns(ChatFollower):
     about_to_ask = Signal()  # last chance to `configure` before a turn is asked for
     mended = Signal(str)  # conversation id: messages were changed or taken out; the engine tells this to nobody
     text_returned = Signal(str)  # a message that was not sent after all; it belongs back in the composer
+    files_returned = Signal(list)  # ids of the held files of such a message
 
     def __init__(self, link: EngineLink, models: ModelSession, parent: QObject | None = None) -> None:
         super().__init__(link, parent)
@@ -44,6 +47,7 @@ class ChatTurns(ChatFollower):
         #: what a new chat starts with
         self.draft = Conversation(id="")
         self._waiting: Message | None = None
+        self._waiting_files: list[HeldFile] = []
         self._held: tuple[str, StartTurn] | None = None  # another turn that waits: in which conversation, and what
         self._saving: Operation[Conversation] | None = None
         models.changed.connect(self._models_changed)
@@ -76,17 +80,17 @@ class ChatTurns(ChatFollower):
 
     # Turns
 
-    def send(self, text: str) -> bool:
+    def send(self, text: str, files: Sequence[HeldFile] = ()) -> bool:
         """Send what the user wrote; while the engine or the model is on its way it is shown and sent afterwards.
 
         False: it was not taken, and belongs into the composer still. A text that was taken and could not be sent
-        after all comes back with `text_returned`.
+        after all comes back with `text_returned`, and its files with `files_returned`.
         """
-        if not text.strip() or self.busy:
+        if not (text.strip() or files) or self.busy:
             return False
         if self._models.can_answer:
             head = self.state.head_id if self.state is not None else None
-            return self._start(StartTurn(parent_id=head, text=text))
+            return self._start(StartTurn(parent_id=head, text=text, files=[file.id for file in files]))
         if self._models.will_answer:
             self._opening = ""  # it was written into what is shown, so that stays
             self._waiting = Message(
@@ -96,7 +100,12 @@ class ChatTurns(ChatFollower):
                 role="user",
                 content=text,
                 created_at=time.time(),
+                attachments=[
+                    Attachment(id=file.id, message_id=WAITING_ID, name=file.name, mime=file.mime, size=file.size)
+                    for file in files
+                ],
             )
+            self._waiting_files = list(files)
             self.branch_changed.emit()
             self._update_busy()
             return True
@@ -127,7 +136,10 @@ class ChatTurns(ChatFollower):
     def edit(self, message_id: str, text: str) -> None:
         """Ask again with other words: a new branch beside the edited message."""
         message = self.message(message_id, "user")
-        if text.strip() and (message is None or not self._start(StartTurn(parent_id=message.parent_id, text=text))):
+        if not text.strip():
+            return
+        files_of = message.id if message is not None and message.attachments else None
+        if message is None or not self._start(StartTurn(parent_id=message.parent_id, text=text, files_of=files_of)):
             self.text_returned.emit(text)
 
     def edit_reply(self, message_id: str, text: str) -> None:
@@ -211,8 +223,7 @@ class ChatTurns(ChatFollower):
             self._update_busy()
             return True
         if not self._models.can_answer:
-            if text:
-                self.text_returned.emit(text)
+            self._return(text, turn.files)
             self.problem.emit(self._no_model())
             return True
         self._sending = self.open_id
@@ -243,14 +254,14 @@ class ChatTurns(ChatFollower):
             self._link.run(
                 lambda engine: engine.update_conversation(conversation.id, update),
                 success=configured,
-                failure=lambda error: self._not_sent(error, text),
+                failure=lambda error: self._not_sent(error, turn),
             )
 
         new = NewConversation(title=title_from(text), system_prompt=draft.system_prompt)
         self._link.run(
             lambda engine: engine.create_conversation(new),
             success=created,
-            failure=lambda error: self._not_sent(error, text),
+            failure=lambda error: self._not_sent(error, turn),
         )
 
     def _ask(self, conversation_id: str, turn: StartTurn) -> None:
@@ -268,13 +279,12 @@ class ChatTurns(ChatFollower):
         self._link.run(
             ask,
             success=accepted,
-            failure=lambda error: self._not_sent(error, turn.text or ""),
+            failure=lambda error: self._not_sent(error, turn),
         )
 
-    def _not_sent(self, error: ErrorInfo, text: str) -> None:
+    def _not_sent(self, error: ErrorInfo, turn: StartTurn) -> None:
         self._sending = None
-        if text:
-            self.text_returned.emit(text)
+        self._return(turn.text or "", turn.files)
         self._update_busy()
         self.problem.emit(error)
 
@@ -287,8 +297,9 @@ class ChatTurns(ChatFollower):
             held, self._held = self._held, None
             if self._waiting is not None:
                 text, self._waiting = self._waiting.content, None
+                files, self._waiting_files = self._waiting_files, []
                 self.branch_changed.emit()
-                self.send(text)
+                self.send(text, files)
             elif held is not None:
                 self._start(held[1])
             self._update_busy()
@@ -302,9 +313,16 @@ class ChatTurns(ChatFollower):
     def _return_waiting(self) -> None:
         """Take back what waits; its text goes to the composer."""
         text = self._waiting.content if self._waiting is not None else self._held[1].text if self._held else ""
+        files = [file.id for file in self._waiting_files] or (self._held[1].files if self._held is not None else [])
         self._waiting = self._held = None
+        self._waiting_files = []
+        self._return(text, files)
+
+    def _return(self, text: str | None, files: Sequence[str]) -> None:
         if text:
             self.text_returned.emit(text)
+        if files:
+            self.files_returned.emit(list(files))
 
     def _show(self) -> None:
         """What waits in the conversation that was shown until now does not come along."""

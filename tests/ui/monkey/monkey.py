@@ -217,7 +217,7 @@ class Monkey:
         window, screen = self.window, self.window.chat_screen
         texts = [message.content for message in self.engine.stored()]
         texts += [detail.conversation.draft for detail in self.engine.details.values()]
-        texts += [text for waiting in screen._queues.values() for text in waiting]
+        texts += [text for waiting in screen._queues.values() for text, _files in waiting]
         texts += list(screen._drafts.values())
         texts += [message.content for message in window.chat.branch()]
         held = window.chat._held

@@ -78,7 +78,7 @@ def add(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
         type=byte_count,
         default=0,
         metavar="SIZE",
-        help="the work may hold, as in 4G (default: half of the free)",
+        help="the work may hold, as in 4G (default: half of the free); with less it takes a little longer",
     )
     parser.add_argument("--plan", action="store_true", help="say what it would take, and end")
     parser.add_argument("--restart", action="store_true", help="throw away what an earlier run has done")

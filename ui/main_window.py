@@ -31,6 +31,7 @@ from ui.shell.failed_page import FailedPage
 from ui.shell.housekeeping import Housekeeping
 from ui.shell.notices import Notices
 from ui.shell.panes import Panes
+from ui.shell.tab_order import step_focus
 from ui.shell.top_bar import TopBar
 from ui.sidebar.sidebar import Sidebar
 from ui.theme import Mode, metrics
@@ -233,6 +234,11 @@ class MainWindow(QMainWindow):
     def keep_texts(self) -> None:
         """Keep what was written and not sent, before the window or the engine goes."""
         self.keep(new_chat_draft=self.chat_screen.keep_texts())
+
+    def focusNextPrevChild(self, forward: bool) -> bool:
+        messages = self.chat_screen.view.scroll_area()
+        parts = (self.sidebar, self.top_bar, self.notice_bar, messages, self.pages, self.inspector)
+        return step_focus(self, parts, messages, forward=forward) or super().focusNextPrevChild(forward)
 
     def closeEvent(self, event: QCloseEvent) -> None:
         self.inspector.flush()

@@ -18,6 +18,7 @@ from ui.theme import metrics, theme_changed
 from ui.viewmodels.attaching import PendingFile
 from ui.viewmodels.chat_session import ChatSession
 from ui.viewmodels.model_session import ModelSession
+from ui.widgets.announce import announce, spoken
 from ui.widgets.dialogs import ConfirmDialog
 
 __all__ = ["ChatScreen"]
@@ -296,6 +297,12 @@ class ChatScreen(QWidget):
     def _finished(self, message: Message) -> None:
         self._given[message.id] = self._digest(message)
         self.view.finish_message(structs.replace(message))
+        error = message.error
+        if error is not None:
+            words = " ".join(part for part in (error.what, error.why, error.remedy) if part)
+            announce(self.view, words, urgent=True)
+        else:
+            announce(self.view, self.tr("Answer: {0}").format(spoken(message.content)))
 
     def _mend(self, message_id: str) -> None:
         message = self._chat.message(message_id, "assistant")

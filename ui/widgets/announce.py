@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 from PySide6.QtGui import QAccessible, QAccessibleAnnouncementEvent
 from PySide6.QtWidgets import QWidget
 
-__all__ = ["announce"]
+from backend.api.thinking import without_thought
+
+__all__ = ["announce", "spoken"]
+
+#: of an answer are said by themselves; the rest is read on with the reader's own keys
+_SPOKEN = 300
+_MARKS = re.compile(r"[*`_#>|]+|^\s*[-+]\s+", re.MULTILINE)
 
 
 def announce(widget: QWidget, text: str, *, urgent: bool = False) -> None:
@@ -19,3 +27,9 @@ def announce(widget: QWidget, text: str, *, urgent: bool = False) -> None:
     if urgent:
         event.setPoliteness(QAccessible.AnnouncementPoliteness.Assertive)
     QAccessible.updateAccessibility(event)
+
+
+def spoken(answer: str) -> str:
+    """The beginning of an answer in words: without its thoughts, and without the marks of Markdown."""
+    words = " ".join(_MARKS.sub("", without_thought(answer[:4000])).split())
+    return words if len(words) <= _SPOKEN else words[:_SPOKEN].rsplit(" ", 1)[0] + "…"

@@ -9,6 +9,7 @@ from PySide6.QtGui import QPixmap
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
 
 from ui.theme import Role, metrics, pixmap, theme_changed
+from ui.widgets.announce import announce
 from ui.widgets.buttons import IconButton
 from ui.widgets.labels import text_label
 
@@ -77,6 +78,8 @@ class NoticeBar(QFrame):
 
     def set_notice(self, text: str, *, level: Level = "info", action: str = "", details: str = "") -> None:
         """Shows one sentence (or some); "" hides the bar. `action` is the button's word, `details` what folds open."""
+        if text != self._text.text():
+            announce(self, text, urgent=level == "error")
         self._level = level
         self._raw = details
         self._text.setText(text)

@@ -9,6 +9,7 @@ from PySide6.QtGui import QEnterEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QWidget
 
 from ui.theme import metrics
+from ui.widgets.announce import announce
 from ui.widgets.buttons import IconButton
 from ui.widgets.labels import text_label
 
@@ -61,6 +62,7 @@ class Toast(QFrame):
         self._open = True
         host.installEventFilter(self)
         self._appear()
+        announce(self, text)
         self._timer.start()
 
     def dismiss(self) -> None:

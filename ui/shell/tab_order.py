@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from PySide6.QtCore import QPoint, Qt
-from PySide6.QtWidgets import QApplication, QRadioButton, QWidget
+from PySide6.QtWidgets import QAbstractButton, QApplication, QWidget
 
 __all__ = ["step_focus"]
 
@@ -55,16 +55,18 @@ def _takes_focus(widget: QWidget) -> bool:
     shown = widget.isEnabled() and widget.isVisible() and not widget.isWindow() and widget.focusProxy() is None
     if not shown:
         return False
-    if isinstance(widget, QRadioButton) and (made := _choice(widget)) is not None:
+    if isinstance(widget, QAbstractButton) and (made := _choice(widget)) is not None:
         return made is widget  # one stop for a group: the choice that is made; the arrows lead to the others
     return widget.focusPolicy().value & tab == tab
 
 
-def _choice(button: QRadioButton) -> QWidget | None:
-    """What is chosen among those that this one excludes."""
+def _choice(button: QAbstractButton) -> QWidget | None:
+    """What is chosen among the buttons that this one excludes."""
     group = button.group()
     if group:  # None where there is none, whatever the stubs say
-        return group.checkedButton()
+        return group.checkedButton() if group.exclusive() else None
     parent = button.parentWidget()
-    beside = parent.findChildren(QRadioButton, options=Qt.FindChildOption.FindDirectChildrenOnly) if parent else []
-    return next((one for one in beside if one.group() is None and one.isChecked()), None)
+    if not button.autoExclusive() or parent is None:
+        return None
+    beside = parent.findChildren(QAbstractButton, options=Qt.FindChildOption.FindDirectChildrenOnly)
+    return next((one for one in beside if one.autoExclusive() and one.isChecked() and not one.group()), None)

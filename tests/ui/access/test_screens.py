@@ -7,11 +7,11 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QAccessible
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import (
+    QAbstractButton,
     QApplication,
     QCheckBox,
     QLineEdit,
     QPushButton,
-    QRadioButton,
     QSlider,
     QToolButton,
     QWidget,
@@ -73,7 +73,10 @@ def takes_tab(widget: QWidget) -> bool:
 
 def other_choice(widget: QWidget) -> bool:
     """Whether the arrows lead to it, from the choice of its group that is made."""
-    return isinstance(widget, QRadioButton) and not widget.isChecked()
+    if not isinstance(widget, QAbstractButton) or widget.isChecked():
+        return False
+    group = widget.group()
+    return widget.autoExclusive() or (bool(group) and group.exclusive())
 
 
 def tabbed(start: QWidget, key: Qt.Key, modifier: Qt.KeyboardModifier) -> list[QWidget]:

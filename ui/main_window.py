@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QMainWindow, QMenu, QStackedWidget, QVBoxLayout, Q
 
 from backend.api.compression import Compression
 from backend.api.downloads import Download
-from backend.api.schemas import Conversation, ModelEntry
+from backend.api.schemas import Conversation, LoadedModel, ModelEntry
 from ui.actions import Actions, command_table
 from ui.bridge.engine_link import EngineLink
 from ui.bridge.garbage import collect_in_gui_thread
@@ -166,6 +166,7 @@ class MainWindow(QMainWindow):
         self.chat.list.modelReset.connect(self._open_last)
         self.models.list.modelReset.connect(self._name_models)
         self.models.kv_changed.connect(lambda kv: self.keep(kv=kv))
+        self.models.speculation_changed.connect(self._keep_speculation)
         self.models.positions_changed.connect(lambda places: self.keep(slider_positions=json.dumps(places)))
 
     # State of the window
@@ -220,6 +221,11 @@ class MainWindow(QMainWindow):
         for name, setting in switches.items():
             if setting in values:
                 self.commands[name].setChecked(bool(values[setting]))
+
+    def _keep_speculation(self, model: LoadedModel) -> None:
+        self.keep(
+            speculation=model.speculation or "auto", draft_nodes=model.draft_nodes or 8, draft_model=model.draft_model
+        )
 
     def _open_last(self) -> None:
         """After the first list has come: the conversation that was open last, unless something was begun meanwhile."""

@@ -79,7 +79,7 @@ from backend.api.schemas import (
     TurnStarted,
     TurnTicket,
 )
-from backend.api.speculation_schemas import PassReport, Speculate
+from backend.api.speculation_schemas import DraftSuggestion, PassReport, Speculate
 
 if TYPE_CHECKING:
     import httpx
@@ -153,6 +153,10 @@ class Client:
     async def passes(self) -> PassReport:
         """What is known of the passes of the loaded model."""
         return await self._ask("GET", "/api/models/speculation", PassReport)
+
+    async def drafts(self) -> list[DraftSuggestion]:
+        """The installed models that are small enough to draft for the loaded one."""
+        return await self._ask("GET", "/api/models/drafts", list[DraftSuggestion], read_s=_MOVE_S)
 
     async def move_model(self, position: float) -> LoadedModel:
         """Moves the loaded model's slider, 0 (fastest) to 1 (best), when the answers before it are written."""

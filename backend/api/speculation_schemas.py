@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 from backend.api.schemas import SpeculationChoice
 
-__all__ = ["PassReport", "Speculate"]
+__all__ = ["DraftSuggestion", "PassReport", "Speculate"]
 
 
 class Speculate(Struct, kw_only=True):
@@ -34,3 +34,12 @@ class PassReport(Struct, kw_only=True):
     plain_s: float = 0.0
     draft_s: float = 0.0
     model_s: float = 0.0
+
+
+class DraftSuggestion(Struct, kw_only=True):
+    """An installed model that is small enough to draft for the loaded one; `reason`: why it cannot, or ""."""
+
+    path: str
+    name: str
+    bytes: int
+    reason: str = ""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from backend.engine.model import Model
+from backend.engine.model import Model, Tokenizer
 
-__all__ = ["why_not"]
+__all__ = ["mismatch", "why_not"]
 
 #: A model may have more rows than its tokenizer has tokens, padded to a round number: Qwen2.5's sizes differ by 128.
 _PADDING = 256
@@ -16,10 +16,13 @@ def why_not(target: Model, draft: Model) -> str:
     Compared by content, token by token (0.3 s for 152,000), because sizes and names say little: two vocabularies of
     32,000 tokens may have nothing in common.
     """
-    ours, theirs = target.info.n_vocab, draft.info.n_vocab
+    return mismatch(target.tokenizer, target.info.n_vocab, draft.tokenizer, draft.info.n_vocab)
+
+
+def mismatch(a: Tokenizer, ours: int, b: Tokenizer, theirs: int) -> str:
+    """The same of two tokenizers, with the rows of both models: the target's first."""
     if abs(ours - theirs) > _PADDING:
         return f"Its vocabulary has {theirs:,} tokens, and that of the model has {ours:,}."
-    a, b = target.tokenizer, draft.tokenizer
     for token in range(min(ours, theirs)):
         if a.piece(token) != b.piece(token):
             one, two = (t.piece(token).decode("utf-8", "replace") for t in (a, b))

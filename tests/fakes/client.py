@@ -56,6 +56,7 @@ from backend.api.schemas import (
     TurnStats,
     TurnTicket,
 )
+from backend.api.speculation_schemas import DraftSuggestion, PassReport, Speculate
 from tests.fakes.composing_client import FakeComposing
 from tests.fakes.compression_client import FakeCompressions
 from tests.fakes.download_client import FakeDownloads
@@ -187,6 +188,8 @@ class FakeClient(FakeComposing, FakeCompressions, FakeDownloads):
         self.details = {detail.conversation.id: detail for detail in details}
         self.entries = fake_models() if models is None else models
         self.loaded = loaded
+        self.pass_report = PassReport()
+        self.draft_suggestions: list[DraftSuggestion] = []
         self.loading = loading
         self.notices = list(notices)
         self.answer = answer
@@ -207,7 +210,9 @@ class FakeClient(FakeComposing, FakeCompressions, FakeDownloads):
         for queue in self._queues:
             queue.put_nowait(deepcopy(event))
 
-    def say(self, message_id: str, text: str) -> None:
+    def say(
+        self, message_id: str, text: str, *, passes: int = 0, drafted: int = 0, accepted: int = 0, speedup: float = 1.0
+    ) -> None:
         """Stream a piece of an answer; it is stored at once."""
         message = self._message(message_id)
         offset = len(message.content)
@@ -215,7 +220,8 @@ class FakeClient(FakeComposing, FakeCompressions, FakeDownloads):
         self.publish(
             TurnDelta(
                 conversation_id=message.conversation_id, message_id=message_id, offset=offset, text=text,
-                tokens=len(message.content) // 4 + 1, tok_s=24.0,
+                tokens=len(message.content) // 4 + 1, tok_s=24.0, passes=passes, drafted=drafted, accepted=accepted,
+                speedup=speedup,
             )
         )  # fmt: skip
 
@@ -323,6 +329,24 @@ class FakeClient(FakeComposing, FakeCompressions, FakeDownloads):
         )  # fmt: skip
         self.publish_model(moved)
         return deepcopy(moved)
+
+    async def speculate(self, choice: Speculate) -> LoadedModel:
+        self._called("speculate", choice)
+        assert self.loaded is not None
+        nodes = choice.draft_nodes if choice.speculation == "custom" else 0
+        changed = replace(
+            self.loaded, speculation=choice.speculation, draft_nodes=nodes, draft_model=choice.draft_model
+        )  # fmt: skip
+        self.publish_model(changed)
+        return deepcopy(changed)
+
+    async def passes(self) -> PassReport:
+        self._called("passes")
+        return deepcopy(self.pass_report)
+
+    async def drafts(self) -> list[DraftSuggestion]:
+        self._called("drafts")
+        return deepcopy(self.draft_suggestions)
 
     async def unload_model(self) -> None:
         self._called("unload_model")

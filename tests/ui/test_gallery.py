@@ -17,6 +17,7 @@ from PySide6.QtWidgets import QApplication
 
 from backend.api.errors import EngineUnavailableError
 from backend.api.schemas import ConversationDetail, ErrorInfo, Folder, GpuReport, Message, SearchHit
+from backend.api.speculation_schemas import DraftSuggestion, PassReport
 from tests.fakes.client import GB, FakeClient, fake_conversation, fake_loaded, fake_sliding
 from tests.ui.shell.support import Loop, qt_loop
 from ui.bridge.engine_link import EngineLink
@@ -370,6 +371,36 @@ def slider(stage: Stage) -> None:
     stage.fake.loaded = fake_sliding(0.62)
     stage.attach().open()
     stage.loop.until(lambda: stage.window.inspector.position.takes.text())
+
+
+def fast_stage(stage: Stage) -> None:
+    """Guesses by hand, with what there is to guess with, and passes of the last answer."""
+    loaded = fake_loaded()
+    stage.fake.loaded = structs.replace(
+        loaded, speculation="custom", draft_nodes=7, entry=structs.replace(loaded.entry, bytes=986_000_000)
+    )
+    stage.fake.draft_suggestions = [
+        DraftSuggestion(path="a.gguf", name="Qwen2.5 Coder 0.5B", bytes=491_000_000),
+        DraftSuggestion(
+            path="b.gguf", name="SmolLM2 135M", bytes=98_000_000,
+            reason="Its vocabulary has 49,152 tokens, and that of the model has 151,936.",
+        ),
+    ]  # fmt: skip
+    costs = [(1, 0.040), (2, 0.049), (3, 0.06), (4, 0.061), (5, 0.076), (6, 0.078), (8, 0.094)]
+    tokens = [1, 1, 3, 8, 8, 8, 2, 1, 6, 8, 8, 3, 1, 1, 2, 7, 8, 8, 8, 8, 5, 1, 3, 2, 1, 8, 8, 4] * 2
+    passes = [(1 if one == 1 else 8, one, 0.09) for one in tokens]
+    stage.fake.pass_report = PassReport(curve=costs, passes=passes, plain_s=0.04, draft_s=0.01)
+
+
+@scene(QSize(1180, 1420))
+def speed_up(stage: Stage) -> None:
+    fast_stage(stage)
+    answer = stage.attach().open().ask("Now rename it.")
+    panel = stage.window.inspector.speedup
+    panel.fold.button.click()
+    stage.loop.until(lambda: panel.draft.count() == 3 and panel.passes and panel.passes.isVisible())
+    stage.fake.say(answer, "def merged(left, right):", passes=9, drafted=40, accepted=14, speedup=1.62)
+    stage.loop.until(lambda: panel.live.text())
 
 
 @scene()

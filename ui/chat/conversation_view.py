@@ -99,8 +99,12 @@ class ConversationView(MessageColumn):
         self._build_visible()
         self._keep_end()
 
-    def append_text(self, message_id: str, offset: int, text: str, tokens: int = 0, tok_s: float = 0.0) -> None:
+    def append_text(
+        self, message_id: str, offset: int, text: str, tokens: int = 0, tok_s: float = 0.0, told: str = ""
+    ) -> None:
         """More of a streaming answer: `text` begins at code point `offset`. Painted at most 25 times a second.
+
+        `told` stands behind the rate.
 
         Text that is there already is skipped. Where text is missing, nothing is added and `gap_found` is emitted.
         """
@@ -114,7 +118,7 @@ class ConversationView(MessageColumn):
         if fresh:
             entry.pending.append(fresh)
             entry.shown += len(fresh)
-        entry.figures = words.live_rate(tokens, tok_s)
+        entry.figures = " · ".join(filter(None, (words.live_rate(tokens, tok_s), told)))
         self._schedule_flush()
 
     def set_progress(self, message_id: str, done: int, total: int) -> None:

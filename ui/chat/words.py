@@ -12,6 +12,7 @@ __all__ = [
     "count",
     "cut_line",
     "error_text",
+    "guesses",
     "live_rate",
     "plain_name",
     "reading",
@@ -75,6 +76,8 @@ def stats_details(stats: TurnStats) -> str:
         lines.append(
             _say("{0} of {1} tokens of context used").format(count(stats.context_used), count(stats.context_length))
         )
+    if told := guesses(stats.passes, stats.drafted, stats.accepted, stats.speedup):
+        lines.append(told)
     lines.append(_say("Seed {0}").format(stats.seed))
     return "\n".join(lines)
 
@@ -89,6 +92,19 @@ def reading(done: int, total: int) -> str:
 def live_rate(tokens: int, tok_s: float) -> str:
     """While the answer is written; nothing before there is a rate to speak of."""
     return rate(tok_s) if tokens > 1 and tok_s > 0 else ""
+
+
+def guesses(passes: int, drafted: int, accepted: int, speedup: float) -> str:
+    """What guessing ahead brings, as "2.3 tokens a pass · 71 % of guesses right · 1.6 × plain"; "" without guesses."""
+    if not drafted or not passes:
+        return ""
+    parts = [
+        _say("{0} tokens a pass").format(f"{(passes + accepted) / passes:.1f}"),
+        _say("{0} % of guesses right").format(round(100 * accepted / drafted)),
+    ]
+    if speedup > 0:
+        parts.append(_say("{0} × plain").format(f"{speedup:.1f}"))
+    return " · ".join(parts)
 
 
 def error_text(error: ErrorInfo) -> str:

@@ -13,6 +13,7 @@ from ui.bridge.engine_link import EngineLink
 from ui.inspector.fields import help_label, section
 from ui.inspector.position import PositionPanel
 from ui.inspector.sampling import SamplingPanel
+from ui.inspector.speedup import SpeedupPanel
 from ui.theme import color, metrics, theme_changed
 from ui.viewmodels.chat_session import ChatSession
 from ui.viewmodels.model_session import ModelSession
@@ -53,6 +54,10 @@ class Inspector(QWidget):
         self.sampling.changed.connect(self._changed)
         self.position = PositionPanel()
         self.position.wanted.connect(models.move)
+        self.speedup = SpeedupPanel()
+        self.speedup.wanted.connect(models.speculate)
+        self.speedup.asks_report.connect(self._ask_passes)
+        self.speedup.asks_drafts.connect(self._ask_drafts)
         self.policies = QButtonGroup(self)
         policies = QWidget()
         choices = QVBoxLayout(policies)
@@ -80,10 +85,12 @@ class Inspector(QWidget):
         column.setContentsMargins(metrics.l, metrics.m, metrics.l, metrics.l)
         column.setSpacing(metrics.xl)
         self.position_section = section(self.tr("Speed or quality"), self.position)
+        self.speedup_section = section(self.tr("Speed-up"), self.speedup)
         column.addWidget(self.position_section)
         column.addWidget(section(self.tr("System prompt"), self.prompt))
         column.addWidget(section(self.tr("Creativity"), self.sampling))
         column.addWidget(section(self.tr("When the chat gets too long"), policies))
+        column.addWidget(self.speedup_section)
         column.addWidget(section("", self.context))
         column.addWidget(section("", self.memory, self.memory_parts, self.kv, self.kv_help))
         column.addStretch(1)
@@ -106,6 +113,9 @@ class Inspector(QWidget):
         chat.branch_changed.connect(self._show_context)
         chat.message_finished.connect(self._show_context)
         chat.text_arrived.connect(lambda delta: self._written(delta.message_id, delta.tokens))
+        chat.text_arrived.connect(self.speedup.text_arrived)
+        chat.message_finished.connect(self._ask_passes)
+        chat.busy_changed.connect(self._show_speedup)
         chat.progress.connect(self._read)
         chat.busy_changed.connect(self._show_kv)
         chat.busy_changed.connect(self._show_position)
@@ -209,6 +219,20 @@ class Inspector(QWidget):
         self.position.set_model(loaded, moving=self._models.moving, answering=self._chat.busy)
         self.position_section.setVisible(loaded is not None and loaded.slider is not None)
 
+    def _show_speedup(self, _busy: object = None) -> None:
+        """Models that cannot drop what they have read cannot guess."""
+        loaded = self._models.loaded
+        self.speedup.set_model(loaded, busy=self._chat.busy or self._models.loading)
+        self.speedup_section.setVisible(loaded is not None and loaded.speculation != "")
+
+    def _ask_passes(self, _message: object = None) -> None:
+        if self._link.ready and self.speedup.isVisible():
+            self._link.run(lambda engine: engine.passes(), success=self.speedup.set_report, quiet=True)
+
+    def _ask_drafts(self) -> None:
+        if self._link.ready:
+            self._link.run(lambda engine: engine.drafts(), success=self.speedup.set_drafts, quiet=True)
+
     def _show_kv(self, _busy: object = None) -> None:
         """The choice is there with models that have one, and waits for the end of an answer or a load."""
         loaded = self._models.loaded
@@ -227,6 +251,7 @@ class Inspector(QWidget):
     def _show_memory(self) -> None:
         self._show_kv()
         self._show_position()
+        self._show_speedup()
         loaded, report = self._models.loaded, self._report
         if loaded is None:
             self.memory.set_value(0.0, self.tr("No model is loaded."))

@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from backend.api.schemas import Message, TurnDelta
 from ui.bridge.engine_link import EngineLink
+from ui.chat import words
 from ui.chat.composer import Composer, local_files
 from ui.chat.conversation_view import ConversationView
 from ui.chat.queue_bar import QueueBar
@@ -292,7 +293,8 @@ class ChatScreen(QWidget):
         return (message.status, length, message.stats, message.error, len(message.attachments))
 
     def _text_arrived(self, delta: TurnDelta) -> None:
-        self.view.append_text(delta.message_id, delta.offset, delta.text, delta.tokens, delta.tok_s)
+        told = words.guesses(delta.passes, delta.drafted, delta.accepted, delta.speedup)
+        self.view.append_text(delta.message_id, delta.offset, delta.text, delta.tokens, delta.tok_s, told)
 
     def _finished(self, message: Message) -> None:
         self._given[message.id] = self._digest(message)

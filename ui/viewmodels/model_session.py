@@ -7,6 +7,7 @@ from pathlib import Path
 from PySide6.QtCore import QObject, Signal
 
 from backend.api.schemas import BackendStatus, ErrorInfo, Job, KvChoice, LoadedModel, LoadModel, ModelEntry
+from backend.api.speculation_schemas import Speculate
 from ui.bridge.engine_link import EngineLink
 from ui.viewmodels.model_list import ModelListModel
 from ui.viewmodels.words import model_name
@@ -24,6 +25,7 @@ class ModelSession(QObject):
     changed = Signal()  # loaded model, loading job or its progress
     problem = Signal(object)  # ErrorInfo: a model could not be loaded
     kv_changed = Signal(str)  # how the conversation is to be remembered from now on
+    speculation_changed = Signal(object)  # LoadedModel: how it guesses from now on
     positions_changed = Signal(object)  # where the sliders of models stand: {path: 0..1}
 
     def __init__(self, link: EngineLink, parent: QObject | None = None) -> None:
@@ -114,6 +116,16 @@ class ModelSession(QObject):
         self.kv_changed.emit(kv)
         if self.loaded is not None and self.loaded.kv not in ("", kv):
             self.load_path(self.loaded.entry.path)
+
+    def speculate(self, choice: Speculate) -> None:
+        """Have the loaded model guess like this from the next answer on, and other models, too."""
+        self._link.run(lambda engine: engine.speculate(choice), success=self._guesses, failure=self.problem.emit)
+
+    def _guesses(self, model: LoadedModel) -> None:
+        if self.loaded is not None and self.loaded.entry.path == model.entry.path:
+            self.loaded = model
+        self.speculation_changed.emit(model)
+        self.changed.emit()
 
     def move(self, position: float) -> None:
         """Move the loaded model's slider, 0 (fast) to 1 (best); the next answer is of the new position."""

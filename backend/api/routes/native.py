@@ -62,6 +62,14 @@ def routes(services: Services) -> list[Route]:
     async def passes(request: Request) -> Response:
         return Json(services.engine.passes())
 
+    async def drafts(request: Request) -> Response:
+        from backend.speculative.suggest import suggestions  # tokenizers, 60 ms: only where drafts are asked for
+
+        model, loaded = services.engine.model(), services.engine.loaded
+        assert loaded is not None
+        installed = await asyncio.to_thread(services.models.scan)
+        return Json(await asyncio.to_thread(suggestions, model, loaded.entry, installed))
+
     async def unload(request: Request) -> Response:
         await services.loader.unload()
         return Response(status_code=204)
@@ -95,6 +103,7 @@ def routes(services: Services) -> list[Route]:
         Route("/api/models/load", load, methods=["POST"]),
         Route("/api/models/position", move, methods=["POST"]),
         Route("/api/models/speculation", passes),
+        Route("/api/models/drafts", drafts),
         Route("/api/models/speculation", speculate, methods=["POST"]),
         Route("/api/models/unload", unload, methods=["POST"]),
         Route("/api/jobs", jobs),

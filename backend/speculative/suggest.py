@@ -1,0 +1,57 @@
+"""Which of the installed models could draft for the loaded one."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from backend.api.errors import NutshellError
+from backend.api.schemas import ModelEntry
+from backend.api.speculation_schemas import DraftSuggestion
+from backend.engine.model import Model
+from backend.engine.tokenizing import HfTokenizer, gguf_tokenizer_files
+from backend.formats.checkpoint import open_checkpoint
+from backend.speculative.vocabulary import mismatch
+
+__all__ = ["suggestions"]
+
+#: A draft model that reads more than this share of the weights' bytes for a token gains nothing, wherever they lie.
+_SMALL = 0.5
+_MOST = 12
+
+
+def suggestions(model: Model, entry: ModelEntry, installed: Sequence[ModelEntry]) -> list[DraftSuggestion]:
+    """The models that are at most half as large, those that fit first, then with the reason why not.
+
+    Their vocabularies are read from the files and compared token by token; that takes up to 2 s each. The loaded
+    model's tokenizer is read beside the thread that owns it, which changes nothing in it.
+
+    Args:
+        model: the loaded one.
+        entry: its file.
+        installed: what there is.
+    """
+    found = []
+    for one in installed:
+        if one.path == entry.path or one.error is not None or one.bytes > _SMALL * entry.bytes:
+            continue
+        found.append(DraftSuggestion(path=one.path, name=one.name, bytes=one.bytes, reason=_reason(model, one)))
+        if len(found) >= _MOST:
+            break
+    return sorted(found, key=lambda one: (bool(one.reason), one.bytes))
+
+
+def _reason(model: Model, entry: ModelEntry) -> str:
+    path = Path(entry.path)
+    try:
+        with contextlib.closing(open_checkpoint(path)) as checkpoint:
+            config = checkpoint.config
+            files = gguf_tokenizer_files(path) if checkpoint.kind == "gguf" else dict(checkpoint.tokenizer_files())
+            tokenizer = HfTokenizer(files, config)
+        rows = int(config.get("vocab_size", 0))
+    except NutshellError as error:
+        return str(error)
+    except (OSError, ValueError, KeyError, TypeError):
+        return "Its vocabulary cannot be read."
+    return mismatch(model.tokenizer, model.info.n_vocab, tokenizer, rows)

@@ -16,11 +16,12 @@ from PySide6.QtGui import QColor, QImage
 from PySide6.QtWidgets import QApplication
 
 from backend.api.errors import EngineUnavailableError
-from backend.api.schemas import ConversationDetail, ErrorInfo, Folder, GpuReport, Message, SearchHit
+from backend.api.schemas import ConversationDetail, ErrorInfo, Folder, GpuReport, Message, SearchHit, TurnStats
 from backend.api.speculation_schemas import DraftSuggestion, PassReport
 from tests.fakes.client import GB, FakeClient, fake_conversation, fake_loaded, fake_sliding
 from tests.ui.shell.support import Loop, qt_loop
 from ui.bridge.engine_link import EngineLink
+from ui.chat.guessed import GuessedDialog
 from ui.main_window import MainWindow
 from ui.theme import DARK, LIGHT, Mode, apply_theme
 
@@ -401,6 +402,24 @@ def speed_up(stage: Stage) -> None:
     stage.loop.until(lambda: panel.draft.count() == 3 and panel.passes and panel.passes.isVisible())
     stage.fake.say(answer, "def merged(left, right):", passes=9, drafted=40, accepted=14, speedup=1.62)
     stage.loop.until(lambda: panel.live.text())
+
+
+@scene()
+def what_was_guessed(stage: Stage) -> None:
+    stage.attach().open()
+    screen = stage.window.chat_screen
+    shown = screen.view.item(screen.view.message_ids()[-1])
+    assert shown is not None
+    text = shown.message.content
+    runs = [30, 24, 12, 40, 8, 60, 20, 9, 14, 120, 6, 70, 33, 50]
+    stats = TurnStats(
+        completion_tokens=210, tok_s=31.0, passes=90, drafted=240, accepted=120, speedup=1.58,
+        guessed=[*runs, len(text) - sum(runs)],
+    )  # fmt: skip
+    dialog = GuessedDialog(stage.window, structs.replace(shown.message, stats=stats))
+    dialog.setWindowFlags(Qt.WindowType.Widget)  # within the picture
+    dialog.move(280, 110)
+    dialog.show()
 
 
 @scene()

@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QApplication, QMenu, QWidget
 
 from backend.api.schemas import Message
 from ui.chat import words
+from ui.chat.guessed import GuessedDialog
 from ui.theme import bind_icon
 
 __all__ = ["ENTRIES", "details_of", "message_menu"]
@@ -46,9 +47,20 @@ def message_menu(parent: QWidget, message: Message, model_name: str, *, selectio
     details.addAction(_say("Copy these details")).triggered.connect(
         lambda: QApplication.clipboard().setText("\n".join(lines))
     )
+    if message.stats is not None and message.stats.guessed:
+        shown = menu.addAction(_say("Show what was guessed"))
+        shown.setData("")
+        bind_icon(shown, "continue", "muted")
+        shown.triggered.connect(lambda: _show_guessed(parent, message))
     menu.addSeparator()
     entry("delete", _say("Delete question and answer"))
     return menu
+
+
+def _show_guessed(parent: QWidget, message: Message) -> None:
+    dialog = GuessedDialog(parent.window(), message)
+    dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+    dialog.open()
 
 
 def details_of(message: Message, model_name: str) -> list[str]:

@@ -9,6 +9,7 @@ from pytestqt.qtbot import QtBot
 from backend.api.schemas import TurnStats
 from tests.ui.chat.support import message
 from ui.chat.conversation_view import ConversationView
+from ui.chat.guessed import GuessedDialog, guessed_spans
 from ui.chat.message_item import MessageItem
 from ui.chat.message_menu import details_of
 
@@ -113,3 +114,39 @@ def test_the_view_stays_where_it_is_when_a_turn_goes(qtbot: QtBot) -> None:
     view.scroll_to_end()
     view.set_branch(messages, stay=True)
     assert view.is_following()
+
+
+@pytest.mark.parametrize(
+    ("text", "runs", "shaded"),
+    [
+        ("abcdef", [2, 3, 1], ["cde"]),
+        ("abcdef", [0, 2, 1, 1, 2], ["ab", "d"]),
+        ("before abcdef", [2, 3, 1], ["cde"]),  # continued: the runs are of its end
+        ("a\U0001f600b\U0001f600\U0001f600c", [2, 2, 2], ["b\U0001f600"]),
+        ("abc", [2, 3, 1], []),
+        ("abc", [], []),
+        ("", [0, 0], []),
+    ],
+)
+def test_what_was_guessed_is_shaded(qtbot: QtBot, text: str, runs: list[int], shaded: list[str]) -> None:
+    stats = TurnStats(completion_tokens=9, passes=4, drafted=8, accepted=5, speedup=1.5, guessed=runs)
+    dialog = GuessedDialog(None, message("a", "assistant", text, stats=stats))
+    qtbot.addWidget(dialog)
+    assert [mark.cursor.selectedText() for mark in dialog.text.extraSelections()] == shaded
+    assert dialog.text.accessibleDescription() == "2.2 tokens a pass · 62 % of guesses right · 1.5 × plain"
+    units = text.encode("utf-16-le")
+    spans = guessed_spans(text, runs)
+    assert [units[2 * begin : 2 * end].decode("utf-16-le") for begin, end in spans] == shaded
+
+
+def test_only_answers_with_guesses_can_show_them(view: ConversationView, qtbot: QtBot) -> None:
+    def entries(shown: MessageItem) -> list[str]:
+        menu = shown.menu()
+        found = [action.text() for action in menu.actions()]
+        menu.close()
+        return found
+
+    assert "Show what was guessed" not in entries(item(view, "a"))
+    stats = TurnStats(completion_tokens=40, passes=9, drafted=20, accepted=12, guessed=[4, 8])
+    view.replace_message(message("a", "assistant", "The **second** one.", stats=stats))
+    assert "Show what was guessed" in entries(item(view, "a"))

@@ -7,13 +7,17 @@ from collections.abc import Callable, Iterator
 import pytest
 from PySide6.QtCore import QPointF, QSize
 from PySide6.QtGui import QColor, QImage, QLinearGradient, QPainter
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QDialog
 
-from backend.api.schemas import Attachment, NewFile
+from backend.api.schemas import Attachment, Prompt
+from tests.fakes.client import FakeClient, fake_loaded
 from tests.ui.shell.support import Loop, qt_loop
-from tests.ui.test_gallery import NARROW, WIDE, Stage, draw_scene
+from tests.ui.test_gallery import NARROW, OUT, WIDE, Stage, conversations, draw_scene, drawn
+from ui.bridge.engine_link import EngineLink
 from ui.chat.pictures import to_png
-from ui.theme import Mode
+from ui.main_window import MainWindow
+from ui.prompts.fill_dialog import FillDialog
+from ui.theme import Mode, apply_theme
 
 LONG_NAME = "minutes of the meeting about the refrigerators on the third floor, second version, final.docx"
 SCENES: dict[str, tuple[QSize, Callable[[Stage], None]]] = {}
@@ -101,10 +105,79 @@ def files_right_to_left(stage: Stage) -> None:
 def files_narrow(stage: Stage) -> None:
     files_in_a_message(stage)
     hold(stage, "report.pdf", "table.csv", LONG_NAME)
-    stage.window.chat_screen.files.attaching._add(
-        "Pasted text.txt", NewFile(name="Pasted text.txt", text="x" * 5000), pasted=True
-    )
+    stage.window.chat_screen.files.attaching.add_text("x" * 5000)
     stage.loop.until(lambda: not stage.window.chat_screen.files.attaching.reading)
+
+
+PROMPTS = [
+    ("Translate", "Translate into {{language}}, in a {{tone}} tone:\n\n{{text}}"),
+    ("Review code", "Review this code. Say first what could break."),
+    ("Summarise for a person in a hurry who has only one minute and wants the three points that matter", "Sum up."),
+    ("ترجمة", "ترجم إلى {{لغة}}:"),
+]
+
+
+def keep_prompts(stage: Stage) -> None:
+    stage.fake.prompt_list = [
+        Prompt(id=f"{number:032x}", name=name, text=text) for number, (name, text) in enumerate(PROMPTS)
+    ]
+    stage.attach().open()
+
+
+@scene()
+def prompts_over_the_composer(stage: Stage) -> None:
+    keep_prompts(stage)
+    screen = stage.window.chat_screen
+    screen.prompts.open()
+    popover = screen.prompts.popover
+    assert popover is not None
+    stage.loop.until(lambda: popover.list.count() == 4)
+
+
+@scene()
+def no_prompts_right_to_left(stage: Stage) -> None:
+    stage.attach().open()
+    stage.window.chat_screen.prompts.open()
+
+
+@scene(NARROW)
+def prompts_narrow(stage: Stage) -> None:
+    prompts_over_the_composer(stage)
+
+
+def draw_dialog(name: str, mode: Mode, dialog: QDialog) -> None:
+    dialog.ensurePolished()
+    image = dialog.grab().toImage()
+    assert image.save(str(OUT / f"{name}-{mode}.png"))
+    assert drawn(image)[0] > 12
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_dialogs(mode: Mode, loop: Loop, qapp: QApplication) -> None:
+    OUT.mkdir(parents=True, exist_ok=True)
+    apply_theme(qapp, mode, zoom=1.0, reduced_motion=True)
+    link = EngineLink(frame_ms=5)
+    window = MainWindow(link)
+    try:
+        window.show()
+        stage = Stage(loop, window, FakeClient(conversations(), loaded=fake_loaded()))
+        keep_prompts(stage)
+        library = window.chat_screen.prompts.manage()
+        loop.until(lambda: library.list.count() == 4)
+        library.list.setCurrentRow(2)
+        draw_dialog("prompt_library", mode, library)
+        library.close()
+        form = FillDialog(window, stage.fake.prompt_list[0])
+        form.open()
+        form.fields["language"].setPlainText("Welsh")
+        draw_dialog("prompt_places", mode, form)
+        form.close()
+    finally:
+        window.close()
+        loop.run(link.close())
+        window.deleteLater()
+        loop.turn()
+        apply_theme(qapp, "light", zoom=1.0, reduced_motion=False)
 
 
 @pytest.mark.parametrize("mode", ["light", "dark"])

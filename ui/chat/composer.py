@@ -41,10 +41,12 @@ class MessageInput(QPlainTextEdit):
         submitted: Enter, without Shift and without an input method in the middle of a word.
         escaped: Esc.
         height_changed: it grew or shrank.
+        slash_typed: a slash in an empty field, where `takes_files`; it is not in the text yet.
         files_given(list of paths), picture_given(QImage), long_text_given(str): pasted or dropped, where `takes_files`.
         recalled(int): Up (-1) or Down (+1) in an empty field, or in one whose text was recalled and not changed.
     """
 
+    slash_typed = Signal()
     files_given = Signal(list)
     picture_given = Signal(QImage)
     long_text_given = Signal(str)
@@ -99,6 +101,10 @@ class MessageInput(QPlainTextEdit):
             return
         if key == Qt.Key.Key_Escape:
             self.escaped.emit()
+            event.accept()
+            return
+        if self.takes_files and event.text() == "/" and not self.toPlainText() and not self._composing:
+            self.slash_typed.emit()
             event.accept()
             return
         plain = not event.modifiers() & ~Qt.KeyboardModifier.KeypadModifier
@@ -187,13 +193,14 @@ class Composer(QWidget):
             (`clear`), so that nothing is lost when a message cannot be sent.
         stop_requested: Stop was pressed, or Esc while busy.
         queue_requested(str): the same as `send_requested`, while an answer is being written.
-        attach_requested: the paper clip was pressed.
+        attach_requested: the paper clip was pressed. prompts_requested: the prompts are wanted.
     """
 
     send_requested = Signal(str)
     queue_requested = Signal(str)
     stop_requested = Signal()
     attach_requested = Signal()
+    prompts_requested = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -209,6 +216,8 @@ class Composer(QWidget):
         self.input.takes_files = True
         self.attach = IconButton("paperclip", self.tr("Attach files"), self)
         self.attach.clicked.connect(self.attach_requested)
+        self.prompts = IconButton("menu", self.tr("Prompts"), self, shortcut="/")
+        self.prompts.clicked.connect(self.prompts_requested)
         self.chips = ChipFlow(self)
         self.chips.setAccessibleName(self.tr("Attached files"))
         self.chips.hide()
@@ -223,6 +232,7 @@ class Composer(QWidget):
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(metrics.s)
         row.addWidget(self.attach, 0, Qt.AlignmentFlag.AlignBottom)
+        row.addWidget(self.prompts, 0, Qt.AlignmentFlag.AlignBottom)
         row.addWidget(self.input, 1, Qt.AlignmentFlag.AlignVCenter)
         row.addWidget(self.button, 0, Qt.AlignmentFlag.AlignBottom)
         self._box = _Box(self)

@@ -15,6 +15,7 @@ from ui.chat.conversation_view import ConversationView
 from ui.chat.queue_bar import QueueBar
 from ui.chat.search_marks import words_of
 from ui.shell.attachments import ChatFiles
+from ui.shell.chat_prompts import ChatPrompts
 from ui.theme import metrics, theme_changed
 from ui.viewmodels.attaching import PendingFile
 from ui.viewmodels.chat_session import ChatSession
@@ -45,6 +46,7 @@ class ChatScreen(QWidget):
         self.composer = Composer()
         self.queue = QueueBar()
         self.files = ChatFiles(link, chat, models, self.composer, self.view, self)
+        self.prompts = ChatPrompts(link, chat, self.composer, self)
         self.setAcceptDrops(True)
         self._given: dict[str, tuple[object, ...]] = {}  # message id -> what the view was given of it
         foot = QHBoxLayout()

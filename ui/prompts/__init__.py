@@ -1,0 +1,1 @@
+"""Prompts: texts that are used again, with places to fill in."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, QModelIndex, QPoint, QSize, Qt, QTimer, Signal
+from PySide6.QtCore import QEvent, QModelIndex, QPersistentModelIndex, QPoint, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QGuiApplication, QIcon, QKeyEvent, QPainter, QPaintEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
@@ -18,7 +18,7 @@ from PySide6.QtWidgets import (
 from ui.actions import Actions
 from ui.sidebar.conversation_delegate import ConversationDelegate
 from ui.sidebar.list_menu import ask_to_empty, conversation_menu, folder_menu, place_menu
-from ui.theme import bind_icon, color, metrics, pixmap, theme_changed
+from ui.theme import bind_icon, color, metrics, theme_changed
 from ui.viewmodels.chat_session import ChatSession
 from ui.viewmodels.conversation_list import ConversationRole, Place
 from ui.widgets import HoverButton, IconButton, rule, text_label
@@ -40,8 +40,8 @@ class SearchBox(QLineEdit):
         self.setPlaceholderText(self.tr("Search"))
         self.setAccessibleName(self.tr("Search conversations"))
         self.setClearButtonEnabled(True)
-        self._mark = self.addAction(self._icon(), QLineEdit.ActionPosition.LeadingPosition)
-        theme_changed.connect(self._tint)
+        mark = self.addAction(QIcon(), QLineEdit.ActionPosition.LeadingPosition)
+        bind_icon(mark, "search", "muted")
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         if event.key() in (Qt.Key.Key_Down, Qt.Key.Key_Return, Qt.Key.Key_Enter):
@@ -57,12 +57,6 @@ class SearchBox(QLineEdit):
             event.accept()  # Esc empties the field first; only then is it Stop
             return True
         return super().event(event)
-
-    def _icon(self) -> QIcon:
-        return QIcon(pixmap("search", "muted", self.devicePixelRatioF()))
-
-    def _tint(self) -> None:
-        self._mark.setIcon(self._icon())
 
 
 class _PlaceBar(QWidget):
@@ -215,8 +209,13 @@ class Sidebar(QWidget):
         if not index.isValid():
             return False
         self.list.setCurrentIndex(index)
-        self.list.edit(index)
+        self._edit(QPersistentModelIndex(index))
         return True
+
+    def _edit(self, row: QPersistentModelIndex) -> None:
+        """Edit a row, if it is still there and no row is being edited: Qt would say a warning of either."""
+        if row.isValid() and self.list.state() != QAbstractItemView.State.EditingState:
+            self.list.edit(self._chat.list.index(row.row()))
 
     def focus_search(self) -> None:
         """Go to the search field, all of it selected."""
@@ -283,7 +282,8 @@ class Sidebar(QWidget):
         """The menu of a row; of all that are selected, where it is one of these."""
         folder_id = str(index.data(ConversationRole.FOLDER) or "")
         if folder_id:
-            return folder_menu(self, self._chat, folder_id, lambda: self.list.edit(index))
+            row = QPersistentModelIndex(index)
+            return folder_menu(self, self._chat, folder_id, lambda: self._edit(row))
         conversation_id = str(index.data(ConversationRole.ID) or "")
         if not conversation_id:
             return None

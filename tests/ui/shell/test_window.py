@@ -703,3 +703,11 @@ def test_what_was_typed_is_there_again_after_a_restart(loop: Loop, window: MainW
     fake.answer = "Yes."
     QTest.keyClick(window.chat_screen.composer.input, Key.Key_Return)
     loop.until(lambda: fake.details[first].conversation.draft == "")
+
+
+def test_renaming_twice_is_renaming_once(loop: Loop, window: MainWindow, fake: FakeClient) -> None:
+    attach(loop, window, fake)
+    open_first(loop, window, fake)
+    for _ in range(2):  # Qt says a warning where a row that is being edited is to be edited, and the test fails
+        press(window, "F2")
+    assert window.sidebar.list.findChild(QLineEdit) is not None

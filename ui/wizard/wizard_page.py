@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, QSize, Qt, QTimer, Signal
+from PySide6.QtCore import QEvent, Qt, QTimer, Signal
 from PySide6.QtGui import QShowEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
 
 from backend.api.compression import Compression, CompressionOptions, CompressionSource, PlanCompression
 from backend.api.schemas import ErrorInfo
@@ -24,24 +24,30 @@ __all__ = ["WizardPage"]
 _WIDEST = 820
 
 
-class _Stack(QStackedWidget):
-    """As tall as the page that is shown, not as the tallest."""
+class _Stack(QWidget):
+    """Pages of which one is shown, and as tall as that one: a QStackedWidget is as tall as its tallest page."""
 
-    def sizeHint(self) -> QSize:
-        page = self.currentWidget()
-        return page.sizeHint() if page is not None else super().sizeHint()
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._column = QVBoxLayout(self)
+        self._column.setContentsMargins(0, 0, 0, 0)
+        self._current: QWidget | None = None
 
-    def minimumSizeHint(self) -> QSize:
-        page = self.currentWidget()
-        return page.minimumSizeHint() if page is not None else super().minimumSizeHint()
+    def add(self, page: QWidget) -> None:
+        """One more; it is shown by `show_page`."""
+        page.hide()
+        self._column.addWidget(page)
 
-    def hasHeightForWidth(self) -> bool:
-        page = self.currentWidget()
-        return page is not None and page.hasHeightForWidth()
+    def current(self) -> QWidget | None:
+        """The one that is shown."""
+        return self._current
 
-    def heightForWidth(self, width: int) -> int:
-        page = self.currentWidget()
-        return page.heightForWidth(width) if page is not None else -1
+    def show_page(self, page: QWidget) -> None:
+        """Shows one, and no other."""
+        if self._current is not None:
+            self._current.hide()
+        self._current = page
+        page.show()
 
 
 class WizardPage(QWidget):
@@ -77,7 +83,7 @@ class WizardPage(QWidget):
         self.result = ResultPage(session)
         self.pages = _Stack()
         for page in (self.missing, self.source, self.plan, self.progress, self.result):
-            self.pages.addWidget(page)
+            self.pages.add(page)
         content = QWidget()
         content.setMaximumWidth(metrics.px(_WIDEST))
         column = QVBoxLayout(content)
@@ -152,7 +158,7 @@ class WizardPage(QWidget):
 
     def page(self) -> QWidget:
         """The page that is shown."""
-        return self.pages.currentWidget() or self.source
+        return self.pages.current() or self.source
 
     def _ask_plan(self, request: PlanCompression, name: str) -> None:
         self._request, self._name = request, name
@@ -247,10 +253,9 @@ class WizardPage(QWidget):
         self.plan.refresh()
 
     def _go(self, page: QWidget) -> None:
-        changed = page is not self.page()
+        changed = page is not self.pages.current()
         if changed:
-            self.pages.setCurrentWidget(page)
-            self.pages.updateGeometry()
+            self.pages.show_page(page)
             self._area.verticalScrollBar().setValue(0)
             self.notice.set_notice("")
         order = [self.source, self.plan, self.progress, self.result]

@@ -10,7 +10,7 @@ from PySide6.QtGui import QGuiApplication, QKeySequence
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QWidget
 
-from backend.api.compression import ExportBuild, NewCompression, PlanCompression
+from backend.api.compression import Answer, ExportBuild, NewCompression, PlanCompression
 from backend.api.schemas import ErrorInfo, LoadModel
 from tests.fakes.client import FakeClient
 from tests.fakes.compression_client import fake_compression, fake_errors, fake_positions, fake_result
@@ -307,6 +307,28 @@ def test_a_result_is_reached_again_from_the_list_of_what_was_made(
     loop.until(lambda: wizard.page() is wizard.source)
     second.show_result.click()
     assert wizard.result.title.text() == "two is ready"
+
+
+def test_behind_a_tall_result_the_first_page_is_as_tall_as_before(
+    loop: Loop, window: MainWindow, fake: FakeClient, wizard: WizardPage
+) -> None:
+    window.resize(1180, 860)
+    content = wizard._area.widget()
+    loop.turn()
+    before = content.height()
+    started(loop, wizard)
+    fake.compression_ended()
+    loop.until(lambda: wizard.page() is wizard.result and wizard.result.title.text())
+    wizard.result.compare.click()
+    loop.until(lambda: fake.called("compare_compression"))
+    said = "so many words " * 50
+    fake.compared([Answer(prompt="Why?", source=said, build=said, source_tok_s=9.0, build_tok_s=9.0)] * 3)
+    loop.until(lambda: content.height() > before + 300)
+    wizard.result.back.click()
+    loop.until(lambda: wizard.page() is wizard.source and wizard.source.builds.cards)
+    loop.until(lambda: content.height() == before)
+    card = wizard.source.builds.cards[0]
+    assert card.mapTo(wizard._area.viewport(), card.rect().bottomLeft()).y() <= wizard._area.viewport().height()
 
 
 def test_a_crash_is_said_by_a_notice_that_goes_on(loop: Loop, window: MainWindow, fake: FakeClient) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from backend.api.errors import ContextOverflowError, InvalidRequestError, Memory
 from backend.architectures import Built, CommonArgs, build, read_args
 from backend.engine.model import Aborted, Grammar, Logits, ModelInfo, TokenTree
 from backend.engine.native_cuda import cuda_executors
+from backend.engine.native_streaming import cut_short, stream_pack
 from backend.engine.native_weights import Weights, weights_of
 from backend.engine.slider import Speeds
 from backend.engine.tokenizing import HfTokenizer, gguf_tokenizer_files
@@ -28,6 +29,9 @@ from backend.formats.pack import PackCheckpoint, no_slider
 from backend.formats.pack_slider import PackSlider
 from backend.hardware.trim import trim
 from kernels.program import Executor, Program
+
+if TYPE_CHECKING:
+    from kernels.cpu.stream import Stream
 
 __all__ = ["KvType", "NativeModel", "kv_bytes_per_token"]
 
@@ -55,6 +59,9 @@ class NativeModel:
         n_threads: threads for decode and prefill.
         n_batch: most nodes of one pass.
         position: of the slider of a pack that has one, 0 to 1; None: its default.
+        memory_budget: bytes that weights may take; where they are more, some of them are read from the disk in every
+            pass. Cache and activations come on top. 0: all stay in memory. Only for packs, on the processor.
+        disk_rate: bytes a second that are read at most, to measure what a slower disk would give; 0: as it gives them.
         use_gpu: computes on the first CUDA device, if there is one and torch is installed.
         kv: how keys and values are stored.
         progress: called with the loaded fraction; returning False gives up.
@@ -62,6 +69,7 @@ class NativeModel:
 
     Attributes:
         speeds: of one token, at the positions of its slider where that was measured.
+        stream: what reads weights from the disk; None where all of them stay in memory.
 
     Raises:
         ModelError: damaged, or of a kind that is not known here, with the reason.
@@ -79,6 +87,8 @@ class NativeModel:
         n_batch: int = 512,
         kv: KvType = "f16",
         position: float | None = None,
+        memory_budget: int = 0,
+        disk_rate: float = 0.0,
         use_gpu: bool = False,
         progress: Callable[[float], bool] | None = None,
         executors: Executors | None = None,
@@ -87,13 +97,17 @@ class NativeModel:
         if not go_on(0.0):
             raise Aborted
         self._grammars: Any = None
+        self.stream: Stream | None = None
         self.speeds = Speeds()
         self._checkpoint: Checkpoint | None = open_checkpoint(path, position=position)
         try:
             checkpoint = self._checkpoint
             args = read_args(checkpoint.config)
             n_ctx = min(n_ctx, args.max_position_embeddings)
-            _check_memory(path, _weight_bytes(path, checkpoint) + n_ctx * kv_bytes_per_token(args, kv))
+            held = _weight_bytes(path, checkpoint)
+            if memory_budget and isinstance(checkpoint, PackCheckpoint):
+                held = min(held, memory_budget)
+            _check_memory(path, held + n_ctx * kv_bytes_per_token(args, kv))
             files = dict(checkpoint.tokenizer_files())
             if checkpoint.kind == "gguf":
                 files = gguf_tokenizer_files(path)
@@ -102,8 +116,16 @@ class NativeModel:
             built = build(checkpoint)
             trim()  # parsing a tokenizer of 151,936 entries leaves 60 MB and more
             weights = weights_of(built.program)
-            weights.touch(go_on)
-            self._executors = executors or (cuda_executors() if use_gpu else None) or _native_executors(kv, n_threads)
+            on_gpu = None if executors or not use_gpu else cuda_executors()
+            if 0 < memory_budget < weights.bytes and isinstance(checkpoint, PackCheckpoint) and not on_gpu:
+                made = stream_pack(path, checkpoint, built.program, memory_budget, disk_rate)
+                self.stream, built = made.stream, replace(built, program=made.program)
+                checkpoint.close()  # nothing of the mapped file is used any more, and none of it stays in memory
+            else:
+                weights.touch(go_on)
+            if not go_on(1.0):
+                raise Aborted
+            self._executors = executors or on_gpu or _native_executors(kv, n_threads, self.stream)
             self._program = built.program
             self.speeds = Speeds(args.n_layers)
             self._executor: Executor | None = self._make(n_ctx, n_batch)
@@ -143,6 +165,12 @@ class NativeModel:
             raise no_slider(self.info.name)
         if steps == checkpoint.steps:
             return False
+        if self.stream is not None:
+            raise InvalidRequestError(
+                "The slider of a model that is read from the disk cannot be moved while it is loaded.",
+                why="What stays in memory was chosen for its position.",
+                remedy="Load the model again at the other position.",
+            )
         view = checkpoint.at(steps)
         before, program = weights_of(self._program), build(view).program
         weights = weights_of(program)
@@ -176,6 +204,10 @@ class NativeModel:
             rows = run.forward(nodes.tokens, nodes.parents, nodes.wants_logits)
         except InterruptedError:
             raise Aborted from None
+        except RuntimeError as error:
+            if self.stream is None:
+                raise
+            raise cut_short(self.info.name, str(error)) from error
         self._pending = n
         return rows if len(rows) else np.empty((0, self.info.n_vocab), np.float32)
 
@@ -229,6 +261,7 @@ class NativeModel:
             grammars.close()
         checkpoint, self._checkpoint = self._checkpoint, None
         self._executor = None
+        self.stream = None
         self._program = Program()
         if checkpoint is not None:
             checkpoint.close()
@@ -284,6 +317,7 @@ class NativeModel:
             eos_text=tokenizer.eos_text,
             metadata=metadata,
             max_leaves=n_batch,
+            streamed_bytes=self.stream.pass_bytes if self.stream is not None else 0,
             exact_chain=8,  # beyond, the kernels for many rows take over, which sum in another order
         )
 
@@ -294,7 +328,7 @@ def kv_bytes_per_token(args: CommonArgs, kv: KvType) -> int:
     return numbers * 2 if kv == "f16" else numbers * 9 // 8
 
 
-def _native_executors(kv: KvType, n_threads: int) -> Executors:
+def _native_executors(kv: KvType, n_threads: int, stream: Stream | None) -> Executors:
     def make(program: Program, capacity: int, n_batch: int) -> Executor:
         try:
             from kernels.cpu.executor import CpuExecutor
@@ -306,7 +340,7 @@ def _native_executors(kv: KvType, n_threads: int) -> Executors:
                 details=str(error),
             ) from None
         try:
-            return CpuExecutor(program, capacity=capacity, kv=kv, max_rows=n_batch, threads=n_threads)
+            return CpuExecutor(program, capacity=capacity, kv=kv, max_rows=n_batch, threads=n_threads, stream=stream)
         except NotImplementedError as error:
             raise ModelLoadError(
                 "This model cannot be used on this processor.",

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from backend.api.errors import InvalidModelFileError, InvalidRequestError, UnsupportedModelError
 from backend.formats.checkpoint import Floats
@@ -221,6 +222,10 @@ class PackCheckpoint:
         if self.slider is not None:
             self._made[key] = packed
         return packed
+
+    def place_of(self, buffer: npt.NDArray[Any]) -> int:
+        """Where in the file a buffer of a linear begins. ValueError: it is none of this file."""
+        return self._file.place_of(buffer)
 
     def shape(self, module: str) -> PackedLinear:
         """A linear's scheme and sizes, without its buffers."""

@@ -143,6 +143,18 @@ class TensorFile:
         raw = self._map[tensor.start : tensor.start + tensor.bytes]
         return raw.view(DTYPES[tensor.dtype]).reshape(tensor.shape)
 
+    def place_of(self, array: npt.NDArray[Any]) -> int:
+        """Where in the file a view that `array` gave begins.
+
+        Raises:
+            ValueError: it is none of this file.
+        """
+        assert self._map is not None, "opened without data, or closed"
+        start: int = array.ctypes.data - self._map.ctypes.data
+        if not 0 <= start <= self.size - array.nbytes:
+            raise ValueError("not a view into this file")
+        return start
+
     def close(self) -> None:
         """Lets go of the mapping; views that are still held keep it alive."""
         self._map = None

@@ -1,14 +1,37 @@
 // Whole models. Arguments are checked by kernels/cpu/executor.py, which also keeps weights and arrays alive.
 #include <nanobind/stl/array.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <memory>
+#include <tuple>
 
 #include "bindings.h"
 #include "program.h"
 
 namespace nutshell {
 namespace {
+
+using Ring = nb::ndarray<uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+// (place in the file, place in the ring, bytes, bytes that must come, block)
+using PyPiece = std::tuple<uint64_t, uint64_t, uint64_t, uint64_t, int>;
+
+struct PyStream {
+    Ring ring;
+    Stream stream;
+
+    static std::vector<Stream::Piece> placed(const Ring& ring, const std::vector<PyPiece>& list) {
+        std::vector<Stream::Piece> pieces;
+        for (const auto& [from, to, bytes, need, block] : list) {
+            if (to + bytes > ring.size()) throw std::invalid_argument("a piece lies outside of the ring");
+            pieces.push_back({from, (char*)ring.data() + to, bytes, need, block});
+        }
+        return pieces;
+    }
+    PyStream(const std::string& path, Ring memory, const std::vector<PyPiece>& pieces, std::vector<int> behind, int depth, double rate)
+        : ring(memory), stream(path, placed(memory, pieces), std::move(behind), depth, rate) {}
+};
 
 struct PyProgram {
     Program program;
@@ -43,6 +66,15 @@ Place place(const Pair& pair) { return {pair[0], pair[1]}; }
 }  // namespace
 
 void bind_program(nb::module_& m) {
+    nb::class_<PyStream>(m, "Stream")
+        .def("__init__", [](PyStream* self, const std::string& path, Ring ring, const std::vector<PyPiece>& pieces, std::vector<int> behind,
+                            int depth, double rate) { new (self) PyStream(path, ring, pieces, std::move(behind), depth, rate); })
+        .def("direct", [](const PyStream& self) { return self.stream.direct(); })
+        .def("limit", [](PyStream& self, double rate) { self.stream.limit(rate); })
+        .def("counts", [](PyStream& self) {
+            const Stream::Counts counts = self.stream.counts();
+            return std::make_tuple(counts.bytes, counts.busy_s, counts.waited_s);
+        });
     nb::class_<PyProgram>(m, "Program")
         .def("__init__", [](PyProgram* self, const std::string& level, int threads, int slots, int capacity, bool q8, bool precise) {
             new (self) PyProgram(level_named(level), threads, slots, capacity, q8, precise);
@@ -69,6 +101,11 @@ void bind_program(nb::module_& m) {
         .def("swiglu", [](PyProgram& self, Pair gate, Pair up, Pair out) { self.program.swiglu(place(gate), place(up), place(out)); })
         .def("add", [](PyProgram& self, Pair x, Pair y) { self.program.add(place(x), place(y)); })
         .def("output", [](PyProgram& self, Pair final, nb::handle head) { self.program.output(place(final), self.keep(head)); })
+        .def("streamed", [](PyProgram& self, int block) { self.program.streamed(block); })
+        .def("stream", [](PyProgram& self, nb::handle stream) {
+            self.program.stream(&nb::cast<PyStream*>(stream)->stream);
+            self.kept.push_back(nb::borrow(stream));
+        })
         .def("finish", [](PyProgram& self) { self.program.finish(); })
         .def("forward", [](PyProgram& self, int committed, In<int32_t> tokens, In<int32_t> positions, In<uint64_t> mask, bool chain,
                            In<int32_t> wanted, Out<float> logits) {

@@ -12,6 +12,7 @@ import numpy as np
 
 from kernels.cpu import _native, levels, native_linear
 from kernels.cpu.places import assign_slots
+from kernels.cpu.stream import Stream
 from kernels.packed import PackedLinear
 from kernels.program import (
     Add,
@@ -58,6 +59,7 @@ class CpuExecutor:
         threads: that compute, the caller included; 0: one per processor core that this process may use.
         level: instruction set (`kernels.cpu.levels`), None: the best.
         precise: float32 arithmetic on decoded weights instead of integers; slow, for checks.
+        stream: where the weights of some linears come from in every forward; it must be of this program.
 
     Raises:
         ValueError: no such level here, or a program that is not one.
@@ -74,6 +76,7 @@ class CpuExecutor:
         threads: int = 0,
         level: str | None = None,
         precise: bool = False,
+        stream: Stream | None = None,
     ) -> None:
         if capacity < 1 or max_rows < 1:
             raise ValueError(f"a capacity of {capacity} and {max_rows} rows are not possible")
@@ -92,7 +95,7 @@ class CpuExecutor:
         self._level = level or levels()[-1]
         self.threads = threads or default_threads()
         self._steps = tuple(program.steps)
-        self._native = _compile(program, self._level, self.threads, capacity, kv == "q8", precise)
+        self._native = _compile(program, self._level, self.threads, capacity, kv == "q8", precise, stream)
         self._parents: Sequence[int] = ()
         self._length = self._rows = 0
         self._logits: Floats = np.empty((0, self._vocabulary), np.float32)
@@ -203,7 +206,9 @@ def default_threads() -> int:
     return max(1, len(cores))
 
 
-def _compile(program: Program, level: str, threads: int, capacity: int, q8: bool, precise: bool) -> _native.Program:
+def _compile(
+    program: Program, level: str, threads: int, capacity: int, q8: bool, precise: bool, stream: Stream | None
+) -> _native.Program:
     """The native form of the steps."""
     slots = assign_slots(program)
     native = _native.Program(level, threads, max(slots) + 1, capacity, q8, precise)
@@ -219,7 +224,9 @@ def _compile(program: Program, level: str, threads: int, capacity: int, q8: bool
             made[id(packed)] = native_linear(packed, level)
         return made[id(packed)]
 
-    for step in program.steps:
+    if stream is not None:
+        native.stream(stream.native)
+    for number, step in enumerate(program.steps):
         match step:
             case Embed(table, out, scale):
                 native.embed(weight(table), place(out), scale)
@@ -239,5 +246,7 @@ def _compile(program: Program, level: str, threads: int, capacity: int, q8: bool
                 native.add(place(x), place(y))
             case Output(final, head):
                 native.output(place(final), weight(head))
+        if stream is not None and number in stream.blocks:
+            native.streamed(stream.blocks[number])
     native.finish()
     return native

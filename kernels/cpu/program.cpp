@@ -159,14 +159,18 @@ void Program::begin(const Batch& batch) {
 
 bool Program::forward(const Batch& batch, int committed) {
     begin(batch);
+    if (stream_) stream_->begin();
     if (profiling_) seconds_.assign(phases_.size(), {});
     for (size_t number = 0; number < phases_.size(); number++) {
         const Phase& phase = phases_[number];
         if (abort_.load(std::memory_order_relaxed)) return false;
         const Clock::time_point start = profiling_ ? Clock::now() : Clock::time_point{};
         run_rows(phase, batch, committed);
+        const int block = phase.whole < 0 ? -1 : steps_[(size_t)phase.whole].block;
+        if (block >= 0 && !stream_->wait(block, abort_)) return false;
         const Clock::time_point middle = profiling_ ? Clock::now() : start;
         if (phase.whole >= 0) run_whole(steps_[(size_t)phase.whole], batch, committed);
+        if (block >= 0) stream_->release(block);
         if (!profiling_) continue;
         seconds_[number] = {std::chrono::duration<double>(middle - start).count(),
                             std::chrono::duration<double>(Clock::now() - middle).count()};

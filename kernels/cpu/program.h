@@ -8,6 +8,7 @@
 #include "linear.h"
 #include "memory.h"
 #include "pool.h"
+#include "stream.h"
 #include "types.h"
 
 namespace nutshell {
@@ -38,18 +39,24 @@ class Program {
     void embed(const Weight* table, Place out, float scale);
     void rms_norm(Place x, const float* weight, int weight_width, float eps, Place out);
     void linears(Place x, std::vector<const Weight*> weights, std::vector<Place> outs, bool accumulate);
+    void streamed(int block) { steps_.back().block = block; }  // the linears just named come from a stream
     void rope(Place x, int head_dim, const float* inverse_frequencies, int count, float factor);
     void attention(int layer, Place q, Place k, Place v, int head_dim, float scale, Place out, int window);
     void swiglu(Place gate, Place up, Place out);
     void add(Place x, Place y);
     void output(Place final, const Weight* head);
+    void stream(Stream* stream) { stream_ = stream; }  // which the caller keeps
     void finish();  // no steps after this
 
-    // False: abort was set, nothing happened. The rows' cells stand behind `committed`.
+    // False: abort was set, nothing happened. The rows' cells stand behind `committed`. std::runtime_error: weights cannot be
+    // read.
     bool forward(const Batch& batch, int committed);
     void move(int from, int to);  // a cell of every layer
     void hidden(float* out) const;  // [n of the last forward, width of final]
-    void abort(bool flag) { abort_.store(flag); }
+    void abort(bool flag) {
+        abort_.store(flag);
+        if (stream_) stream_->wake();
+    }
     size_t kv_bytes() const { return kv_memory_.bytes(); }
     int hidden_width() const { return final_.width; }
     // Seconds of the last measured forward, phase by phase: in the steps that go row by row, and in the linears, the
@@ -63,7 +70,7 @@ class Program {
         Place x{}, y{}, out{};
         const Weight* table = nullptr;
         const float* weight = nullptr;
-        int weight_width = 0, index = 0, head_dim = 0, window = 0;
+        int weight_width = 0, index = 0, head_dim = 0, window = 0, block = -1;
         float number = 0;
         bool accumulate = false;
         std::vector<Place> outs{};
@@ -105,6 +112,7 @@ class Program {
     Memory attention_scratch_, gathered_;
     ZeroMemory kv_memory_;
     Place final_{};
+    Stream* stream_ = nullptr;
     std::atomic<bool> abort_{false};
     std::vector<std::array<double, 2>> seconds_;
 };

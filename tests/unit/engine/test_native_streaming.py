@@ -1,0 +1,122 @@
+"""A model that is larger than the memory it may take: the same text, the budget kept, sentences for what goes wrong."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backend.api.errors import InvalidModelFileError, InvalidRequestError, MemoryShortageError
+from backend.engine.model import TokenTree
+from backend.engine.native import NativeModel
+from backend.engine.native_streaming import spread, stream_pack
+from backend.formats.pack import PackCheckpoint
+from kernels.program import Embed, LinearAdd, Linears, Output
+
+
+def _load(path: Path, budget: int = 0, position: float | None = None) -> NativeModel:
+    return NativeModel(path, n_ctx=128, n_threads=2, n_batch=64, memory_budget=budget, position=position)
+
+
+def _budgets(path: Path) -> list[int]:
+    model = _load(path)
+    whole, table = model.info.weight_bytes, 0
+    for step in model._program.steps:
+        if isinstance(step, Embed | Output):
+            table = max(table, (step.table if isinstance(step, Embed) else step.head).nbytes)
+    model.close()
+    return [table + (whole - table) * share // 100 for share in (60, 75, 95)]
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=60), st.integers(0, 100))
+def test_reading_is_spread_evenly(sizes: list[int], percent: int) -> None:
+    total = sum(sizes)
+    wanted = total * percent / 100
+    passed = taken = 0
+    for size, chosen in zip(sizes, spread(sizes, int(wanted)), strict=True):
+        passed, taken = passed + size, taken + size * chosen
+        assert abs(taken - wanted * passed / total) <= max(sizes) / 2 + 1
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_logits_are_those_of_a_model_in_memory(tiny_pack: Path, which: int) -> None:
+    budget = _budgets(tiny_pack)[which]
+    whole, streamed = _load(tiny_pack), _load(tiny_pack, budget)
+    try:
+        assert whole.info.streamed_bytes == 0 < streamed.info.streamed_bytes
+        assert streamed.info.weight_bytes == whole.info.weight_bytes
+        for tokens, parents in (([5, 6, 7], [-1, 0, 1]), ([9], [-1]), ([3, 4, 5, 6, 7], [-1, -1, 0, 1, 1])):
+            tree = TokenTree(tokens, parents, range(len(tokens)))
+            assert np.array_equal(streamed.forward(tree), whole.forward(tree))
+            for model in (streamed, whole):
+                model.commit([0])
+        assert np.array_equal(streamed.embed([3, 4]), whole.embed([3, 4]))
+        again = TokenTree.chain([8])
+        assert np.array_equal(streamed.forward(again), whole.forward(again))
+    finally:
+        whole.close()
+        streamed.close()
+
+
+def test_what_weights_take_is_within_the_budget(tiny_pack: Path) -> None:
+    for budget in _budgets(tiny_pack):
+        checkpoint = PackCheckpoint(tiny_pack)
+        from backend.architectures import build
+
+        made = stream_pack(tiny_pack, checkpoint, build(checkpoint).program, budget)
+        assert made.stream is not None
+        resident: dict[int, int] = {}
+        for i, step in enumerate(made.program.steps):
+            match step:
+                case Linears(weights=linears):
+                    found = linears
+                case LinearAdd(weight=one) | Embed(table=one) | Output(head=one):
+                    found = (one,)
+                case _:
+                    found = ()
+            for linear in found:
+                for buffer in linear.buffers.values():
+                    if i not in made.stream.blocks or not np.shares_memory(buffer, made.stream._memory):
+                        resident[buffer.ctypes.data] = buffer.nbytes
+        assert sum(resident.values()) + made.stream.ring_bytes <= made.bytes <= budget
+        del made
+        checkpoint.close()
+
+
+def test_a_budget_that_cannot_be_kept_is_refused_with_what_would_do(tiny_pack: Path) -> None:
+    with pytest.raises(MemoryShortageError, match="at least"):
+        _load(tiny_pack, 1000)
+
+
+def test_a_budget_for_everything_streams_nothing(tiny_pack: Path) -> None:
+    model = _load(tiny_pack, 1 << 40)
+    assert model.stream is None and not model.info.streamed_bytes
+    model.close()
+
+
+def test_a_file_cut_short_meanwhile_is_a_sentence(tiny_pack: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mine.nutshell"
+    shutil.copy(tiny_pack, path)
+    model = _load(path, _budgets(tiny_pack)[0])
+    model.forward(TokenTree.chain([4]))
+    with path.open("r+b") as file:
+        file.truncate(4096)
+    with pytest.raises(InvalidModelFileError, match="cut short"):
+        model.forward(TokenTree.chain([4]))
+    model.close()
+
+
+def test_the_slider_stays_where_it_was_loaded(slider_pack: Path) -> None:
+    whole = _load(slider_pack, position=1.0)
+    wanted, size = whole.forward(TokenTree.chain([4])).copy(), whole.info.weight_bytes
+    whole.close()
+    model = _load(slider_pack, size - size // 20, position=1.0)
+    assert model.info.streamed_bytes
+    assert np.array_equal(model.forward(TokenTree.chain([4])), wanted)
+    with pytest.raises(InvalidRequestError, match="Load the model again|cannot be moved"):
+        model.move(0)
+    model.close()

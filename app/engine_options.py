@@ -22,6 +22,8 @@ def engine_arguments(settings: Settings, model: Path | None, *, serve: bool = Tr
         arguments += ["--speculation", settings.speculation, "--draft-nodes", str(settings.draft_nodes)]
     if settings.draft_model:
         arguments += ["--draft-model", settings.draft_model]
+    if settings.memory_budget:
+        arguments += ["--memory-budget", str(settings.memory_budget << 20)]
     if serve and settings.serve_enabled:
         arguments += ["--serve", "--port", str(settings.serve_port)]
     if model is not None:

@@ -11,7 +11,7 @@ import argparse
 import json
 import statistics
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.benchmarks.report import hardware_name, print_table
 from app.benchmarks.turns import Answer, answer
@@ -23,8 +23,13 @@ from backend.config.paths import program_folder
 from backend.engine.llama_cpp import LlamaCppModel
 from backend.engine.loading import load_model
 from backend.engine.model import Model
+from backend.engine.native import NativeModel
+from backend.hardware.disk_rate import direct_read_rate
 from backend.speculative.decoder import Speculation
 from backend.speculative.setup import prepare
+
+if TYPE_CHECKING:
+    from kernels.cpu.stream import Stream
 
 __all__ = ["run"]
 
@@ -42,9 +47,16 @@ def run(arguments: argparse.Namespace) -> int:
     prompts = {name: prompts[name] for name in wanted}
     entry = default_model(arguments.model)
     options = LoadModel(
-        n_ctx=_N_CTX, n_threads=arguments.threads, speculation="auto", draft_model=arguments.draft_model
+        n_ctx=_N_CTX,
+        n_threads=arguments.threads,
+        speculation="auto",
+        draft_model=arguments.draft_model,
+        memory_budget=arguments.memory_budget,
     )
     model, _ = load_model(entry, options, lambda _done: True)
+    stream = model.stream if isinstance(model, NativeModel) else None
+    if stream is not None:
+        stream.native.limit(arguments.disk_rate * 1e6)
     prepared = prepare(model, entry, options, load_model)
     try:
         if prepared.notice:
@@ -57,7 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
         mode = "auto, draft model" if arguments.draft_model and not prepared.notice else "auto"
         engine = "llama.cpp" if isinstance(model, LlamaCppModel) else "native"
         for row in rows:
-            row.update(engine=engine, regime="memory", mode=mode)
+            row.update(engine=engine, regime="memory" if stream is None else "disk", mode=mode)
+        disk = None if stream is None else _disk(stream, Path(entry.path), arguments)
         costs = prepared.speculation.costs
         curve = {str(n): round(costs.ratio(n), 3) for n in (1, 2, 3, 4, 5, 6, 8, 9, 12, 16, 24, 32, 48, 64)}
     finally:
@@ -68,8 +81,33 @@ def run(arguments: argparse.Namespace) -> int:
     table = [[str(row[key]) for key in keys] for row in rows]
     print_table(f"{entry.name} ({engine}, {mode}) on {hardware_name()}", header, table)
     if arguments.json:
-        print(json.dumps({"model": entry.name, "hardware": hardware_name(), "pass_ratio": curve, "rows": rows}))
+        found = {"model": entry.name, "hardware": hardware_name(), "pass_ratio": curve, "rows": rows}
+        print(json.dumps(found if disk is None else {**found, "disk": disk}))
     return 0
+
+
+def _disk(stream: Stream, path: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """How the weights came from the disk while the rows were measured, beside what the disk gives alone, in MB/s."""
+    read, busy_s, waited_s = stream.counts()
+    alone = direct_read_rate(path)
+    limit = arguments.disk_rate * 1e6
+    found = {
+        "budget_mb": round(arguments.memory_budget / 1e6, 1),
+        "pass_mb": round(stream.pass_bytes / 1e6, 1),
+        "ring_mb": round(stream.ring_bytes / 1e6, 1),
+        "direct": stream.direct,
+        "capped_mb_s": arguments.disk_rate or None,
+        "disk_mb_s": round(alone / 1e6, 1),
+        "streaming_mb_s": round(read / max(busy_s, 1e-9) / 1e6, 1),
+        "waited_s": round(waited_s, 2),
+    }
+    found["of_disk"] = round(read / max(busy_s, 1e-9) / min(alone, limit or alone), 3)
+    cap = f", held at {arguments.disk_rate:g} MB/s" if limit else ""
+    say(
+        f"weights from the disk: {found['pass_mb']} MB a pass at {found['streaming_mb_s']} MB/s of "
+        f"{found['disk_mb_s']}{cap} ({found['of_disk']:.0%})"
+    )
+    return found
 
 
 def read_prompts(path: Path) -> dict[str, list[str]]:

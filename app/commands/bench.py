@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from app.commands.options import number
+from app.commands.options import byte_count, number
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -58,6 +58,16 @@ def add(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("--prompts", default="", metavar="FILE", help="speculate: the prompts (default: ours)")
     parser.add_argument("--classes", default="", metavar="A,B", help="speculate: only these, e.g. story,code edit")
+    parser.add_argument(
+        "--memory-budget",
+        type=byte_count,
+        default=0,
+        metavar="SIZE",
+        help="speculate: of the weights that stay in memory; the others come from the disk",
+    )
+    parser.add_argument(
+        "--disk-rate", type=float, default=0.0, metavar="MB/S", help="speculate: as from a disk that gives no more"
+    )
     parser.add_argument("--draft-model", default="", metavar="FILE", help="speculate, plan: a small model that drafts")
     parser.set_defaults(run=run)
 

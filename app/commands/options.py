@@ -40,7 +40,7 @@ def byte_count(text: str) -> int:
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Adds --model, --position and --kv."""
+    """Adds --model, --position, --kv and --memory-budget."""
     parser.add_argument(
         "--model", default="", metavar="M", help="a file or folder, or (part of) a name or id from `models`"
     )
@@ -56,6 +56,14 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         choices=["f16", "q8"],
         help="how the conversation is remembered: q8 takes half the memory, and answers may suffer a little "
         "(default: f16; for .nutshell files and Hugging Face folders)",
+    )
+    parser.add_argument(
+        "--memory-budget",
+        type=byte_count,
+        default=0,
+        metavar="SIZE",
+        help="of weights that stay in memory, e.g. 3G; the others are read from the disk for every word (default: all "
+        "stay; for .nutshell files and Hugging Face folders)",
     )
     add_speculation_options(parser)
 
@@ -79,6 +87,8 @@ def engine_arguments(arguments: argparse.Namespace) -> list[str]:
     more = ["--kv", arguments.kv] if arguments.kv else []
     if arguments.speculation:
         more += ["--speculation", arguments.speculation]
+    if arguments.memory_budget:
+        more += ["--memory-budget", str(arguments.memory_budget)]
     if arguments.draft_model:
         more += ["--draft-model", arguments.draft_model]
     return more

@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--speculation", default="", choices=["", "auto", "off", "custom"], help="drafts")
     parser.add_argument("--draft-nodes", type=int, default=8, metavar="N", help="with --speculation custom")
+    parser.add_argument("--memory-budget", type=int, default=0, metavar="BYTES", help="of weights that stay in memory")
     parser.add_argument("--draft-model", default="", metavar="FILE", help="a small model that drafts")
     parser.add_argument(
         "--serve", action="store_true", help="offer /v1 to other programs: on loopback, any key or none opens it"
@@ -118,6 +119,7 @@ async def _run(options: argparse.Namespace, wire: IO[bytes], stop: StopSwitch) -
             speculation=options.speculation,
             draft_nodes=min(max(options.draft_nodes, 1), 63),
             draft_model=options.draft_model,
+            memory_budget=max(options.memory_budget, 0),
         )
     )
     server = EngineServer(

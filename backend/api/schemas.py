@@ -453,6 +453,8 @@ class LoadModel(Struct, kw_only=True):
     speculation: SpeculationChoice = ""
     draft_nodes: Annotated[int, Meta(ge=1, le=63)] = 8  # of one pass, with "custom"
     draft_model: str = ""  # path of a small model with the same vocabulary; "": drafts from the text alone
+    #: bytes that weights may take; the others are read from the disk in every pass (our own engine); 0: all stay
+    memory_budget: Annotated[int, Meta(ge=0)] = 0
     #: of its slider, 0 (fastest) to 1 (best); None: the model's default, or it has none
     position: Annotated[float, Meta(ge=0, le=1)] | None = None
 

@@ -134,6 +134,14 @@ class Settings:
         "little. For models in Nutshell's own formats.",
         choices=(("f16", "Full"), ("q8", "Half the size")),
     )
+    memory_budget = _Setting(
+        0,
+        "Memory for weights",
+        "Megabytes that the weights of a model may take; what does not fit is read from the disk for every word, which "
+        "is slower. 0 keeps them all in memory. For models in Nutshell's own formats.",
+        minimum=0,
+        maximum=16_777_216,
+    )
     speculation = _Setting[Speedup](
         "auto",
         "Speed-up",

@@ -24,6 +24,8 @@ _MIB = 1 << 20
 _DEFAULT_CONTEXT = 8192
 #: The smallest context that is still a chat.
 _LEAST_CONTEXT = 2048
+#: of one pass
+_MOST_NODES = 512
 #: what making a pack is of the whole way, where one is made: reading it afterwards takes a tenth of the time
 _REPACKING = 0.9
 
@@ -126,9 +128,11 @@ def _load_native(entry: ModelEntry, options: LoadModel, threads: int, progress: 
         path,
         n_ctx=options.n_ctx or _default_context(entry),
         n_threads=threads,
-        n_batch=pass_tokens(entry.bytes, "native"),
+        # of a text to be read: as few passes as can be, where every one of them waits for the disk
+        n_batch=_MOST_NODES if options.memory_budget else pass_tokens(entry.bytes, "native"),
         kv=options.kv or "f16",
         position=options.position,
+        memory_budget=options.memory_budget,
         use_gpu=options.n_gpu_layers != 0,
         progress=lambda done: progress(start + (1 - start) * done),
     )

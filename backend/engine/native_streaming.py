@@ -6,6 +6,7 @@ short meanwhile ends in a sentence instead of a fault of the processor.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -84,15 +85,12 @@ def stream_pack(path: Path, checkpoint: PackCheckpoint, program: Program, budget
     ranges = {i: parts for i, parts in ranges.items() if parts}
     sizes = [sum(part.room for part in parts) for parts in ranges.values()]
     whole = sum({id(linear): linear.nbytes for step in steps for linear in _linears(step)}.values())
-    total = sum(sizes)
-    least = whole
-    chosen: list[int] = []
-    room = 0
-    for percent in range(0, 101):
+    total, least = sum(sizes), whole
+    for ahead, percent in itertools.product((_AHEAD, 1, 0), range(101)):  # a narrow ring where no other would do
         streams = spread(sizes, total * percent // 100) if percent else [False] * len(sizes)
         chosen = [i for i, taken in zip(ranges, streams, strict=True) if taken]
         blocks = [size for size, taken in zip(sizes, streams, strict=True) if taken]
-        room = _room(blocks)
+        room = _room(blocks, ahead)
         needs = whole - sum(part.end - part.start for i in chosen for part in ranges[i])
         needs += lay(blocks, room).bytes if blocks else 0
         least = min(least, needs)
@@ -101,7 +99,7 @@ def stream_pack(path: Path, checkpoint: PackCheckpoint, program: Program, budget
     else:
         raise MemoryShortageError(
             f"{path.name} needs more memory than it was given.",
-            why=f"It was given {budget / 1e6:,.0f} MB, and at least {least / 1e6:,.0f} MB must stay in memory.",
+            why=f"It was given {budget / 1e6:,.1f} MB, and at least {least / 1e6:,.1f} MB must stay in memory.",
             remedy="Give it more memory, or choose a smaller model.",
         )
     try:
@@ -121,11 +119,13 @@ def cut_short(name: str, details: str) -> InvalidModelFileError:
     )
 
 
-def _room(blocks: Sequence[int]) -> int:
-    """Of the ring: the block in use, the next one, and what is read meanwhile."""
+def _room(blocks: Sequence[int], ahead: int) -> int:
+    """Of the ring: the block in use, and where something is read ahead the next one and so many reads beside it."""
     from kernels.cpu.stream import PIECE
 
-    return 2 * max(blocks) + _AHEAD * min(PIECE, sum(blocks) // len(blocks)) if blocks else 0
+    if not blocks or not ahead:
+        return max(blocks, default=0)
+    return 2 * max(blocks) + ahead * min(PIECE, sum(blocks) // len(blocks))
 
 
 def _linears(step: Step) -> tuple[PackedLinear, ...]:
@@ -184,7 +184,7 @@ def _placed(
                     part = memory[at : at + buffer.nbytes]
                     at += -(-buffer.nbytes // 64) * 64
                     file.seek(start)
-                    view, done = memoryview(part), 0
+                    view, done = part.data, 0
                     while done < len(view):
                         got = file.readinto(view[done:])
                         if not got:

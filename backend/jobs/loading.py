@@ -118,6 +118,7 @@ class ModelLoader:
             draft_nodes=request.draft_nodes if request.speculation else self._defaults.draft_nodes,
             draft_model=request.draft_model or self._defaults.draft_model,
             position=request.position,
+            memory_budget=request.memory_budget or self._defaults.memory_budget,
         )
         before = self._current
         if before is not None:

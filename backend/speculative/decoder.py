@@ -94,11 +94,13 @@ class Speculation:
         self.possible = info.max_leaves > 0
         # Left to itself it checks chains, and none that is computed otherwise than token by token: so a seed keeps its
         # text. Branches gain little while the weights are in memory, where a pass of nine nodes takes three times
-        # that of one, and both engines sum otherwise over a cache where branches were.
+        # that of one, and both engines sum otherwise over a cache where branches were. Where weights come from the disk
+        # a pass of many nodes takes hardly longer than that of one, and nobody would give that up for the last bit.
         most = min(MOST_NODES, info.n_batch, info.max_leaves + 1)
-        if not fixed and info.exact_chain:
+        from_disk = info.streamed_bytes > 0
+        if not fixed and info.exact_chain and not from_disk:
             most = min(most, info.exact_chain)
-        self.controller = Controller(self.costs, most, trees=fixed > 0, fixed=fixed)
+        self.controller = Controller(self.costs, most, trees=fixed > 0 or from_disk, fixed=fixed)
         self.ngram = NgramDrafter()
         self.trigram = TrigramDrafter()
         self.drafter = drafter

@@ -70,6 +70,12 @@ void bind_program(nb::module_& m) {
         .def("__init__", [](PyStream* self, const std::string& path, Ring ring, const std::vector<PyPiece>& pieces, std::vector<int> behind,
                             int depth, double rate) { new (self) PyStream(path, ring, pieces, std::move(behind), depth, rate); })
         .def("direct", [](const PyStream& self) { return self.stream.direct(); })
+        .def("wait", [](PyStream& self, int block) {
+            static const std::atomic<bool> never{false};
+            nb::gil_scoped_release unlocked;
+            self.stream.wait(block, never);
+        })
+        .def("release", [](PyStream& self, int block) { self.stream.release(block); })
         .def("limit", [](PyStream& self, double rate) { self.stream.limit(rate); })
         .def("counts", [](PyStream& self) {
             const Stream::Counts counts = self.stream.counts();

@@ -1,7 +1,8 @@
 """Linears whose weights are read from the disk in every forward: which of them, and where they lie meanwhile.
 
-The weights of one step (linears of one input) are a block. Blocks take turns in a ring of memory; since every pass reads
-them in the same order, each has one place there for good, and the kernels' pointers never change. `stream.h` reads.
+The weights of one step (linears of one input) are a block. Blocks take turns in a ring of memory; since every pass
+reads them in the same order, each has one place there for good, and the kernels' pointers never change. `stream.h`
+reads.
 """
 
 from __future__ import annotations

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from itertools import pairwise
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -116,8 +118,6 @@ def test_two_programs_take_turns_on_one_stream(layers: Layers) -> None:
 
 
 def test_a_forward_that_waits_for_the_disk_gives_up_at_once(layers: Layers) -> None:
-    from threading import Thread
-
     streamed, stream = layers.streamed(0, [1, 2, 3])
     wanted = streamed.forward([7], [-1], [0]).copy()
     stream.native.limit(2e5)  # the 10 MB of a pass take 50 s now
@@ -134,7 +134,8 @@ def test_a_forward_that_waits_for_the_disk_gives_up_at_once(layers: Layers) -> N
     thread.start()
     streamed.abort(True)
     thread.join(timeout=30)
-    assert not thread.is_alive() and failed
+    assert not thread.is_alive()
+    assert failed
     streamed.abort(False)
     stream.native.limit(0.0)
     assert np.array_equal(streamed.forward([7], [-1], [0]), wanted)
@@ -160,13 +161,11 @@ def test_a_file_that_changes_is_an_error_and_no_number(layers: Layers, change: s
             file.seek(layers.starts[2])
             file.write(b"\1\2\3\4")
             file.flush()
-            import os
-
             os.utime(layers.path, (1, 1))
-    with pytest.raises(RuntimeError, match="changed|shorter"):
+    with pytest.raises(RuntimeError, match=r"changed|shorter"):
         streamed.forward([7], [-1], [0])
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="."):
+    with pytest.raises(OSError, match=r"."):
         Stream(str(tmp_path / "nothing"), {0: [Range(0, 100)]}, 0)

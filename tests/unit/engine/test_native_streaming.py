@@ -11,11 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.api.errors import InvalidModelFileError, InvalidRequestError, MemoryShortageError
+from backend.architectures import build
 from backend.engine.model import TokenTree
 from backend.engine.native import NativeModel
 from backend.engine.native_streaming import spread, stream_pack
 from backend.formats.pack import PackCheckpoint
 from kernels.program import Embed, LinearAdd, Linears, Output
+from tests.packs import write_rounded_pack
+
+
+@pytest.fixture(scope="module")
+def wide_pack(tiny_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model in numbers of four bytes: its blocks are larger than the pages that direct reads come in."""
+    return write_rounded_pack(tiny_gguf, tmp_path_factory.mktemp("packs") / "tiny-f32.nutshell", "f32")
 
 
 def _load(path: Path, budget: int = 0, position: float | None = None) -> NativeModel:
@@ -29,7 +37,7 @@ def _budgets(path: Path) -> list[int]:
         if isinstance(step, Embed | Output):
             table = max(table, (step.table if isinstance(step, Embed) else step.head).nbytes)
     model.close()
-    return [table + (whole - table) * share // 100 for share in (60, 75, 95)]
+    return [table + (whole - table) * share // 100 for share in (50, 70, 90)]
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=60), st.integers(0, 100))
@@ -43,9 +51,9 @@ def test_reading_is_spread_evenly(sizes: list[int], percent: int) -> None:
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])
-def test_logits_are_those_of_a_model_in_memory(tiny_pack: Path, which: int) -> None:
-    budget = _budgets(tiny_pack)[which]
-    whole, streamed = _load(tiny_pack), _load(tiny_pack, budget)
+def test_logits_are_those_of_a_model_in_memory(wide_pack: Path, which: int) -> None:
+    budget = _budgets(wide_pack)[which]
+    whole, streamed = _load(wide_pack), _load(wide_pack, budget)
     try:
         assert whole.info.streamed_bytes == 0 < streamed.info.streamed_bytes
         assert streamed.info.weight_bytes == whole.info.weight_bytes
@@ -62,12 +70,10 @@ def test_logits_are_those_of_a_model_in_memory(tiny_pack: Path, which: int) -> N
         streamed.close()
 
 
-def test_what_weights_take_is_within_the_budget(tiny_pack: Path) -> None:
-    for budget in _budgets(tiny_pack):
-        checkpoint = PackCheckpoint(tiny_pack)
-        from backend.architectures import build
-
-        made = stream_pack(tiny_pack, checkpoint, build(checkpoint).program, budget)
+def test_what_weights_take_is_within_the_budget(wide_pack: Path) -> None:
+    for budget in _budgets(wide_pack):
+        checkpoint = PackCheckpoint(wide_pack)
+        made = stream_pack(wide_pack, checkpoint, build(checkpoint).program, budget)
         assert made.stream is not None
         resident: dict[int, int] = {}
         for i, step in enumerate(made.program.steps):
@@ -87,21 +93,22 @@ def test_what_weights_take_is_within_the_budget(tiny_pack: Path) -> None:
         checkpoint.close()
 
 
-def test_a_budget_that_cannot_be_kept_is_refused_with_what_would_do(tiny_pack: Path) -> None:
+def test_a_budget_that_cannot_be_kept_is_refused_with_what_would_do(wide_pack: Path) -> None:
     with pytest.raises(MemoryShortageError, match="at least"):
-        _load(tiny_pack, 1000)
+        _load(wide_pack, 1000)
 
 
-def test_a_budget_for_everything_streams_nothing(tiny_pack: Path) -> None:
-    model = _load(tiny_pack, 1 << 40)
-    assert model.stream is None and not model.info.streamed_bytes
+def test_a_budget_for_everything_streams_nothing(wide_pack: Path) -> None:
+    model = _load(wide_pack, 1 << 40)
+    assert model.stream is None
+    assert not model.info.streamed_bytes
     model.close()
 
 
-def test_a_file_cut_short_meanwhile_is_a_sentence(tiny_pack: Path, tmp_path: Path) -> None:
+def test_a_file_cut_short_meanwhile_is_a_sentence(wide_pack: Path, tmp_path: Path) -> None:
     path = tmp_path / "mine.nutshell"
-    shutil.copy(tiny_pack, path)
-    model = _load(path, _budgets(tiny_pack)[0])
+    shutil.copy(wide_pack, path)
+    model = _load(path, _budgets(wide_pack)[0])
     model.forward(TokenTree.chain([4]))
     with path.open("r+b") as file:
         file.truncate(4096)
@@ -114,9 +121,9 @@ def test_the_slider_stays_where_it_was_loaded(slider_pack: Path) -> None:
     whole = _load(slider_pack, position=1.0)
     wanted, size = whole.forward(TokenTree.chain([4])).copy(), whole.info.weight_bytes
     whole.close()
-    model = _load(slider_pack, size - size // 20, position=1.0)
+    model = _load(slider_pack, size - size // 4, position=1.0)
     assert model.info.streamed_bytes
     assert np.array_equal(model.forward(TokenTree.chain([4])), wanted)
-    with pytest.raises(InvalidRequestError, match="Load the model again|cannot be moved"):
+    with pytest.raises(InvalidRequestError, match="cannot be moved"):
         model.move(0)
     model.close()

@@ -15,7 +15,7 @@ from backend.speculative.decoder import Speculation
 from backend.speculative.draft_model import ModelDrafter
 from backend.speculative.sequoia import best_size, best_tree, draw_children, verify
 from backend.speculative.tree import DraftTree
-from backend.speculative.vocabulary import why_not
+from backend.speculative.vocabulary import mismatch, why_not
 from tests.unit.speculative.toys import N_VOCAB, ToyModel, ToyTokenizer, logits_after
 
 
@@ -85,13 +85,19 @@ def test_a_vocabulary_that_fits_and_ones_that_do_not() -> None:
             return b"?" if token == 4 else super().piece(token)
 
     class Ends(ToyTokenizer):
+        """Of an engine that takes another token for the end, and one for a control token."""
+
         def is_end(self, token: int) -> bool:
             return token == 3
+
+        def piece(self, token: int) -> bytes:
+            return b"" if token == 3 else super().piece(token)
 
     other.tokenizer = Swapped()
     assert why_not(model, other) == "Token 4 is '?' in it, and '4' in the model."
     other.tokenizer = Ends()
-    assert "ends an answer" in why_not(model, other)
+    assert why_not(model, other) == "", "what the model draws decides"
+    assert why_not(other, model) == ""
     object.__setattr__(other.info, "n_vocab", 999)
     assert why_not(model, other) == "Its vocabulary has 999 tokens, and that of the model has 6."
 
@@ -159,3 +165,16 @@ def test_sampled_children_leave_the_law_as_it_is(children: int, kind: str) -> No
     statistic = ((counts[there] - n * p[there]) ** 2 / (n * p[there])).sum()
     df = there.sum() - 1
     assert statistic < df * (1 - 2 / (9 * df) + 3.3 * math.sqrt(2 / (9 * df))) ** 3
+
+
+def test_a_vocabulary_without_texts_fits_nothing() -> None:
+    class Silent(ToyTokenizer):
+        def piece(self, token: int) -> bytes:
+            return b""
+
+    class Words(ToyTokenizer):
+        def piece(self, token: int) -> bytes:
+            return b"%d" % token
+
+    assert mismatch(Words(), 100, Silent(), 100) == "Token 64 is '' in it, and '64' in the model."
+    assert mismatch(Words(), 100, Words(), 100) == ""

@@ -32,6 +32,8 @@ MAX_LINES: Final = 8
 LONG_PASTE: Final = 3_000
 LONG_PASTE_LINES: Final = 40
 _ENTER = (Qt.Key.Key_Return, Qt.Key.Key_Enter)
+#: While an input method composes, these belong to the word: take it, give it up, choose another reading.
+_OF_THE_WORD = (*_ENTER, Qt.Key.Key_Escape, Qt.Key.Key_Up, Qt.Key.Key_Down)
 
 
 class MessageInput(QPlainTextEdit):
@@ -87,11 +89,10 @@ class MessageInput(QPlainTextEdit):
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         key = event.key()
+        if self._composing and key in _OF_THE_WORD:
+            event.ignore()
+            return
         if key in _ENTER:
-            # While an input method composes, its Enter belongs to the word, not to us.
-            if self._composing:
-                event.ignore()
-                return
             if event.modifiers() & (Qt.KeyboardModifier.ShiftModifier | Qt.KeyboardModifier.AltModifier):
                 self.insertPlainText("\n")
                 self.ensureCursorVisible()

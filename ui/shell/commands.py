@@ -274,6 +274,16 @@ class Commands:
         """Go to where a message is typed."""
         self._window.show_chat()
 
+    def attach_files(self) -> None:
+        """Ask for files for the message that is being written."""
+        self._window.show_chat()
+        self._window.chat_screen.files.ask()
+
+    def insert_prompt(self) -> None:
+        """Show the prompts over the composer."""
+        self._window.show_chat()
+        self._window.chat_screen.prompts.open()
+
     def quit(self) -> None:
         """Close every window; an answer that is being written is kept as it is."""
         QApplication.closeAllWindows()

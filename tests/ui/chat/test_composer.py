@@ -153,3 +153,46 @@ def test_while_an_answer_streams_enter_queues(composer: Composer, qtbot: QtBot) 
     composer.set_enabled_reason("No model is loaded.")
     with qtbot.assertNotEmitted(composer.queue_requested):
         qtbot.keyClick(composer.input, Qt.Key.Key_Return)
+
+
+def test_an_input_method_with_a_list_of_words_keeps_its_keys(composer: Composer, qtbot: QtBot) -> None:
+    """Esc, arrows and the slash belong to the word that is being composed, and nothing of it is lost."""
+    QApplication.sendEvent(composer.input, QInputMethodEvent("に", []))
+    with (
+        qtbot.assertNotEmitted(composer.input.slash_typed),
+        qtbot.assertNotEmitted(composer.input.recalled),
+        qtbot.assertNotEmitted(composer.input.escaped),
+    ):
+        for key, text in ((Qt.Key.Key_Slash, "/"), (Qt.Key.Key_Up, ""), (Qt.Key.Key_Escape, "\x1b")):
+            composer.input.keyPressEvent(QKeyEvent(QKeyEvent.Type.KeyPress, key, Qt.KeyboardModifier.NoModifier, text))
+    replaced = QInputMethodEvent("", [])
+    replaced.setCommitString("二")
+    QApplication.sendEvent(composer.input, replaced)
+    assert composer.text().endswith("二")
+
+
+def test_a_dead_key_and_its_letter_are_one_letter(composer: Composer, qtbot: QtBot) -> None:
+    """The accent is shown while it waits; with the letter both become one, and Enter then sends."""
+    composer.set_text("caf")
+    dead = QKeyEvent(QKeyEvent.Type.KeyPress, Qt.Key.Key_Dead_Acute, Qt.KeyboardModifier.NoModifier, "")
+    composer.input.keyPressEvent(dead)
+    QApplication.sendEvent(composer.input, QInputMethodEvent("´", []))
+    assert composer.text() == "caf"
+    with qtbot.assertNotEmitted(composer.send_requested):
+        qtbot.keyClick(composer.input, Qt.Key.Key_Return)
+    done = QInputMethodEvent("", [])
+    done.setCommitString("é")
+    QApplication.sendEvent(composer.input, done)
+    assert composer.text() == "café"
+    with qtbot.waitSignal(composer.send_requested) as sent:
+        qtbot.keyClick(composer.input, Qt.Key.Key_Return)
+    assert sent.args == ["café"]
+
+
+def test_a_word_that_is_taken_up_again_is_replaced(composer: Composer) -> None:
+    """Reconversion and correction on a telephone's keyboard replace text before the cursor."""
+    composer.set_text("teh end")
+    fixed = QInputMethodEvent("", [])
+    fixed.setCommitString("the", -7, 3)
+    QApplication.sendEvent(composer.input, fixed)
+    assert composer.text() == "the end"

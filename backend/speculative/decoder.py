@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backend.engine.model import Logits, Model, TokenTree
+from backend.speculative.calibration import Origin
 from backend.speculative.controller import Controller
 from backend.speculative.costs import Costs
 from backend.speculative.ngram import NgramDrafter
@@ -105,15 +106,19 @@ class Speculation:
         self.trigram = TrigramDrafter()
         self.drafter = drafter
         self.model_s = 0.0  # of the draft model, for the last draft
+        self._unread: list[tuple[int, Origin]] = []  # guesses at the next token that were not worth checking
         self.last = DraftStats()  # of the last answer that ended
         self._prompt: Sequence[int] | None = None
 
     def begin(self, prompt: Sequence[int]) -> None:
         """An answer to this prompt begins. The prompt is indexed with the first draft: not before the first token."""
-        self._prompt = list(prompt)
+        self._prompt, self._unread = list(prompt), []
 
     def observe(self, token: int) -> None:
         """The token was emitted."""
+        unread, self._unread = self._unread, []
+        for guess, origin in unread:
+            origin[0].learn(origin[1], guess == token)
         prompt, self._prompt = self._prompt, None
         if prompt is not None:
             self.ngram.begin(prompt)
@@ -143,7 +148,16 @@ class Speculation:
             drafter.grow(tree, deepest, self.costs)
             self.model_s = time.perf_counter() - started
             keep = controller.choose(tree, self.model_s)
-        return tree.pruned(keep[: room - 1]) if keep else DraftTree(token)
+        if keep:
+            return tree.pruned(keep[: room - 1])
+        # The next token tells whether they would have been right. Without that, guesses that are held for too unlikely
+        # would never be put to the test, and would stay so.
+        self._unread = [
+            (guess, origin)
+            for guess, parent, origin in zip(tree.tokens, tree.parents, tree.origins, strict=True)
+            if parent == 0 and origin is not None
+        ]
+        return DraftTree(token)
 
 
 class Steps:

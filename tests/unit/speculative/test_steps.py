@@ -115,3 +115,22 @@ def test_a_text_that_repeats_itself_is_written_in_few_passes() -> None:
     assert len(model.passes) < 20
     assert items[-1].drafts.accepted > 40  # type: ignore[union-attr]
     assert plain
+
+
+def test_guesses_that_were_not_worth_checking_are_learned_from_all_the_same() -> None:
+    """Passes so dear that nothing is drafted: the look-up's hit rate in a cycle rises nevertheless."""
+    model = ToyModel()
+    speculation = Speculation(model)
+    speculation.costs.set({n: 0.01 * n for n in (1, 2, 4, 8, 16, 32, 64)})
+    before = list(speculation.ngram._first)  # type: ignore[call-overload]
+    speculation.begin([1, 2, 3] * 6)
+    for token in [1, 2, 3] * 10:
+        speculation.observe(token)
+        assert len(speculation.draft(token, 30, 100)) == 1
+    after = list(speculation.ngram._first)  # type: ignore[call-overload]
+    assert after[-1] > before[-1]
+    assert after[-1] > 0.98
+    for token in (4, 5, 4, 5):
+        speculation.observe(token)
+        speculation.draft(token, 30, 100)
+    assert speculation.ngram._first[len(after) - 1] < after[-1], "and it falls where the guess was wrong"

@@ -145,6 +145,9 @@ class PlanPage(QWidget):
             words = self.tr("{0} From builds measured before; this one is measured when it is done.").format(
                 loss_words(position)
             )
+            plan = self._session.plan
+            if plan is not None and position.bytes >= plan.source.entry.bytes > 0:
+                words += " " + self.tr("It would be larger than the original.")
         self.expected.setText(words)
         self.expected.setVisible(bool(words))
 

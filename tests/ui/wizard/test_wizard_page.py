@@ -203,6 +203,20 @@ def test_a_build_with_a_slider_has_several_levels_and_no_tuning(
     assert form.levels("spqr-4", order) == ["spqr-4"]
 
 
+def test_a_size_above_the_original_is_said_to_be(loop: Loop, wizard: WizardPage) -> None:
+    planned(loop, wizard)
+    page, plan = wizard.plan, wizard.session.plan
+    assert plan is not None
+    for number, position in enumerate(plan.positions):
+        page.list.setCurrentIndex(page.list.positions.index(number))
+        assert "larger than the original" not in page.expected.text()
+        if position.error is None:
+            plan.source.entry.bytes, kept = position.bytes, plan.source.entry.bytes
+            page.refresh()
+            assert page.expected.text().endswith("It would be larger than the original.")
+            plan.source.entry.bytes = kept
+
+
 def test_options_that_are_unfolded_are_scrolled_to(loop: Loop, window: MainWindow, wizard: WizardPage) -> None:
     window.resize(1000, 640)
     planned(loop, wizard)

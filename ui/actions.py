@@ -43,6 +43,8 @@ class CommandTarget(Protocol):
     def toggle_inspector(self) -> None: ...
     def toggle_hardware(self) -> None: ...
     def show_network(self) -> None: ...
+    def show_presets(self) -> None: ...
+    def save_as_preset(self) -> None: ...
     def zoom_in(self) -> None: ...
     def zoom_out(self) -> None: ...
     def zoom_reset(self) -> None: ...
@@ -220,6 +222,22 @@ def _view_commands(do: CommandTarget) -> tuple[Command, ...]:
             "inspector",
             checkable=True,
             long=_tr("Show or hide the inspector"),
+        ),
+        make(
+            "view.presets",
+            _tr("Presets"),
+            do.show_presets,
+            ("Ctrl+Shift+B",),
+            "user",
+            long=_tr("Presets: assistants of your own"),
+        ),
+        make(
+            "preset.save",
+            _tr("Save as a preset…"),
+            do.save_as_preset,
+            (),
+            "plus",
+            long=_tr("Save how this chat is answered as a preset"),
         ),
         make("view.hardware", _tr("Hardware"), do.toggle_hardware, ("Ctrl+Shift+H",), "hardware", checkable=True),
         make(

@@ -21,6 +21,7 @@ from ui.inspector.inspector import Inspector
 from ui.library.download_page import DownloadPage
 from ui.library.model_menu import ModelMenu
 from ui.logs.log_page import About
+from ui.presets.session import PresetSession
 from ui.settings.network_page import NetworkPage
 from ui.shell.chat_screen import ChatScreen
 from ui.shell.commands import Commands
@@ -100,7 +101,8 @@ class MainWindow(QMainWindow):
 
         self.exchange = Exchange(link, self.chat.list, self)
         self.sidebar = Sidebar(self.chat, self.commands)
-        self.inspector = Inspector(self.chat, self.models, link)
+        self.presets = PresetSession(link, self.models, self)
+        self.inspector = Inspector(self.chat, self.models, link, self.presets)
         self.top_bar = TopBar(self.commands, self.models)
         self.notice_bar = NoticeBar(closable=True)
         self.notices = Notices(self.notice_bar)
@@ -248,6 +250,7 @@ class MainWindow(QMainWindow):
 
     def closeEvent(self, event: QCloseEvent) -> None:
         self.inspector.flush()
+        self.presets.flush()
         self.keep_texts()
         self.keep(
             window_geometry=self.saveGeometry().toBase64().toStdString(),
@@ -274,7 +277,7 @@ class MainWindow(QMainWindow):
         enable = self.commands.enable
         enable(bool(conversation.id), "chat.rename", "chat.delete", "chat.export", "chat.pin", "chat.archive")
         enable(bool(conversation.id) and link.ready, "chat.print")
-        enable(link.ready, "chat.import")
+        enable(link.ready, "chat.import", "view.presets", "preset.save")
         enable(can_ask and answered, "answer.regenerate", "answer.continue")
         enable(answered, "answer.copy")
         enable(can_ask and self.chat.message("", "user") is not None, "message.edit")
@@ -302,9 +305,15 @@ class MainWindow(QMainWindow):
         self._refresh()
 
     def show_page(self, page: QWidget) -> None:
-        """Show a page in the middle, in place of the chat."""
+        """Show a page in the middle, added when it is first shown."""
+        if self.pages.indexOf(page) < 0:
+            self.pages.addWidget(page)
         self._show_page(page)
         self.panes.close_drawer()
+
+    def setting(self, name: str) -> object:
+        """What was kept of that name; None for nothing."""
+        return self._settings.get(name)
 
     def _show_page(self, page: QWidget) -> None:
         self.pages.setCurrentWidget(page)
@@ -340,7 +349,7 @@ class MainWindow(QMainWindow):
             look = menu.addMenu(self.tr("Appearance"))
             fill(look, "theme.system", "theme.light", "theme.dark", "-", "theme.contrast", "theme.motion", "-")
             fill(look, "view.zoom_in", "view.zoom_out", "view.zoom_reset")
-            fill(menu, "view.sidebar", "view.inspector", "view.hardware", "view.network", "-")
+            fill(menu, "view.sidebar", "view.inspector", "view.presets", "view.hardware", "view.network", "-")
             fill(
                 menu.addMenu(self.tr("Help")), "app.shortcuts", "view.logs", "app.diagnostics", "-", "app.notify",
             )  # fmt: skip

@@ -358,12 +358,14 @@ class FolderUpdate(Struct, kw_only=True):
 
 
 class Preset(Struct, kw_only=True):
-    """A named system prompt with sampling."""
+    """An assistant: a named system prompt with sampling, an icon of the window's set and a model (its id; "": any)."""
 
     id: str
     name: str
     system_prompt: str = ""
     sampling: Sampling | None = None
+    icon: str = ""
+    model: str = ""
 
 
 class NewPreset(Struct, kw_only=True):
@@ -372,6 +374,8 @@ class NewPreset(Struct, kw_only=True):
     name: str
     system_prompt: str = ""
     sampling: Sampling | None = None
+    icon: str = ""
+    model: str = ""
 
 
 class PresetUpdate(Struct, kw_only=True):
@@ -380,6 +384,8 @@ class PresetUpdate(Struct, kw_only=True):
     name: str | UnsetType = UNSET
     system_prompt: str | UnsetType = UNSET
     sampling: Sampling | UnsetType | None = UNSET
+    icon: str | UnsetType = UNSET
+    model: str | UnsetType = UNSET
 
 
 class Prompt(Struct, kw_only=True):

@@ -186,6 +186,7 @@ class Settings:
     sidebar_visible = _Setting(True, "Conversations at the side", "Show the list of conversations.", shown=False)
     inspector_visible = _Setting(True, "Inspector at the side", "Show model and sampling controls.", shown=False)
     slider_positions = _Setting("", "Sliders", "Where the sliders of models stood last.", shown=False)
+    default_preset = _Setting("", "Preset", "The preset that new chats begin with.", shown=False)
     last_conversation = _Setting("", "Conversation", "The conversation that was open last.", shown=False)
     new_chat_draft = _Setting("", "Draft", "What was typed into a new chat and not sent.", shown=False, secret=True)
     window_geometry = _Setting("", "Window", "Size and place of the window, as the system gave them.", shown=False)

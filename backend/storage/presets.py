@@ -1,4 +1,4 @@
-"""Presets: a named system prompt with sampling."""
+"""Presets: a named system prompt with sampling, an icon and a model. The last two are small fields in `extra`."""
 
 from __future__ import annotations
 
@@ -23,6 +23,15 @@ def _require_preset(connection: sqlite3.Connection, preset_id: str) -> Preset:
     return to_preset(row)
 
 
+def _set_small(connection: sqlite3.Connection, preset_id: str, **values: str | UnsetType) -> None:
+    for field, value in values.items():
+        if value is not UNSET:
+            connection.execute(
+                "UPDATE presets SET extra = json_set(iif(json_valid(extra), extra, '{}'), ?, ?) WHERE id = ?",
+                (f"$.{field}", clean(str(value)), preset_id),
+            )
+
+
 class Presets:
     """The part of the store that keeps presets."""
 
@@ -34,7 +43,9 @@ class Presets:
             rows = connection.execute(f"SELECT {PRESET} FROM presets ORDER BY name COLLATE NOCASE, num").fetchall()
         return [to_preset(row) for row in rows]
 
-    def create_preset(self, name: str, system_prompt: str = "", sampling: Sampling | None = None) -> Preset:
+    def create_preset(
+        self, name: str, system_prompt: str = "", sampling: Sampling | None = None, *, icon: str = "", model: str = ""
+    ) -> Preset:
         """A new preset."""
 
         def work(connection: sqlite3.Connection) -> Preset:
@@ -43,6 +54,7 @@ class Presets:
                 "INSERT INTO presets (id, name, system_prompt, sampling, created_at) VALUES (?, ?, ?, ?, ?)",
                 (preset_id, clean(name), clean(system_prompt), dump(sampling), time.time()),
             )
+            _set_small(connection, preset_id, icon=icon, model=model)
             return _require_preset(connection, preset_id)
 
         return self._db.write(work)
@@ -54,6 +66,8 @@ class Presets:
         name: str | UnsetType = UNSET,
         system_prompt: str | UnsetType = UNSET,
         sampling: Sampling | UnsetType | None = UNSET,
+        icon: str | UnsetType = UNSET,
+        model: str | UnsetType = UNSET,
     ) -> Preset:
         """Change what is given. Conversations that were made with the preset stay as they are. Raises NotFoundError."""
 
@@ -68,6 +82,7 @@ class Presets:
             if sampling is not UNSET:
                 old = connection.execute("SELECT sampling FROM presets WHERE id = ?", (preset_id,)).fetchone()[0]
                 connection.execute("UPDATE presets SET sampling = ? WHERE id = ?", (merge(old, sampling), preset_id))
+            _set_small(connection, preset_id, icon=icon, model=model)
             return _require_preset(connection, preset_id)
 
         return self._db.write(work)

@@ -55,7 +55,7 @@ CONVERSATION = (
 )
 MESSAGE = "id, conversation_id, parent_id, role, content, status, created_at, model, stats, error"
 FOLDER = "id, name, parent_id"
-PRESET = "id, name, system_prompt, sampling"
+PRESET = "id, name, system_prompt, sampling, extra"
 PROMPT = "id, name, text"
 # The text comes last: it is read only where it is wanted.
 ATTACHMENT = "id, message_id, name, mime, size, created_at, text"
@@ -164,7 +164,15 @@ def to_folder(row: Row) -> Folder:
 
 def to_preset(row: Row) -> Preset:
     """A row of PRESET's columns."""
-    return Preset(id=row[0], name=row[1], system_prompt=row[2], sampling=_load(Sampling, row[3]))
+    extra = _small_fields(row[4])
+    return Preset(
+        id=row[0],
+        name=row[1],
+        system_prompt=row[2],
+        sampling=_load(Sampling, row[3]),
+        icon=icon if isinstance(icon := extra.get("icon"), str) else "",
+        model=model if isinstance(model := extra.get("model"), str) else "",
+    )
 
 
 def to_prompt(row: Row) -> Prompt:

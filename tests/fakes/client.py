@@ -14,7 +14,7 @@ from copy import deepcopy
 from itertools import count
 
 from msgspec import UNSET
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from backend.api.errors import EngineUnavailableError, InvalidRequestError, NoModelError, NotFoundError, NutshellError
 from backend.api.schemas import (
@@ -45,6 +45,9 @@ from backend.api.schemas import (
     ModelSlider,
     NewConversation,
     NewFolder,
+    NewPreset,
+    Preset,
+    PresetUpdate,
     Sampling,
     SearchHit,
     SliderPoint,
@@ -196,6 +199,7 @@ class FakeClient(FakeComposing, FakeCompressions, FakeDownloads):
         self.gpus: list[GpuReport] = []
         self.hits: list[SearchHit] = []
         self.folder_list: list[Folder] = []
+        self.preset_list: list[Preset] = []
         self.calls: list[tuple[str, object]] = []
         self.failures: dict[str, NutshellError] = {}
         self.alive = True
@@ -364,8 +368,8 @@ class FakeClient(FakeComposing, FakeCompressions, FakeDownloads):
     async def create_conversation(self, new: NewConversation) -> Conversation:
         self._called("create_conversation", new)
         conversation = Conversation(
-            id=new_id(), title=new.title, system_prompt=new.system_prompt, created_at=time.time(),
-            updated_at=time.time(),
+            id=new_id(), title=new.title, system_prompt=new.system_prompt, preset_id=new.preset_id,
+            created_at=time.time(), updated_at=time.time(),
         )  # fmt: skip
         self.details[conversation.id] = ConversationDetail(conversation=conversation, messages=[])
         self.publish(ConversationChanged(conversation=conversation))
@@ -436,6 +440,27 @@ class FakeClient(FakeComposing, FakeCompressions, FakeDownloads):
         for detail in self.details.values():
             if detail.conversation.folder_id == folder_id:
                 detail.conversation.folder_id = None
+
+    async def presets(self) -> list[Preset]:
+        self._called("presets")
+        return deepcopy(self.preset_list)
+
+    async def create_preset(self, new: NewPreset) -> Preset:
+        self._called("create_preset", new)
+        self.preset_list.append(Preset(id=new_id(), **asdict(new)))
+        return deepcopy(self.preset_list[-1])
+
+    async def update_preset(self, preset_id: str, update: PresetUpdate) -> Preset:
+        self._called("update_preset", (preset_id, update))
+        preset = next(one for one in self.preset_list if one.id == preset_id)
+        for field, value in asdict(update).items():
+            if value is not UNSET:
+                setattr(preset, field, value)
+        return deepcopy(preset)
+
+    async def delete_preset(self, preset_id: str) -> None:
+        self._called("delete_preset", preset_id)
+        self.preset_list = [one for one in self.preset_list if one.id != preset_id]
 
     async def start_turn(self, conversation_id: str, turn: StartTurn) -> TurnTicket:
         self._called("start_turn", (conversation_id, turn))

@@ -11,9 +11,11 @@ from PySide6.QtWidgets import QButtonGroup, QCheckBox, QPlainTextEdit, QRadioBut
 from backend.api.schemas import ContextPolicy, HardwareReport, Sampling, TurnStats
 from ui.bridge.engine_link import EngineLink
 from ui.inspector.fields import help_label, section
+from ui.inspector.overrides import PresetPanel
 from ui.inspector.position import PositionPanel
 from ui.inspector.sampling import SamplingPanel
 from ui.inspector.speedup import SpeedupPanel
+from ui.presets.session import PresetSession
 from ui.theme import color, metrics, theme_changed
 from ui.viewmodels.chat_session import ChatSession
 from ui.viewmodels.model_session import ModelSession
@@ -34,9 +36,16 @@ class Inspector(QWidget):
     """Shows and changes how the open conversation is answered; every change counts from the next turn on."""
 
     def __init__(
-        self, chat: ChatSession, models: ModelSession, link: EngineLink, parent: QWidget | None = None
+        self,
+        chat: ChatSession,
+        models: ModelSession,
+        link: EngineLink,
+        presets: PresetSession,
+        parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
+        self.preset = PresetPanel(presets)
+        self.preset.reset_requested.connect(self._reset_to_preset)
         self._chat, self._models, self._link = chat, models, link
         self._showing = False
         self._dirty, self._dirty_in = False, ""  # changed by the user and not written down; in which conversation
@@ -84,6 +93,7 @@ class Inspector(QWidget):
         column = QVBoxLayout(inner)
         column.setContentsMargins(metrics.l, metrics.m, metrics.l, metrics.l)
         column.setSpacing(metrics.xl)
+        column.addWidget(self.preset)
         self.position_section = section(self.tr("Speed or quality"), self.position)
         self.speedup_section = section(self.tr("Speed-up"), self.speedup)
         column.addWidget(self.position_section)
@@ -143,6 +153,7 @@ class Inspector(QWidget):
         if self.prompt.toPlainText() != conversation.system_prompt:
             self.prompt.setPlainText(conversation.system_prompt)
         self._show_sampling()
+        self.preset.set_conversation(conversation)
         policy = conversation.context_policy
         button = self.policies.button(_POLICIES.index(policy) if policy in _POLICIES else 0)
         button.setChecked(True)
@@ -160,6 +171,19 @@ class Inspector(QWidget):
             sampling=self.sampling.value,
             context_policy=_POLICIES[self.policies.checkedId()],
         )
+        self.preset.set_conversation(self._chat.conversation)
+
+    def _reset_to_preset(self, fields: list[str]) -> None:
+        """Take back what this chat changed of its preset."""
+        preset = self.preset.preset()
+        if preset is None:
+            return
+        self.flush()
+        if "system_prompt" in fields:
+            self._chat.configure(system_prompt=preset.system_prompt)
+        if "sampling" in fields:
+            self._chat.configure(sampling=preset.sampling)
+        self.refresh()
 
     def _show_sampling(self) -> None:
         loaded = self._models.loaded

@@ -16,7 +16,7 @@ from ui.viewmodels.words import model_name
 if TYPE_CHECKING:
     from ui.main_window import MainWindow
 
-__all__ = ["Entry", "chat_entries", "command_entries", "find", "model_entries"]
+__all__ = ["Entry", "chat_entries", "command_entries", "find", "model_entries", "preset_entries"]
 
 #: chats and models are offered from so many letters on, and at most so many of each
 _LETTERS, _MOST = 2, 8
@@ -81,6 +81,14 @@ def model_entries(window: MainWindow) -> list[Entry]:
         Entry(f"model:{one.id}", model_name(one.name), _say("Model"), "model", partial(window.models.load, one))
         for one in window.models.list.entries()
         if one.error is None
+    ]
+
+
+def preset_entries(window: MainWindow, start: Callable[[str], object]) -> list[Entry]:
+    """A new chat with each preset."""
+    return [
+        Entry(f"preset:{one.id}", one.name, _say("New chat with this preset"), "user", partial(start, one.id))
+        for one in window.presets.presets
     ]
 
 

@@ -8,11 +8,12 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QApplication, QFileDialog
 
-from backend.api.schemas import Conversation
+from backend.api.schemas import Conversation, NewPreset, Preset
 from backend.api.thinking import without_thought
 from ui.palette.command_palette import CommandPalette
-from ui.palette.entries import Entry, chat_entries, command_entries, find, model_entries
+from ui.palette.entries import Entry, chat_entries, command_entries, find, model_entries, preset_entries
 from ui.palette.shortcuts import ShortcutsDialog
+from ui.presets.page import PresetsPage
 from ui.theme import Mode, apply_theme, metrics
 from ui.viewmodels.conversation_list import Place
 
@@ -32,6 +33,7 @@ class Commands:
     def __init__(self, window: MainWindow) -> None:
         self._window = window
         self._palette: CommandPalette | None = None
+        self._presets: PresetsPage | None = None
         self._recent: list[str] = []  # keys of the palette, the last one first
 
     # Conversations
@@ -41,7 +43,62 @@ class Commands:
         window = self._window
         window.inspector.flush()
         window.chat.new_chat()
+        default = window.presets.get(str(window.setting("default_preset") or ""))
+        if default is not None:
+            self._begin_with(default)
         window.show_chat()
+
+    def show_presets(self) -> None:
+        """Show the page of presets, or the chat again."""
+        window = self._window
+        if self._presets is None:
+            default = str(window.setting("default_preset") or "")
+            page = self._presets = PresetsPage(window.presets, window.models, default)
+            page.start_requested.connect(self.start_preset)
+            page.default_chosen.connect(lambda preset_id: window.keep(default_preset=preset_id))
+            page.close_requested.connect(window.show_chat)
+        if window.pages.currentWidget() is self._presets:
+            window.presets.flush()
+            window.show_chat()
+        else:
+            window.show_page(self._presets)
+
+    def start_preset(self, preset_id: str) -> None:
+        """A new chat with a preset, and with its model where it has one that is here."""
+        window = self._window
+        window.presets.flush()
+        preset = window.presets.get(preset_id)
+        if preset is None:
+            return
+        window.inspector.flush()
+        window.chat.new_chat()
+        self._begin_with(preset)
+        entry = next((one for one in window.models.list.entries() if one.id == preset.model), None)
+        loaded = window.models.loaded
+        if entry is not None and entry.error is None and (loaded is None or loaded.entry.id != entry.id):
+            window.models.load(entry)
+        window.show_chat()
+
+    def _begin_with(self, preset: Preset) -> None:
+        draft = self._window.chat.draft
+        draft.preset_id, draft.system_prompt, draft.sampling = preset.id, preset.system_prompt, preset.sampling
+        self._window.inspector.refresh()
+
+    def save_as_preset(self) -> None:
+        """Make a preset of how the open chat is answered, and show it."""
+        window = self._window
+        window.inspector.flush()
+        conversation, loaded = window.chat.conversation, window.models.loaded
+        window.presets.create(
+            NewPreset(
+                name=conversation.title or window.tr("New preset"),
+                system_prompt=conversation.system_prompt,
+                sampling=conversation.sampling,
+                model=loaded.entry.id if loaded else "",
+            )
+        )
+        if self._presets is None or window.pages.currentWidget() is not self._presets:
+            self.show_presets()
 
     def rename_conversation(self) -> None:
         """Edit the title, in the list if it is shown there, else over the chat."""
@@ -254,7 +311,8 @@ class Commands:
 
     def _find(self, text: str) -> list[Entry]:
         window = self._window
-        others = (chat_entries(window), model_entries(window)) if text.strip() else ()
+        kinds = (preset_entries(window, self.start_preset), chat_entries(window), model_entries(window))
+        others = kinds if text.strip() else ()
         return find(text, command_entries(window.commands), others, self._recent)
 
     def _chose(self, key: str) -> None:

@@ -19,7 +19,7 @@ def step_focus(window: QWidget, parts: Sequence[QWidget], by_place: QWidget, *, 
     one of the parts, are taken from top to bottom. False: there is nothing to give the focus to.
     """
     here = QApplication.focusWidget()
-    chain = _chain(window)
+    chain = window.findChildren(QWidget)  # not by nextInFocusChain: its wrappers end what they wrap when collected
     places = {widget: number for number, widget in enumerate(chain)}
     right_to_left = window.layoutDirection() == Qt.LayoutDirection.RightToLeft
 
@@ -40,14 +40,6 @@ def step_focus(window: QWidget, parts: Sequence[QWidget], by_place: QWidget, *, 
     reason = Qt.FocusReason.TabFocusReason if forward else Qt.FocusReason.BacktabFocusReason
     order[(place + (1 if forward else -1)) % len(order)].setFocus(reason)
     return True
-
-
-def _chain(window: QWidget) -> list[QWidget]:
-    found, one = [], window.nextInFocusChain()
-    while one is not None and one is not window:
-        found.append(one)
-        one = one.nextInFocusChain()
-    return found
 
 
 def _takes_focus(widget: QWidget) -> bool:

@@ -247,17 +247,20 @@ class ChatTurns(ChatFollower):
             self.list.put(conversation)
             if self.draft is draft and self.state is None:
                 self._have_created(conversation)
-            if draft.sampling is None and draft.context_policy == conversation.context_policy:
+            wanted = (draft.system_prompt, draft.sampling, draft.context_policy)
+            if wanted == (conversation.system_prompt, conversation.sampling, conversation.context_policy):
                 self._ask(conversation.id, turn)
                 return
-            update = ConversationUpdate(sampling=draft.sampling, context_policy=draft.context_policy)
+            update = ConversationUpdate(
+                system_prompt=draft.system_prompt, sampling=draft.sampling, context_policy=draft.context_policy
+            )
             self._link.run(
                 lambda engine: engine.update_conversation(conversation.id, update),
                 success=configured,
                 failure=lambda error: self._not_sent(error, turn),
             )
 
-        new = NewConversation(title=title_from(text), system_prompt=draft.system_prompt)
+        new = NewConversation(title=title_from(text), system_prompt=draft.system_prompt, preset_id=draft.preset_id)
         self._link.run(
             lambda engine: engine.create_conversation(new),
             success=created,

@@ -45,7 +45,9 @@ def routes(services: Services) -> list[Route]:
 
     async def create_preset(request: Request) -> Response:
         new = await body(request, NewPreset)
-        made = await asyncio.to_thread(store.create_preset, new.name, new.system_prompt, new.sampling)
+        made = await asyncio.to_thread(
+            lambda: store.create_preset(new.name, new.system_prompt, new.sampling, icon=new.icon, model=new.model)
+        )
         return Json(made, status_code=201)
 
     async def update_preset(request: Request) -> Response:
@@ -54,7 +56,12 @@ def routes(services: Services) -> list[Route]:
         return Json(
             await asyncio.to_thread(
                 lambda: store.update_preset(
-                    preset_id, name=change.name, system_prompt=change.system_prompt, sampling=change.sampling
+                    preset_id,
+                    name=change.name,
+                    system_prompt=change.system_prompt,
+                    sampling=change.sampling,
+                    icon=change.icon,
+                    model=change.model,
                 )
             )
         )

@@ -1,0 +1,1 @@
+"""Presets: assistants with a name, an icon, a system prompt, word choice and a model."""

@@ -98,10 +98,10 @@ class Speculation:
         # that of one, and both engines sum otherwise over a cache where branches were. Where weights come from the disk
         # a pass of many nodes takes hardly longer than that of one, and nobody would give that up for the last bit.
         most = min(MOST_NODES, info.n_batch, info.max_leaves + 1)
-        from_disk = info.streamed_bytes > 0
-        if not fixed and info.exact_chain and not from_disk:
+        self._from_disk = info.streamed_bytes > 0
+        if not fixed and info.exact_chain and not self._from_disk:
             most = min(most, info.exact_chain)
-        self.controller = Controller(self.costs, most, trees=fixed > 0 or from_disk, fixed=fixed)
+        self.controller = Controller(self.costs, most, trees=fixed > 0 or self._from_disk, fixed=fixed)
         self.ngram = NgramDrafter()
         self.trigram = TrigramDrafter()
         self.drafter = drafter
@@ -143,8 +143,10 @@ class Speculation:
             self.ngram.grow(tree, deepest)
             self.trigram.grow(tree, deepest)
             keep = controller.choose(tree)
-        if drafter is not None and not keep and controller.affords_model(drafter.behind_s(self.costs)):
-            started = time.perf_counter()  # what is free came first
+        # What is free comes first, and is enough where a pass grows with its nodes; from the disk a full tree is as cheap.
+        wanted = drafter is not None and (not keep or self._from_disk)
+        if drafter is not None and wanted and controller.affords_model(drafter.behind_s(self.costs)):
+            started = time.perf_counter()
             drafter.grow(tree, deepest, self.costs)
             self.model_s = time.perf_counter() - started
             keep = controller.choose(tree, self.model_s)

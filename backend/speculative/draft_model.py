@@ -26,6 +26,7 @@ _TYPICAL_RATE = 0.05
 #: a token of a long text is read in this share of the time of one alone, until it was seen: 0.5B on two cores
 _READING = 0.25
 _LONG = 16  # tokens
+_SLOW_MEMORY = 4e9  # bytes a second
 
 
 class ModelDrafter:
@@ -56,11 +57,14 @@ class ModelDrafter:
         self._text.append(token)
 
     def behind_s(self, costs: Costs) -> float:
-        """See `decoder.Drafter`. Before it has read anything it is taken for as slow as the model that checks."""
+        """See `decoder.Drafter`. Before it has read anything it is taken for as slow as the model that checks, unless
+        that one waits for a disk: then for as slow as memory can be.
+        """
         behind = len(self._text) - self._common()
         if behind <= 1:
             return 0.0
-        return behind * (self._read_s or _READING * (self._costs.seconds(1) or costs.seconds(1)))
+        alone = self._costs.seconds(1) or min(costs.seconds(1), self._model.info.bytes_per_token / _SLOW_MEMORY)
+        return behind * (self._read_s or _READING * alone)
 
     def grow(self, tree: DraftTree, deepest: int, costs: Costs) -> None:
         """See `decoder.Drafter`."""

@@ -15,11 +15,11 @@ _lock = threading.Lock()
 _known: dict[int, float] = {}
 
 
-def direct_read_rate(path: Path, size: int = _BYTES) -> float:
+def direct_read_rate(path: Path, size: int = _BYTES, *, again: bool = False) -> float:
     """Bytes a second that the disk of a file gives to reads past the system's cache, four at a time of 4 MB.
 
-    The median of three readings of the same first bytes of the file, then remembered for that disk; 0: not known,
-    because the file is too small (under 32 MB), cannot be read, or our own engine is not installed.
+    The median of three readings of the same first bytes of the file, then remembered for that disk until it is wanted
+    `again`; 0: not known, because the file is too small (under 32 MB), cannot be read, or our own engine is missing.
     """
     try:
         found = path.stat()
@@ -29,7 +29,7 @@ def direct_read_rate(path: Path, size: int = _BYTES) -> float:
     if size < 32 << 20:
         return 0.0
     with _lock:
-        if found.st_dev not in _known:
+        if again or found.st_dev not in _known:
             try:
                 _known[found.st_dev] = _measure(path, size)
             except (OSError, RuntimeError, ImportError):

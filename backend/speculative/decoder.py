@@ -143,7 +143,8 @@ class Speculation:
             self.ngram.grow(tree, deepest)
             self.trigram.grow(tree, deepest)
             keep = controller.choose(tree)
-        # What is free comes first, and is enough where a pass grows with its nodes; from the disk a full tree is as cheap.
+        # What is free comes first, and is enough where a pass grows with its nodes; from the disk a full tree is as
+        # cheap.
         wanted = drafter is not None and (not keep or self._from_disk)
         if drafter is not None and wanted and controller.affords_model(drafter.behind_s(self.costs)):
             started = time.perf_counter()

@@ -53,6 +53,12 @@ class Prepared:
         if speculation is not None and place is not None and not _load(speculation.costs, place):
             self._measuring = measure(model, speculation.costs, speculation.controller.most_nodes)
 
+    def measure_anew(self, model: Model) -> None:
+        """Does not use the curve that was kept, and keeps none: the passes are made slower on purpose."""
+        self._place = None
+        if self.speculation is not None:
+            self._measuring = measure(model, self.speculation.costs, self.speculation.controller.most_nodes)
+
     def measure(self) -> bool:
         """One pass of the measuring, when the engine has nothing else to do; False: there is nothing to measure."""
         if self._measuring is None:
@@ -144,10 +150,10 @@ def _draft(model: Model, entry: ModelEntry, options: LoadModel, open_draft: Load
 
 
 def _place(model: Model, entry: ModelEntry, most: int) -> Path:
-    """The curve belongs to the build, the threads, the device and the version of the program."""
+    """The curve belongs to the build, the threads, the device, what comes from the disk, and the program's version."""
     info = model.info
     device = (info.n_threads, info.n_gpu_layers, os.cpu_count())
-    parts = (_MEASURED, entry.path, entry.bytes, info.weight_bytes, *device, most, version())
+    parts = (_MEASURED, entry.path, entry.bytes, info.weight_bytes, *device, most, version(), info.streamed_bytes)
     name = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]
     return paths().cache / "pass-times" / f"{name}.json"
 

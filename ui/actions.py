@@ -283,7 +283,10 @@ class Actions:
     """The commands as Qt actions of a window, so that their shortcuts work everywhere in it."""
 
     def __init__(self, window: QWidget, commands: Iterable[Command]) -> None:
-        self.commands = {command.id: command for command in commands}
+        listed = list(commands)
+        groups = list(dict.fromkeys(command.group for command in listed))
+        # those of a kind stand together, wherever they come from
+        self.commands = {one.id: one for one in sorted(listed, key=lambda one: groups.index(one.group))}
         self._actions: dict[str, QAction] = {}
         for command in self.commands.values():
             action = QAction(command.text, window)

@@ -7,11 +7,14 @@ the last actions are told with every failure.
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
+import shiboken6
 from PySide6.QtCore import QEvent, QPoint, QPointF, Qt, QTimer
 from PySide6.QtGui import QContextMenuEvent, QWheelEvent
 from PySide6.QtTest import QTest
@@ -69,8 +72,10 @@ class Monkey:
         self.done = 0
         self.faults: list[str] = []
         self.counts: Counter[str] = Counter()
-        self.last: deque[str] = deque(maxlen=25)
+        self.last: deque[str] = deque(maxlen=40)
         self._marks = 0
+        name = os.environ.get("NUTSHELL_MONKEY_DIARY", "")
+        self._diary = Path(name).open("w", encoding="utf-8") if name else None  # noqa: SIM115 - as long as it lives
         self._over: asyncio.Event = asyncio.Event()
         self._goal = 0
         self._dead_for = 0
@@ -141,10 +146,12 @@ class Monkey:
             self._dead_for -= 1
             if not self._dead_for:
                 self._revive()
+        self._look_for_the_dead()
         action = self._on_top() or self.draw.choices(self._actions, self._weights)[0][1]
         name = action()
         self.counts[action.__name__] += 1
         self.last.append(f"{self.done}: {name}")
+        self._tell(self.last[-1])
         composer = self.window.chat_screen.composer.input
         if focus is composer or QApplication.focusWidget() is composer or "composer" in name:
             # what a person deletes in the field with his own hands is his business
@@ -190,6 +197,21 @@ class Monkey:
             self.sent[mark] = text
             self.gone.discard(mark)
         self._note(_MARK.findall(text), "sent")
+
+    def _look_for_the_dead(self) -> None:
+        """No item that is shown may have lost its widgets or its text."""
+        view = self.window.chat_screen.view
+        for item in filter(None, map(view.item, view.message_ids())):
+            for part, what in ((item, "item"), (item.body, "body"), (item.body.markdown.document, "document")):
+                if not shiboken6.isValid(part):
+                    self.faults.append(f"the {what} of {item.message.role} {item.message.id} is gone")
+                    return
+
+    def _tell(self, line: str) -> None:
+        """Into a file, for a crash that leaves nothing else behind."""
+        if self._diary is not None:
+            self._diary.write(f"{line}\n")
+            self._diary.flush()
 
     def _note(self, marks: Iterable[str], what: str) -> None:
         for mark in marks:
@@ -365,6 +387,7 @@ class Monkey:
             return "nothing to click"
         widget = self.draw.choice(targets)
         name = f"{type(widget).__name__} {widget.accessibleName() or widget.objectName()!r}"
+        self._tell(f"will click {name}")
         QTest.mouseClick(widget, Qt.MouseButton.LeftButton)
         return f"click {name}"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 
 import pytest
@@ -41,6 +42,7 @@ def test_a_monkey_breaks_nothing(loop: Loop, qapp: QApplication, seed: int, monk
     monkeypatch.setattr(QDesktopServices, "openUrl", lambda url: opened.append(url.toString()) or True)
     faults: list[str] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda told: faults.append(f"unraisable: {told.exc_value!r}"))
+    monkeypatch.setattr(sys, "excepthook", lambda *told: faults.append("".join(traceback.format_exception(*told))))
     loop.asyncio.set_exception_handler(lambda _loop, context: faults.append(f"in the loop: {context}"))
     apply_theme(qapp, "light", zoom=1.0, reduced_motion=True)
     link = EngineLink(frame_ms=5)

@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from PySide6.QtCore import QEvent, QObject, Qt
-from PySide6.QtWidgets import QAbstractSpinBox, QDoubleSpinBox, QFrame, QHBoxLayout, QSpinBox, QVBoxLayout, QWidget
+from PySide6.QtGui import QShowEvent
+from PySide6.QtWidgets import (
+    QAbstractSpinBox,
+    QDoubleSpinBox,
+    QFrame,
+    QHBoxLayout,
+    QSlider,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
 
 from ui.theme import bind_icon, metrics
 from ui.widgets import HoverButton, text_label
 
-__all__ = ["Fold", "WheelShy", "WheelShyWhole", "help_label", "number_row", "section"]
+__all__ = ["Fold", "MirroredSlider", "WheelShy", "WheelShyWhole", "help_label", "number_row", "section"]
 
 
 class _WheelGuard(QObject):
@@ -44,6 +54,29 @@ class WheelShyWhole(QSpinBox):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         _settle(self)
+
+
+class MirroredSlider(QSlider):
+    """A slider whose groove is filled from its beginning also where that is at the right.
+
+    Qt's stylesheets call the left part "sub-page" whichever way the slider runs.
+    """
+
+    def changeEvent(self, event: QEvent) -> None:
+        if event.type() == QEvent.Type.LayoutDirectionChange:
+            self._mirror()
+        super().changeEvent(event)
+
+    def showEvent(self, event: QShowEvent) -> None:
+        self._mirror()
+        super().showEvent(event)
+
+    def _mirror(self) -> None:
+        mirrored = self.layoutDirection() == Qt.LayoutDirection.RightToLeft
+        if bool(self.property("mirrored")) is not mirrored:
+            self.setProperty("mirrored", mirrored)
+            self.style().unpolish(self)
+            self.style().polish(self)
 
 
 def help_label(text: str) -> QWidget:

@@ -7,9 +7,10 @@ from bisect import bisect_right
 
 from PySide6.QtCore import QRect, Qt, QTimer, Signal
 from PySide6.QtGui import QPainter, QPaintEvent, QWheelEvent
-from PySide6.QtWidgets import QHBoxLayout, QSlider, QStyle, QStyleOptionSlider, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QStyle, QStyleOptionSlider, QVBoxLayout, QWidget
 
 from backend.api.schemas import LoadedModel, ModelSlider, SliderPoint
+from ui.inspector.fields import MirroredSlider
 from ui.theme import color, metrics, theme_changed
 from ui.viewmodels.compression_words import quality_words, speed
 from ui.viewmodels.words import size
@@ -23,7 +24,7 @@ _STEPS = 1000
 PAUSE_MS = 400
 
 
-class _Handle(QSlider):
+class _Handle(MirroredSlider):
     """A slider with marks under its groove; the wheel scrolls the page behind it."""
 
     def __init__(self, parent: QWidget | None = None) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from msgspec import structs
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QSlider, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
 
 from backend.api.schemas import Sampling
-from ui.inspector.fields import Fold, WheelShy, WheelShyWhole, number_row
+from ui.inspector.fields import Fold, MirroredSlider, WheelShy, WheelShyWhole, number_row
 from ui.theme import metrics
 from ui.widgets import HoverButton, text_label
 
@@ -17,7 +17,7 @@ _STEPS = 40  # of the slider: 0 to 2 in steps of 0.05
 _TOP = 2.0
 
 
-class _ShySlider(QSlider):
+class _ShySlider(MirroredSlider):
     def wheelEvent(self, event) -> None:  # type: ignore[no-untyped-def]
         event.ignore()
 

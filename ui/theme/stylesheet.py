@@ -157,6 +157,8 @@ QComboBox QAbstractItemView {{
   selection-color: {p.text}; outline: none; }}
 QSlider::groove:horizontal {{ height: {m.px(4)}px; background: {p.line}; border-radius: {m.px(2)}px; }}
 QSlider::sub-page:horizontal {{ background: {p.accent}; border-radius: {m.px(2)}px; }}
+QSlider[mirrored="true"]::sub-page:horizontal {{ background: {p.line}; }}
+QSlider[mirrored="true"]::add-page:horizontal {{ background: {p.accent}; border-radius: {m.px(2)}px; }}
 QSlider::handle:horizontal {{
   background: {p.surface}; border: {ring}px solid {p.accent}; width: {m.px(12)}px; height: {m.px(12)}px;
   margin: -{m.px(6)}px 0; border-radius: {m.px(8)}px; }}

@@ -23,9 +23,36 @@ def set_tone(widget: QWidget, tone: Tone) -> None:
     widget.style().polish(widget)
 
 
+class _Label(QLabel):
+    """Begins at the side where the window begins, also with words that run the other way.
+
+    Qt's own label goes to the left with any text in Latin letters, so that names and untranslated words would stand
+    apart from what they head.
+    """
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._lead()
+
+    def changeEvent(self, event: QEvent) -> None:
+        if event.type() == QEvent.Type.LayoutDirectionChange:
+            self._lead()
+        super().changeEvent(event)
+
+    def _lead(self) -> None:
+        across = self.alignment() & Qt.AlignmentFlag.AlignHorizontal_Mask
+        if across & (Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignJustify):
+            return
+        if across & Qt.AlignmentFlag.AlignAbsolute or self.layoutDirection() == Qt.LayoutDirection.RightToLeft:
+            right = self.layoutDirection() == Qt.LayoutDirection.RightToLeft
+            side = Qt.AlignmentFlag.AlignRight if right else Qt.AlignmentFlag.AlignLeft
+            down = self.alignment() & Qt.AlignmentFlag.AlignVertical_Mask
+            self.setAlignment(side | Qt.AlignmentFlag.AlignAbsolute | down)
+
+
 def text_label(text: str = "", tone: Tone = "", parent: QWidget | None = None, *, wrap: bool = False) -> QLabel:
     """A label that never reads its text as HTML."""
-    label = QLabel(parent)
+    label = _Label(parent)
     label.setTextFormat(Qt.TextFormat.PlainText)
     label.setText(text)
     label.setWordWrap(wrap)

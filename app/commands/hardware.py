@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -33,15 +34,32 @@ def run(arguments: argparse.Namespace) -> int:
     return run_async(_hardware(as_json=arguments.json))
 
 
+def _disk_rate() -> float:
+    """MB/s of direct reads from the disk that holds the default model; 0: not known."""
+    from app.models import default_model
+    from backend.api.errors import NutshellError
+    from backend.hardware.disk_rate import direct_read_rate
+
+    try:
+        return direct_read_rate(Path(default_model("").path)) / 1e6
+    except NutshellError:
+        return 0.0
+
+
 async def _hardware(*, as_json: bool) -> int:
     from app.session import Session
 
     async with Session(load=False) as session:
         report = await session.client.hardware()
+    rate = _disk_rate()
     if as_json:
-        print(json.dumps(msgspec.to_builtins(report), ensure_ascii=False, indent=2))
+        found = msgspec.to_builtins(report) | {"disk_read_mb_s": round(rate, 1)}
+        print(json.dumps(found, ensure_ascii=False, indent=2))
     else:
-        print(table(rows(report)))
+        lines = rows(report)
+        if rate:
+            lines.append(("Disk reads", f"{rate:,.0f} MB/s past the system's cache"))
+        print(table(lines))
     return 0
 
 

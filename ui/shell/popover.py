@@ -36,7 +36,7 @@ class Popover(QFrame):
     def open_under(self, anchor: QWidget) -> None:
         """Show it below a widget, inside the window."""
         self._anchor = anchor
-        self._before = QApplication.focusWidget()
+        self._remember(QApplication.focusWidget())
         self.place()
         self.show()
         self.raise_()
@@ -52,9 +52,22 @@ class Popover(QFrame):
         if app is not None:
             app.removeEventFilter(self)
         self.hide()
-        if self._before is not None and self._before.isVisible():
-            self._before.setFocus(Qt.FocusReason.PopupFocusReason)
+        before = self._before
+        self._remember(None)
+        if before is not None and before.isVisible():
+            before.setFocus(Qt.FocusReason.PopupFocusReason)
         self.closed.emit()
+
+    def _remember(self, widget: QWidget | None) -> None:
+        """What has the focus. Qt makes editors of its own, and their wrappers do not know when they are gone."""
+        if self._before is not None:
+            self._before.destroyed.disconnect(self._forget)
+        self._before = widget
+        if widget is not None:
+            widget.destroyed.connect(self._forget)
+
+    def _forget(self) -> None:
+        self._before = None
 
     def place(self) -> None:
         """Take the place under the anchor at the present size."""

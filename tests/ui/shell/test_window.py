@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QItemSelectionModel, QMimeData, QPoint, QPointF, Qt, QUrl
+from PySide6.QtCore import QEvent, QItemSelectionModel, QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QAction, QDragEnterEvent, QDropEvent, QGuiApplication, QKeySequence
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QLineEdit, QMenu
@@ -711,3 +711,19 @@ def test_renaming_twice_is_renaming_once(loop: Loop, window: MainWindow, fake: F
     for _ in range(2):  # Qt says a warning where a row that is being edited is to be edited, and the test fails
         press(window, "F2")
     assert window.sidebar.list.findChild(QLineEdit) is not None
+
+
+def test_the_model_menu_outlives_the_field_that_had_the_focus(loop: Loop, window: MainWindow, fake: FakeClient) -> None:
+    attach(loop, window, fake)
+    open_first(loop, window, fake)
+    press(window, "F2")  # the list's own field, which Qt makes and deletes
+    field = QApplication.focusWidget()
+    window.toggle_model_menu()
+    menu = window._model_menu
+    assert menu is not None
+    assert menu._before in (field, None)
+    window.sidebar.list.setFocus()
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+    loop.until(lambda: window.sidebar.list.findChild(QLineEdit) is None)
+    assert menu._before is None
+    menu.close_popover()

@@ -75,7 +75,7 @@ class Monkey:
         self.last: deque[str] = deque(maxlen=40)
         self._marks = 0
         name = os.environ.get("NUTSHELL_MONKEY_DIARY", "")
-        self._diary = Path(name).open("w", encoding="utf-8") if name else None  # noqa: SIM115 - as long as it lives
+        self._diary = Path(name) if name else None
         self._over: asyncio.Event = asyncio.Event()
         self._goal = 0
         self._dead_for = 0
@@ -210,8 +210,8 @@ class Monkey:
     def _tell(self, line: str) -> None:
         """Into a file, for a crash that leaves nothing else behind."""
         if self._diary is not None:
-            self._diary.write(f"{line}\n")
-            self._diary.flush()
+            with self._diary.open("a", encoding="utf-8") as file:
+                file.write(f"{line}\n")
 
     def _note(self, marks: Iterable[str], what: str) -> None:
         for mark in marks:

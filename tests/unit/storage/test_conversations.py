@@ -193,3 +193,11 @@ def test_a_draft_is_kept_with_its_conversation(store):
     )
     assert store.conversations()[0].pinned
     assert store.update_conversation(made.id, ConversationUpdate(draft="")).draft == ""
+
+
+def test_presets_keep_their_icon_and_model(store):
+    made = store.create_preset("Pirate", icon="moon", model="m" * 16)
+    assert (made.icon, made.model) == ("moon", "m" * 16)
+    changed = store.update_preset(made.id, model="")
+    assert (changed.icon, changed.model) == ("moon", "")
+    assert store.list_presets() == [changed]

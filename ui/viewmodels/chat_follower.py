@@ -116,6 +116,9 @@ class ChatFollower(QObject):
     def _have_read(self, detail: ConversationDetail) -> None:
         conversation_id = detail.conversation.id
         self._reading.discard(conversation_id)
+        if any(message.status == "streaming" and message.id in self._over for message in detail.messages):
+            self._read(conversation_id)  # its end was told while this was on its way
+            return
         self._partial.discard(conversation_id)
         state = self._kept.get(conversation_id)
         if state is None:
@@ -237,6 +240,7 @@ class ChatFollower(QObject):
     def _attached(self, _status: BackendStatus) -> None:
         self.refresh_list()
         self._reading.clear()
+        self._over.clear()
         for conversation_id in {*self._kept, *([self._opening] if self._opening else [])}:
             self._read(conversation_id)
 

@@ -11,7 +11,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
 from backend.api.errors import DiskFullError
-from backend.api.schemas import StartTurn, TurnTicket
+from backend.api.schemas import ConversationDetail, StartTurn, TurnTicket
 from tests.fakes.client import FakeClient
 from tests.ui.shell.support import Loop
 from ui.bridge.engine_link import EngineLink
@@ -167,3 +167,26 @@ def test_the_text_of_a_new_chat_is_there_at_the_next_start(loop: Loop, link: Eng
     for one in (window, again):
         one.deleteLater()
     loop.turn()
+
+
+def test_an_answer_that_ends_while_it_is_read_has_ended(
+    loop: Loop, window: MainWindow, fake: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, *_ = attach(loop, window, fake)
+    show(loop, window, first)
+    send(window, "And?")
+    loop.until(lambda: window.chat.streaming_id)
+    read, times = fake.conversation, []
+
+    async def slow(conversation_id: str) -> ConversationDetail:
+        detail = await read(conversation_id)
+        times.append(conversation_id)
+        if len(times) == 1:
+            fake.finish(fake.streaming[0])
+            await asyncio.sleep(0.02)  # the answer's end overtakes what was read before it
+        return detail
+
+    monkeypatch.setattr(fake, "conversation", slow)
+    window.chat.read_again(first)
+    loop.until(lambda: len(times) == 2 and not window.chat.busy)
+    assert window.chat.branch()[-1].status == "complete"

@@ -197,6 +197,9 @@ class MainWindow(QMainWindow):
         self.commands["theme.motion"].setChecked(bool(self._settings.get("reduced_motion", False)))
         self.commands["model.serve"].setChecked(bool(self._settings.get("serve_enabled", False)))
         self.commands["app.notify"].setChecked(bool(self._settings.get("notify", True)))
+        suggest = bool(self._settings.get("follow_ups", False))
+        self.commands["answer.follow_ups"].setChecked(suggest)
+        self.chat_screen.next_questions.set_enabled(suggest)
         self.commands.enable(self.housekeeping.knows_logs, "view.logs", "app.diagnostics")
         self._last = str(self._settings.get("last_conversation") or "")
         self.chat_screen.composer.set_text(str(self._settings.get("new_chat_draft") or ""))
@@ -217,12 +220,15 @@ class MainWindow(QMainWindow):
         self._settings.update(values)
         self.commands[f"theme.{self.theme()}"].setChecked(True)
         switches = {
-            "model.serve": "serve_enabled", "app.notify": "notify", "theme.contrast": "high_contrast",
+            "model.serve": "serve_enabled", "app.notify": "notify", "answer.follow_ups": "follow_ups",
+            "theme.contrast": "high_contrast",
             "theme.motion": "reduced_motion",
         }  # fmt: skip
         for name, setting in switches.items():
             if setting in values:
                 self.commands[name].setChecked(bool(values[setting]))
+        if "follow_ups" in values:
+            self.chat_screen.next_questions.set_enabled(bool(values["follow_ups"]))
 
     def _keep_speculation(self, model: LoadedModel) -> None:
         self.keep(
@@ -344,7 +350,7 @@ class MainWindow(QMainWindow):
                 "answer.regenerate",
                 "answer.continue",
             )
-            fill(menu, "answer.copy", "message.edit", "-")
+            fill(menu, "answer.copy", "message.edit", "answer.follow_ups", "-")
             fill(menu, "model.choose", "model.open", "model.get", "model.compress", "model.unload", "model.serve", "-")
             look = menu.addMenu(self.tr("Appearance"))
             fill(look, "theme.system", "theme.light", "theme.dark", "-", "theme.contrast", "theme.motion", "-")

@@ -326,6 +326,15 @@ class Client:
         """Stores the messages and queues the answer, which comes as events."""
         return await self._ask("POST", f"{_conversation(conversation_id)}/turns", TurnTicket, turn)
 
+    async def follow_ups(self, conversation_id: str) -> list[str]:
+        """What could be asked next; takes seconds, and comes back empty where anything else was wanted meanwhile."""
+        route = f"/api/conversations/{quote(conversation_id, safe='')}/follow-ups"
+        return await self._ask("POST", route, list[str], read_s=_HUB_S)
+
+    async def end_follow_ups(self, conversation_id: str) -> None:
+        """They are no longer wanted."""
+        await self._send("DELETE", f"/api/conversations/{quote(conversation_id, safe='')}/follow-ups")
+
     async def cancel_message(self, message_id: str) -> bool:
         """Stops an answer; False if it was not being written."""
         path = f"/api/messages/{quote(message_id, safe='')}/cancel"

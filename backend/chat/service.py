@@ -39,6 +39,7 @@ from backend.api.thinking import split_thought, without_thought
 from backend.attachments.frame import framed
 from backend.attachments.held import HeldFiles
 from backend.chat.context import answer_reserve, fit
+from backend.chat.follow_ups import FollowUps
 from backend.chat.templates import ChatMessage, ChatTemplate, TemplateSandbox, template_for
 from backend.engine.grammar import from_response_format
 from backend.engine.model import Model
@@ -88,6 +89,20 @@ class Chat:
         #: what is attached to messages that are not sent yet
         self.files = HeldFiles(engine.count_tokens, self._model_key)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._follow_ups = FollowUps(engine, self._continued, self.template_stop)
+
+    async def follow_ups(self, conversation_id: str) -> list[str]:
+        """What could be asked next in a conversation; empty where nothing comes of it. See `FollowUps`.
+
+        Raises:
+            NotFoundError: there is no such conversation.
+        """
+        head = self._store.conversation(conversation_id).head_id
+        return await self._follow_ups.suggest(self._store.branch(head)) if head is not None else []
+
+    def end_follow_ups(self) -> None:
+        """Somebody types: suggestions come too late."""
+        self._follow_ups.cancel()
 
     async def start_turn(self, conversation_id: str, request: StartTurn) -> TurnTicket:
         """Stores the messages and starts the answer; its text follows as events.
@@ -311,6 +326,14 @@ class Chat:
 
     def _progress(self, turn: _Turn, done: int, total: int) -> TurnProgress:
         return TurnProgress(conversation_id=turn.conversation.id, message_id=turn.answer.id, done=done, total=total)
+
+    async def _continued(self, branch: Sequence[Message], wish: str) -> str:
+        """The prompt for one more wish at the end of a branch."""
+        conversation = self._store.conversation(branch[-1].conversation_id)
+        spoken = [message for message in branch if message.role != "system"]
+        asked = Message(id="", conversation_id=conversation.id, parent_id=branch[-1].id, role="user", content=wish)
+        turn = _Turn(conversation, [*spoken, asked], branch[-1], Sampling(), None)
+        return await self._prompt(turn)
 
     async def _current_template(self) -> ChatTemplate:
         model = self._engine.model()

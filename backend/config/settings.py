@@ -178,6 +178,11 @@ class Settings:
         False, "Offline", "Nothing leaves this machine: no model is searched for or downloaded until this is off again."
     )
     network_models = _Setting(True, "Models from the hub", "Finding and downloading models, when you ask for one.")
+    follow_ups = _Setting(
+        False,
+        "Suggest what to ask next",
+        "After an answer the model writes up to three questions, while nothing else is wanted of it.",
+    )
     notify = _Setting(
         True,
         "Notifications",

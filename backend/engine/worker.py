@@ -129,6 +129,7 @@ class Engine:
         self._measuring = False
         self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._running: Generation | None = None
+        self._yielding: set[Generation] = set()
         self._lock = threading.Lock()  # guards _running and _waiting
         self._waiting = 0
         self.loaded: LoadedModel | None = None
@@ -228,9 +229,18 @@ class Engine:
         """Frees the model, after the requests before it."""
         await self._call(self._drop_model)
 
-    def generate(self, completion: Completion, *, coalesce_s: float = COALESCE_S) -> Generation:
-        """Queues a generation; must be called from a running event loop."""
+    def generate(self, completion: Completion, *, coalesce_s: float = COALESCE_S, yielding: bool = False) -> Generation:
+        """Queues a generation; must be called from a running event loop.
+
+        Args:
+            completion: what is asked.
+            coalesce_s: seconds for which text is gathered.
+            yielding: it is cancelled when anything else is asked of the engine.
+        """
+        self._make_room()
         generation = Generation(completion, coalesce_s, self._cancel_running)
+        if yielding:
+            self._yielding.add(generation)
         with self._lock:
             self._waiting += 1
             if self._measuring and self._session is not None:  # a timed pass must not hold up an answer
@@ -296,6 +306,7 @@ class Engine:
     async def _call(self, work: Callable[[], T]) -> T:
         if self._closed:
             raise ConflictError("The engine is shutting down.")
+        self._make_room()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
 
@@ -313,6 +324,13 @@ class Engine:
 
         self._tasks.put(task)
         return await future
+
+    def _make_room(self) -> None:
+        """Ends what is only wanted while nothing else is."""
+        with self._lock:
+            yielding = list(self._yielding)
+        for generation in yielding:
+            generation.cancel()
 
     def _need(self) -> Session:
         if self._session is None:
@@ -356,6 +374,7 @@ class Engine:
         with self._lock:
             self._running = None
             self._waiting -= 1
+            self._yielding.discard(generation)
         generation.post(last)  # after that: who hears of the end finds the engine free
 
 

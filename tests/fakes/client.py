@@ -171,6 +171,7 @@ class FakeClient(FakeComposing, FakeCompressions, FakeDownloads):
     Attributes:
         calls: (method, argument) of every request, in order.
         failures: method name -> error that its next call raises.
+        questions: what is suggested after an answer.
         answer: when set, every turn streams this text by itself and ends.
         alive: False after `die`; every request then fails as a dead engine's would.
     """
@@ -201,6 +202,7 @@ class FakeClient(FakeComposing, FakeCompressions, FakeDownloads):
         self.folder_list: list[Folder] = []
         self.preset_list: list[Preset] = []
         self.calls: list[tuple[str, object]] = []
+        self.questions: list[str] = []
         self.failures: dict[str, NutshellError] = {}
         self.alive = True
         self.following = asyncio.Event()
@@ -490,6 +492,13 @@ class FakeClient(FakeComposing, FakeCompressions, FakeDownloads):
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return deepcopy(TurnTicket(user=user, assistant=assistant))
+
+    async def follow_ups(self, conversation_id: str) -> list[str]:
+        self._called("follow_ups", conversation_id)
+        return list(self.questions)
+
+    async def end_follow_ups(self, conversation_id: str) -> None:
+        self._called("end_follow_ups", conversation_id)
 
     async def cancel_message(self, message_id: str) -> bool:
         self._called("cancel_message", message_id)

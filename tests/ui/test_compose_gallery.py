@@ -58,6 +58,18 @@ def hold(stage: Stage, *names: str) -> None:
 
 
 @scene()
+def next_questions(stage: Stage) -> None:
+    stage.attach()
+    stage.window.chat_screen.next_questions.bar.set_questions(
+        [
+            "How do I merge more than two lists?",
+            "What does it cost for lists of a million numbers & more?",
+            "Why " * 40 + "?",
+        ]
+    )
+
+
+@scene()
 def files_over_the_composer(stage: Stage) -> None:
     stage.attach().open()
     hold(stage, "report.pdf", "table.csv", LONG_NAME)

@@ -16,6 +16,7 @@ from ui.chat.queue_bar import QueueBar
 from ui.chat.search_marks import words_of
 from ui.shell.attachments import ChatFiles
 from ui.shell.chat_prompts import ChatPrompts
+from ui.shell.next_questions import NextQuestions
 from ui.theme import metrics, theme_changed
 from ui.viewmodels.attaching import PendingFile
 from ui.viewmodels.chat_session import ChatSession
@@ -47,6 +48,7 @@ class ChatScreen(QWidget):
         self.queue = QueueBar()
         self.files = ChatFiles(link, chat, models, self.composer, self.view, self)
         self.prompts = ChatPrompts(link, chat, self.composer, self)
+        self.next_questions = NextQuestions(link, chat, self.composer, self)
         self.setAcceptDrops(True)
         self._given: dict[str, tuple[object, ...]] = {}  # message id -> what the view was given of it
         foot = QHBoxLayout()
@@ -57,6 +59,7 @@ class ChatScreen(QWidget):
         write = QVBoxLayout()
         write.setSpacing(0)
         write.addWidget(self.queue)
+        write.addWidget(self.next_questions.bar)
         write.addWidget(self.composer)
         foot.addLayout(write, 1000)
         foot.addStretch(1)
@@ -151,6 +154,7 @@ class ChatScreen(QWidget):
     def _fit(self) -> None:
         self.composer.setMaximumWidth(metrics.measure_width())
         self.queue.setMaximumWidth(metrics.measure_width())
+        self.next_questions.bar.setMaximumWidth(metrics.measure_width())
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         if local_files(event.mimeData()):

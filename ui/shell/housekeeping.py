@@ -37,6 +37,8 @@ class Housekeeping:
                     long=_say("Print the chat")),
             Command("view.logs", _say("Logs"), self.toggle_logs, group=view, needs=no_logs),
             Command("app.diagnostics", _say("Copy diagnostics"), self.copy_diagnostics, group=program, needs=no_logs),
+            Command("answer.follow_ups", _say("Suggest what to ask next"), self.follow_ups, checkable=True,
+                    group=program),
             Command("app.notify", _say("Tell me when a long answer is ready"), self.notify, checkable=True,
                     group=program),
         )  # fmt: skip
@@ -66,6 +68,11 @@ class Housekeeping:
         from ui.shell.printing import preview  # 20 ms and 2 MB that a start does without
 
         preview(self._window, page, title)
+
+    def follow_ups(self) -> None:
+        """Switch suggestions after an answer on or off."""
+        self._window.keep(follow_ups=self._window.commands["answer.follow_ups"].isChecked())
+        self._window.chat_screen.next_questions.set_enabled(self._window.commands["answer.follow_ups"].isChecked())
 
     def notify(self) -> None:
         """Switch the notifications on or off."""

@@ -103,6 +103,14 @@ def routes(services: Services) -> list[Route]:
         turn = await body(request, StartTurn)
         return Json(await services.chat.start_turn(request.path_params["id"], turn), status_code=202)
 
+    async def follow_ups(request: Request) -> Response:
+        return Json(await services.chat.follow_ups(request.path_params["id"]))
+
+    async def end_follow_ups(request: Request) -> Response:
+        del request
+        services.chat.end_follow_ups()
+        return Response(status_code=204)
+
     async def cancel_message(request: Request) -> Response:
         return Json(Cancelled(cancelled=services.chat.cancel(request.path_params["id"])))
 
@@ -135,6 +143,8 @@ def routes(services: Services) -> list[Route]:
         Route("/api/conversations/{id}/export", export),
         Route("/api/import", import_file, methods=["POST"]),
         Route("/api/conversations/{id}/turns", start_turn, methods=["POST"]),
+        Route("/api/conversations/{id}/follow-ups", follow_ups, methods=["POST"]),
+        Route("/api/conversations/{id}/follow-ups", end_follow_ups, methods=["DELETE"]),
         Route("/api/messages/{id}/cancel", cancel_message, methods=["POST"]),
         Route("/api/messages/{id}/versions", add_version, methods=["POST"]),
         Route("/api/messages/{id}", delete_turn, methods=["DELETE"]),

@@ -160,6 +160,7 @@ class MainWindow(QMainWindow):
         self.chat.organiser.emptied.connect(
             lambda number: self.toast(self.tr("%n conversation(s) removed for good.", "", number))
         )
+        self.chat.organiser.emptied.connect(lambda _number: self.chat.read_again(self.chat.open_id))
         self.chat.opened.connect(self._refresh)
         for changed in (self.chat.branch_changed, self.chat.details_changed, self.models.changed):
             changed.connect(self._refresh)

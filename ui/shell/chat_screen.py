@@ -96,6 +96,7 @@ class ChatScreen(QWidget):
         chat.message_finished.connect(self._finished)
         chat.busy_changed.connect(self._busy_changed)
         chat.text_returned.connect(self._give_back)
+        chat.vanished.connect(self._move_on)
         self.view.gap_found.connect(self._mend)
         theme_changed.connect(self._fit)
         self._fit()
@@ -251,6 +252,16 @@ class ChatScreen(QWidget):
         self._shown_id = conversation_id
         self.files.attaching.chat_created(conversation_id)
         self._draft_pause.start()
+
+    def _move_on(self) -> None:
+        """The conversation is gone: what was typed and what waited go on in a new chat."""
+        gone, typed = self._shown_id, self.composer.text()
+        waited = [text for text, _files in self._queues.pop(gone, [])]
+        self._chat.new_chat()
+        self._drafts.pop(gone, None)
+        texts = [text for text in (*waited, typed) if text.strip()]
+        if texts:
+            self._give_back("\n\n".join(texts))
 
     def _opened(self) -> None:
         typed = self.composer.text()

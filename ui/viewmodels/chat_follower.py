@@ -36,6 +36,7 @@ class ChatFollower(QObject):
     message_finished = Signal(object)  # Message of the open conversation
     busy_changed = Signal(bool)  # an answer is being written in the open conversation, or waits to be
     details_changed = Signal()  # title, system prompt, sampling or policy of the open conversation
+    vanished = Signal()  # the open conversation was removed for good, elsewhere or with the trash
     problem = Signal(object)  # ErrorInfo
     interrupted = Signal(str)  # message id: the engine died while writing it
 
@@ -105,6 +106,9 @@ class ChatFollower(QObject):
             if self._opening == conversation_id:
                 self._opening = ""
                 self._cannot_open(conversation_id, error)
+            elif error.code == "not_found" and conversation_id == self.open_id:
+                self.list.remove(conversation_id)
+                self.vanished.emit()
 
         self._link.run(lambda engine: engine.conversation(conversation_id), success=self._have_read, failure=failed)
 

@@ -190,3 +190,29 @@ def test_an_answer_that_ends_while_it_is_read_has_ended(
     window.chat.read_again(first)
     loop.until(lambda: len(times) == 2 and not window.chat.busy)
     assert window.chat.branch()[-1].status == "complete"
+
+
+def test_a_conversation_that_is_removed_for_good_leaves_what_was_typed(
+    loop: Loop, window: MainWindow, fake: FakeClient
+) -> None:
+    first, *_ = attach(loop, window, fake)
+    show(loop, window, first)
+    window.chat_screen.composer.set_text("not sent yet")
+    del fake.details[first]  # by another window, or the trash was emptied while the engine was away
+    window.chat.organiser.empty_trash()
+    loop.until(lambda: window.chat.open_id == "")
+    assert window.chat_screen.composer.text() == "not sent yet"
+    assert window.chat.list.get(first) is None
+
+
+def test_a_new_engine_that_does_not_know_the_open_conversation(
+    loop: Loop, window: MainWindow, link: EngineLink, fake: FakeClient
+) -> None:
+    first, *_ = attach(loop, window, fake)
+    show(loop, window, first)
+    window.chat_screen.composer.set_text("not sent yet")
+    del fake.details[first]
+    link.detach("It ended.")
+    link.attach(fake)
+    loop.until(lambda: window.chat.open_id == "")
+    assert window.chat_screen.composer.text() == "not sent yet"

@@ -157,6 +157,10 @@ class TurnStats(Struct, frozen=True, kw_only=True):
     speedup: float = 1.0  # times plain decoding, by the time that one token without drafts takes
     #: code points of the answer in turns: written by passes, taken from drafts, by passes, ... ; [] without drafts
     guessed: list[int] = []
+    sampling: Sampling | None = None  # how its tokens were chosen; the seed that was drawn is `seed`
+    threads: int = 0  # that computed
+    gpu_layers: int = 0  # of the model's layers, those on the graphics processor
+    kv: str = ""  # how keys and values were stored; "": there is no choice with this model
 
 
 class Attachment(Struct, kw_only=True):

@@ -207,6 +207,7 @@ class Chat:
     async def _run(self, turn: _Turn) -> None:
         status: MessageStatus = "failed"
         error: ErrorInfo | None = None
+        loaded = self._engine.loaded
         try:
             if self._engine.busy or len(self._turns) > 1:
                 self._publish(self._progress(turn, 0, 0))
@@ -218,7 +219,13 @@ class Chat:
             _log.exception("a turn failed")
             error = ErrorInfo(code="internal_error", what="The answer failed.", details=repr(problem))
         self._turns.pop(turn.answer.id, None)
-        stats = msgspec.structs.replace(turn.stats, cut=turn.cut, thinking_s=round(turn.thinking_s, 2))
+        stats = msgspec.structs.replace(
+            turn.stats, cut=turn.cut, thinking_s=round(turn.thinking_s, 2), sampling=turn.sampling
+        )
+        if loaded is not None:
+            stats = msgspec.structs.replace(
+                stats, threads=loaded.n_threads, gpu_layers=max(loaded.n_gpu_layers, 0), kv=loaded.kv
+            )
         try:
             message = self._store.finish_message(turn.answer.id, status=status, stats=stats, error=error)
             self._publish(TurnEnded(conversation_id=turn.conversation.id, message=message))

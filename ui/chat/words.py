@@ -6,7 +6,7 @@ import unicodedata
 
 from PySide6.QtCore import QCoreApplication
 
-from backend.api.schemas import ErrorInfo, Message, TurnStats
+from backend.api.schemas import ErrorInfo, Message, Sampling, TurnStats
 
 __all__ = [
     "count",
@@ -15,7 +15,9 @@ __all__ = [
     "guesses",
     "live_rate",
     "plain_name",
+    "plan_line",
     "reading",
+    "sampling_line",
     "seconds",
     "stats_line",
     "status_notice",
@@ -79,7 +81,38 @@ def stats_details(stats: TurnStats) -> str:
     if told := guesses(stats.passes, stats.drafted, stats.accepted, stats.speedup):
         lines.append(told)
     lines.append(_say("Seed {0}").format(stats.seed))
+    if stats.sampling is not None:
+        lines.append(sampling_line(stats.sampling))
+    if stats.threads > 0:
+        lines.append(plan_line(stats))
     return "\n".join(lines)
+
+
+def sampling_line(sampling: Sampling) -> str:
+    """How tokens were chosen: "Temperature 0.7, top-k 40, top-p 0.95, min-p 0.05"; what does nothing is left out."""
+    if sampling.temperature == 0:
+        return _say("Always the likeliest token")
+    parts = [_say("Temperature {0}").format(f"{sampling.temperature:g}")]
+    if sampling.top_k > 0:
+        parts.append(_say("top-k {0}").format(sampling.top_k))
+    if sampling.top_p < 1:
+        parts.append(_say("top-p {0}").format(f"{sampling.top_p:g}"))
+    if sampling.min_p > 0:
+        parts.append(_say("min-p {0}").format(f"{sampling.min_p:g}"))
+    if sampling.repetition_penalty != 1:
+        parts.append(_say("repetition penalty {0}").format(f"{sampling.repetition_penalty:g}"))
+    return ", ".join(parts)
+
+
+def plan_line(stats: TurnStats) -> str:
+    """Where it was computed: "2 threads, 12 layers on the graphics processor, conversation kept with 8 bits"."""
+    parts = [_say("{0} threads").format(stats.threads) if stats.threads > 1 else _say("1 thread")]
+    if stats.gpu_layers > 0:
+        parts.append(_say("{0} layers on the graphics processor").format(stats.gpu_layers))
+    if stats.kv:
+        bits = 8 if stats.kv == "q8" else 16
+        parts.append(_say("conversation kept with {0} bits").format(bits))
+    return ", ".join(parts)
 
 
 def reading(done: int, total: int) -> str:

@@ -6,7 +6,7 @@ import pytest
 from PySide6.QtWidgets import QApplication, QMenu
 from pytestqt.qtbot import QtBot
 
-from backend.api.schemas import TurnStats
+from backend.api.schemas import Sampling, TurnStats
 from tests.ui.chat.support import message
 from ui.chat.conversation_view import ConversationView
 from ui.chat.guessed import GuessedDialog, guessed_spans
@@ -20,7 +20,10 @@ def view(qtbot: QtBot) -> ConversationView:
     qtbot.addWidget(made)
     made.resize(800, 600)
     made.show()
-    stats = TurnStats(prompt_tokens=12, completion_tokens=40, tok_s=24.3, ttft_s=0.2, seed=7, thinking_s=3.0)
+    stats = TurnStats(
+        prompt_tokens=12, completion_tokens=40, tok_s=24.3, ttft_s=0.2, seed=7, thinking_s=3.0,
+        sampling=Sampling(temperature=0.7, top_k=0, top_p=0.9), threads=2, gpu_layers=12, kv="q8",
+    )  # fmt: skip
     made.set_branch(
         [message("u", "user", "Which?"), message("a", "assistant", "The **second** one.\n\n- so\n- it is", stats=stats)]
     )
@@ -87,7 +90,15 @@ def test_deleting_is_asked_of_the_screen(view: ConversationView, qtbot: QtBot) -
 def test_details_tell_all_figures(view: ConversationView) -> None:
     lines = details_of(item(view, "a").message, "Qwen")
     text = "\n".join(lines)
-    for part in ("Model: Qwen", "24 tok/s", "Seed 7", "12 tokens of prompt", "Thought for 3.0 s"):
+    for part in (
+        "Model: Qwen",
+        "24 tok/s",
+        "Seed 7",
+        "12 tokens of prompt",
+        "Thought for 3.0 s",
+        "Temperature 0.7, top-p 0.9, min-p 0.05",
+        "2 threads, 12 layers on the graphics processor, conversation kept with 8 bits",
+    ):
         assert part in text
     menu = item(view, "a").menu()
     below = [one for one in menu.findChildren(QMenu) if one.actions()]

@@ -32,13 +32,16 @@ def test_questions_are_found_among_the_words(text: str, found: list[str]) -> Non
 
 
 class Speaker:
-    """Answers with one text, and with another where questions are wished for; `begun` is set by the latter's start."""
+    """Answers with one text, and with another where questions are wished for; `begun` is set by the latter's start.
+
+    Slowly, because it is to be interrupted.
+    """
 
     def __init__(self, answer: str, questions: str) -> None:
         self._texts = answer.encode(), questions.encode()
         self._loop: asyncio.AbstractEventLoop | None = None
         self.begun = asyncio.Event()
-        self.model = FakeModel(self._following, n_ctx=4096)
+        self.model = FakeModel(self._following, n_ctx=4096, delay_s=0.02)
 
     def listen(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -112,4 +115,4 @@ def test_any_other_answer_ends_what_yields(tmp_path: Path) -> None:
         assert not second.cancelled()
         assert ends == ["cancelled", "length"]
 
-    at_a_desk(tmp_path, FakeModel(lambda tokens: 97, n_ctx=4096), test)
+    at_a_desk(tmp_path, FakeModel(lambda tokens: 97, n_ctx=4096, delay_s=0.02), test)

@@ -95,6 +95,7 @@ def test_a_turn_is_stored_streamed_and_titled(tmp_path: Path) -> None:
         assert desk.deltas(answer.id) == answer.content
         assert answer.stats is not None
         assert answer.stats.finish_reason == "stop"
+        assert (answer.stats.sampling, answer.stats.threads) == (Sampling(), 1)
         detail = desk.store.detail(conversation.id)
         assert [(m.role, m.content) for m in detail.messages] == [
             ("user", "Good morning, world"),

@@ -53,7 +53,8 @@ async def read_apart(name: str, content: bytes, *, seconds: float = MOST_SECONDS
 
 def _start(name: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "backend.attachments.process", name.replace("\0", " ")],
+        # -P: a json.py in the folder that the user happens to stand in must not be imported
+        [sys.executable, "-P", "-m", "backend.attachments.process", name.replace("\0", " ")],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -68,10 +69,11 @@ async def _watch(process: subprocess.Popen[bytes], exchange: asyncio.Future[byte
     """Waits for the answer; returns why it was given up, or ""."""
     end = time.monotonic() + seconds
     while True:
-        done, _ = await asyncio.wait({exchange}, timeout=_WATCH_S)
+        left = end - time.monotonic()
+        done, _ = await asyncio.wait({exchange}, timeout=min(max(left, 0.0), _WATCH_S))
         if done:
             return ""
-        if time.monotonic() > end:
+        if left <= 0:
             return f"Reading it takes more than {seconds:.0f} seconds."
         if _resident(process.pid) > MOST_MEMORY:
             return f"Reading it takes more than {MOST_MEMORY >> 20} MB of memory."

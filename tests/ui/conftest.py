@@ -1,4 +1,4 @@
-"""What every test of the window needs: the theme in force, and the one warning that is the test platform's own."""
+"""What every test of the window needs: the theme in force."""
 
 from __future__ import annotations
 
@@ -8,11 +8,6 @@ import pytest
 from PySide6.QtWidgets import QApplication
 
 from ui.bridge.garbage import collect_in_gui_thread
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    # The offscreen platform says this of every window and every popup; no other has the words.
-    config.addinivalue_line("qt_log_ignore", "This plugin does not support")
 
 
 @pytest.fixture(autouse=True)

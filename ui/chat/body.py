@@ -141,8 +141,9 @@ class MessageBody(QTextBrowser):
         self.viewport().update()
 
     def _formula_ready(self, wanted: Wanted) -> None:
-        if self.markdown.formula_ready(wanted):
-            self._place_buttons()
+        since = self.markdown.formula_ready(wanted)
+        if since >= 0:
+            self._place_buttons(since=since)
             self.viewport().update()
 
     def _colour_slice(self) -> None:
@@ -301,12 +302,13 @@ class MessageBody(QTextBrowser):
 
     # code buttons
 
-    def _place_buttons(self, *, tail_only: bool = False) -> None:
-        """Puts buttons on every code block; `tail_only`: nothing moved but at the end."""
+    def _place_buttons(self, *, since: int = 0, tail_only: bool = False) -> None:
+        """Puts buttons on every code block; only what lies behind the position `since`, or the end, has moved."""
         codes = self.markdown.codes
         while len(self._buttons) < len(codes):
             self._buttons.append(CodeButtons(self.viewport()))
-        first = max(0, min(len(codes), len(self._buttons)) - 2) if tail_only else 0
+        first = len(codes) - 2 if tail_only else bisect.bisect_left(codes, since, key=lambda code: code.header) - 1
+        first = max(0, first)
         for i, buttons in enumerate(self._buttons[first:], first):
             if i >= len(codes):
                 buttons.hide()

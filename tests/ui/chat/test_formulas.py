@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from PySide6.QtGui import QImage, QPainter, QTextDocument
+from PySide6.QtGui import QImage, QPainter, QTextDocument, QTextFormat
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
@@ -111,9 +111,46 @@ def test_what_cannot_be_drawn_is_shown_as_it_was_written(latex: str) -> None:
     made = rendered(f"a ${latex}$ b")
     for wanted in list(made._writer.pending_formulas):
         if formulas().draw_now(wanted) is None:
-            assert made.formula_ready(wanted)
+            assert made.formula_ready(wanted) == 0
             assert texts(made.document) == [f"a ${latex}$ b"]
             assert not found(made.document)
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["streamed", "whole"])
+def test_a_drawn_formula_is_looked_for_only_where_it_can_stand(whole: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = "".join(f"So $a_{{{n}}}$ is.\n\n" for n in range(40))
+    draw_all(rendered(before).document)
+    # Seen first behind an open emphasis, which goes when it is closed: what follows moves towards the start.
+    last = f"And **so $z_{{{whole:d}}}^9$ is** it, $z_{{{whole:d}}}^9$."
+    made = rendered(before + last) if whole else streamed([before, *last])
+    (wanted,) = made._writer.pending_formulas
+    formulas().draw_now(wanted)
+    looked: list[QTextFormat] = []
+
+    def counted(form: QTextFormat) -> Wanted:
+        looked.append(form)
+        return wanted_of(form)
+
+    monkeypatch.setattr("ui.chat.markdown.document.wanted_of", counted)
+    since = made.formula_ready(wanted)
+    assert since > len("So x is.") * 38
+    assert len(looked) <= 3
+    assert made.formula_ready(wanted) == -1
+    drawn = rendered(before + last)
+    assert not drawn._writer.pending_formulas
+    assert state(made) == state(drawn)
+
+
+def test_buttons_follow_the_code_behind_a_drawn_formula(qtbot: QtBot) -> None:
+    body = MessageBody(width=600)
+    qtbot.addWidget(body)
+    code = "```python\nx\n```\n\n"
+    with qtbot.waitSignal(formulas().ready, timeout=20_000):
+        body.set_source(f"{code}So $\\frac{{\\frac{{a}}{{b}}}}{{\\frac{{c}}{{d_{{77}}}}}}$ is\n\n{code}{code}")
+    qtbot.waitUntil(lambda: not body.markdown._writer.pending_formulas, timeout=5000)
+    for block, button in zip(body.markdown.codes, body.code_buttons(), strict=True):
+        header = body.document().findBlock(block.header).layout().position().y()
+        assert abs(button.y() - header) < body.markdown.header_height
 
 
 def test_a_wide_formula_is_made_to_fit() -> None:

@@ -163,22 +163,29 @@ class MarkdownDocument:
             budget_s /= 2
         return True
 
-    def formula_ready(self, wanted: Wanted) -> bool:
-        """A formula has been drawn, or could not be: shows it so. False where this document does not have it."""
-        pending = self._writer.pending_formulas
-        if wanted not in pending:
-            return False
-        pending.discard(wanted)
+    def formula_ready(self, wanted: Wanted) -> int:
+        """A formula has been drawn, or could not be: shows it so.
+
+        Returns:
+            A position before which nothing has changed; -1 where this document does not have the formula.
+        """
+        since = self._writer.pending_formulas.pop(wanted, -1)
+        if since < 0:
+            return -1
         if formulas().get(wanted) is None:
             self._write_all()
-            return True
-        cursor = self.document.find(OBJECT, 0)
+            return 0
+        # From the start of the document this took a tenth of the time of a 20,000-token answer's last tenth.
+        self._edit(lambda: self._show_drawn(wanted, since))
+        return since
+
+    def _show_drawn(self, wanted: Wanted, since: int) -> None:
+        cursor = self.document.find(OBJECT, since)
         while not cursor.isNull():
             form = cursor.charFormat()
             if wanted_of(form) == wanted:
                 cursor.setCharFormat(formula_format(form, wanted.latex, display=wanted.display))
             cursor = self.document.find(OBJECT, cursor)
-        return True
 
     def _edit(self, write: Callable[[], None]) -> None:
         """One change: the document is laid out once, at its end."""
@@ -215,6 +222,7 @@ class MarkdownDocument:
         else:
             lines = text.split("\n")
             for group in groups(parse_blocks(text, self._env)):
+                self._writer.keep()
                 self._writer.write(group, self._env, lines)
         if self.truncated:
             say = QCoreApplication.translate

@@ -42,8 +42,10 @@ class InlineWriter:
         self._styles = styles
         #: the format of the last stretch if it was plain text that more text may follow, else None
         self.open_format: QTextCharFormat | None = None
-        #: formulas that are being drawn
-        self.pending: set[Wanted] = set()
+        #: formulas that are being drawn, with a document position before which none of them stands
+        self.pending: dict[Wanted, int] = {}
+        #: that position for what is written next
+        self.since = 0
 
     def format(self, base: Base) -> QTextCharFormat:
         """Plain text in such a block."""
@@ -97,7 +99,7 @@ class InlineWriter:
         made = formula_format(around, latex, display=token.markup not in ("$", "\\("))
         wanted = wanted_of(made)
         if not formulas().knows(wanted):
-            self.pending.add(wanted)
+            self.pending.setdefault(wanted, self.since)
         elif formulas().get(wanted) is None:
             closing = {"\\(": "\\)", "\\[": "\\]", "\\begin": ""}.get(token.markup, token.markup)
             opening = "" if token.markup == "\\begin" else token.markup

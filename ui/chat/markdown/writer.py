@@ -68,8 +68,11 @@ class Writer:
         self._lines: Sequence[str] = ()
 
     @property
-    def pending_formulas(self) -> set[Wanted]:
-        """Formulas that were written and are still being drawn; whoever hears that one is ready removes it."""
+    def pending_formulas(self) -> dict[Wanted, int]:
+        """Formulas that were written and are still being drawn, with a position before which none of them stands.
+
+        Whoever hears that one is ready removes it.
+        """
         return self._inline.pending
 
     # where it stands
@@ -84,8 +87,13 @@ class Writer:
             next_number, list_markup,
         )  # fmt: skip
 
+    def keep(self) -> None:
+        """What is written so far stays where it is."""
+        self._inline.since = self.document.characterCount() - 1
+
     def rewind(self, mark: Mark) -> None:
         """Removes what was written after `mark`."""
+        self._inline.since = mark.position
         cursor = self._cursor
         cursor.setPosition(mark.position)
         cursor.movePosition(QTextCursor.MoveOperation.End, QTextCursor.MoveMode.KeepAnchor)

@@ -1,4 +1,4 @@
-"""What every test of the window needs: the theme in force."""
+"""What every test of the window needs: the theme in force, an event loop."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from PySide6.QtWidgets import QApplication
 
+from tests.ui.shell.support import Loop, qt_loop
 from ui.bridge.garbage import collect_in_gui_thread
 
 
@@ -16,3 +17,9 @@ def light_theme(qapp: QApplication) -> Iterator[None]:
     collector = collect_in_gui_thread()
     yield
     collector.collect_if_due()
+
+
+@pytest.fixture
+def loop(qapp: QApplication) -> Iterator[Loop]:
+    with qt_loop(qapp) as made:
+        yield made

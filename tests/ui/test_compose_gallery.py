@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from PySide6.QtCore import QPointF, QSize
@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QApplication, QDialog
 
 from backend.api.schemas import Attachment, Prompt
 from tests.fakes.client import FakeClient, fake_loaded
-from tests.ui.shell.support import Loop, qt_loop
+from tests.ui.shell.support import Loop
 from tests.ui.test_gallery import NARROW, OUT, WIDE, Stage, conversations, draw_scene, drawn
 from ui.bridge.engine_link import EngineLink
 from ui.chat.pictures import to_png
@@ -21,12 +21,6 @@ from ui.theme import Mode, apply_theme
 
 LONG_NAME = "minutes of the meeting about the refrigerators on the third floor, second version, final.docx"
 SCENES: dict[str, tuple[QSize, Callable[[Stage], None]]] = {}
-
-
-@pytest.fixture
-def loop(qapp: QApplication) -> Iterator[Loop]:
-    with qt_loop(qapp) as made:
-        yield made
 
 
 def scene(size: QSize = WIDE) -> Callable[[Callable[[Stage], None]], Callable[[Stage], None]]:

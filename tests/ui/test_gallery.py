@@ -6,7 +6,7 @@ The assertions hold what a picture can be held to: its size, that something is d
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from backend.api.errors import EngineUnavailableError
 from backend.api.schemas import ConversationDetail, ErrorInfo, Folder, GpuReport, Message, SearchHit, TurnStats
 from backend.api.speculation_schemas import DraftSuggestion, PassReport
 from tests.fakes.client import GB, FakeClient, fake_conversation, fake_loaded, fake_sliding
-from tests.ui.shell.support import Loop, qt_loop
+from tests.ui.shell.support import Loop
 from ui.bridge.engine_link import EngineLink
 from ui.chat.guessed import GuessedDialog
 from ui.main_window import MainWindow
@@ -529,12 +529,6 @@ def high_contrast(stage: Stage) -> None:
 @scene()
 def high_contrast_slider(stage: Stage) -> None:
     slider(stage)
-
-
-@pytest.fixture
-def loop(qapp: QApplication) -> Iterator[Loop]:
-    with qt_loop(qapp) as made:
-        yield made
 
 
 def drawn(image: QImage) -> tuple[int, float]:

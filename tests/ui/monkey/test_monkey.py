@@ -10,7 +10,6 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
 
 import pytest
 from PySide6.QtCore import QEvent, Qt
@@ -18,7 +17,7 @@ from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QApplication
 
 from tests.ui.monkey.monkey import Monkey, close_all
-from tests.ui.shell.support import Loop, qt_loop
+from tests.ui.shell.support import Loop
 from ui.bridge.engine_link import EngineLink
 from ui.main_window import MainWindow
 from ui.theme import apply_theme
@@ -26,12 +25,6 @@ from ui.theme import apply_theme
 ACTIONS = int(os.environ.get("NUTSHELL_MONKEY", "0"))
 SEEDS = [int(os.environ["NUTSHELL_MONKEY_SEED"])] if "NUTSHELL_MONKEY_SEED" in os.environ else [1, 2]
 _SHORT, _ROUND = 300, 150
-
-
-@pytest.fixture
-def loop(qapp: QApplication) -> Iterator[Loop]:
-    with qt_loop(qapp) as made:
-        yield made
 
 
 @pytest.mark.timeout(3600)

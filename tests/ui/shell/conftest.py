@@ -3,19 +3,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from PySide6.QtWidgets import QApplication
 
 from tests.fakes.client import FakeClient, fake_conversation, fake_loaded
-from tests.ui.shell.support import Loop, qt_loop
+from tests.ui.shell.support import Loop
 from ui.bridge.engine_link import EngineLink
 
 DAY = 86_400.0
-
-
-@pytest.fixture
-def loop(qapp: QApplication) -> Iterator[Loop]:
-    with qt_loop(qapp) as made:
-        yield made
 
 
 @pytest.fixture

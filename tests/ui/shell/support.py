@@ -1,4 +1,4 @@
-"""An event loop that is Qt's and asyncio's at once, and waiting for conditions on it."""
+"""An event loop that is Qt's and asyncio's at once, waiting for conditions on it, and a window on it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Any, TypeVar
 
 import qasync
 from PySide6.QtWidgets import QApplication
+
+from ui.bridge.engine_link import EngineLink
+from ui.main_window import MainWindow
 
 T = TypeVar("T")
 
@@ -64,3 +67,17 @@ def qt_loop(app: QApplication) -> Iterator[Loop]:
         yield loop
     finally:
         loop.close()
+
+
+@contextmanager
+def shown_window(loop: Loop, width: int, height: int) -> Iterator[MainWindow]:
+    """A window of this size, in pixels, that no engine is attached to yet; closed with its link at the end."""
+    link = EngineLink(frame_ms=5)
+    made = MainWindow(link, {})
+    made.resize(width, height)
+    made.show()
+    yield made
+    made.close()
+    loop.run(link.close())
+    made.deleteLater()
+    loop.turn()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from PySide6.QtCore import QSize, Qt, QTranslator
@@ -12,7 +12,7 @@ from backend.api.compression import Answer
 from backend.api.errors import UnsupportedModelError
 from backend.api.schemas import ErrorInfo, ModelEntry
 from tests.fakes.compression_client import fake_compression, fake_positions, fake_result
-from tests.ui.shell.support import Loop, qt_loop
+from tests.ui.shell.support import Loop
 from tests.ui.test_gallery import MEDIUM, NARROW, Stage, draw_scene
 from ui.theme import Mode
 from ui.wizard.wizard_page import WizardPage
@@ -294,12 +294,6 @@ def models_right_to_left(stage: Stage) -> None:
     QApplication.setLayoutDirection(Qt.LayoutDirection.RightToLeft)
     stage.fake.compressions = [fake_compression(state="paused", done=700.0)]
     opened(stage)
-
-
-@pytest.fixture
-def loop(qapp: QApplication) -> Iterator[Loop]:
-    with qt_loop(qapp) as made:
-        yield made
 
 
 @pytest.mark.parametrize("mode", ["light", "dark"])

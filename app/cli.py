@@ -16,8 +16,8 @@ from backend.api.errors import NutshellError
 __all__ = ["build_parser", "run_command"]
 
 _COMMANDS = (
-    "ask", "chat", "models", "download", "serve", "hardware", "pack", "compress", "slider", "export", "measure", "plan",
-    "bench"
+    "ask", "chat", "models", "download", "token", "serve", "hardware", "pack", "compress", "slider", "export",
+    "measure", "plan", "bench"
 )  # fmt: skip
 
 _EPILOG = """\

@@ -15,8 +15,10 @@ from installer.wheels import normal, pip, read_lock
 #: what llama-cpp-python needs; it is built apart, so pip does not see it here
 _OF_LLAMA = ["diskcache>=5.6.1", "jinja2>=2.11.3", "typing-extensions>=4.5", "numpy>=1.20"]
 _BUILD = ["scikit-build-core", "nanobind", "cmake", "ninja"]
-#: needed on one system only, by click, tqdm and pytest; pip on another system does not name it
-_ELSEWHERE = {"colorama": '; sys_platform == "win32"'}
+#: needed on one system only, by click, tqdm, pytest and keyring; pip on another system does not name it
+_ELSEWHERE = {"colorama": '; sys_platform == "win32"', "pywin32-ctypes": '; sys_platform == "win32"'}
+#: needed on Linux only, for keyring's Secret Service: 16 MB that the others need not fetch
+_LINUX = {"secretstorage", "jeepney", "cryptography", "cffi", "pycparser"}
 
 #: test tools that stand on torch: they use what `compression` brings, and are tried only where that is installed
 _ON_COMPRESSION = "aqlm"
@@ -57,7 +59,10 @@ def relock() -> int:
         found = {name: version for name, version in found.items() if name not in taken and name != torch.name}
         if part == "base":
             base = dict(found)
-        lines = [f"{name}=={version}" for name, version in found.items()]
+        lines = [
+            f"{name}=={version}" + (' ; sys_platform == "linux"' if name in _LINUX and part != "build" else "")
+            for name, version in found.items()
+        ]
         if part != "build":
             lines += [f"{name}=={everything[name]} {marker}" for name, marker in _ELSEWHERE.items() if name not in base]
         if part == "base":

@@ -23,6 +23,7 @@ _INSTALLED_MODELS = paths().models  # where the installer put them, looked up be
 _HOME = tempfile.TemporaryDirectory(prefix="nutshell-tests-", ignore_cleanup_errors=True)
 os.environ["NUTSHELL_DATA_DIR"] = str(Path(_HOME.name) / "data")
 os.environ["NUTSHELL_CACHE_DIR"] = str(Path(_HOME.name) / "cache")
+os.environ["NUTSHELL_KEYRING"] = "off"  # no test reads or writes the passwords of the person who runs it
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +41,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
         monkeypatch.delenv("HF_TOKEN", raising=False)
         monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "no-token"))
         monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+        monkeypatch.setenv("NUTSHELL_DATA_DIR", str(tmp_path / "nutshell-data"))  # notes which hubs have a token
         yield fake
 
 

@@ -23,7 +23,7 @@ __all__ = ["add", "remove", "run"]
 
 _EPILOG = """\
 Models go into the Hugging Face cache, where other programs find them too. After Ctrl+C, a crash or a power cut the same
-command goes on where it was. HF_TOKEN or `hf auth login` open models that ask for an account, HF_ENDPOINT names a
+command goes on where it was. `nutshell token`, HF_TOKEN or `hf auth login` open models that ask for an account. HF_ENDPOINT names a
 mirror, HF_HOME moves the cache, HTTPS_PROXY is honoured.
 
 examples:

@@ -36,6 +36,7 @@ from backend.api.downloads import (
 )
 from backend.api.errors import NutshellError
 from backend.api.event_reader import CONNECT_S, READ_S, open_events, refusal, unavailable
+from backend.api.hub_client import HubCalls
 from backend.api.schemas import (
     AnyEvent,
     Attachment,
@@ -99,7 +100,7 @@ _FILE_S = 120.0
 _MOVE_S = 600.0
 
 
-class Client:
+class Client(HubCalls):
     """Talks to one engine process; belongs to the event loop that first uses it.
 
     Every method may raise a NutshellError: what the engine refused, or EngineUnavailableError where it is gone.

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp
 from backend.api.errors import InvalidRequestError, NutshellError
 from backend.api.failures import on_exception
 from backend.api.listening import listen
-from backend.api.routes import composing, compression, conversations, downloads, native, openai, organising
+from backend.api.routes import composing, compression, conversations, downloads, hub_token, native, openai, organising
 from backend.api.security import MAX_BODY, Access, Guard, is_loopback
 from backend.api.services import Services
 
@@ -38,6 +38,7 @@ def create_app(services: Services, access: Access) -> ASGIApp:
             *composing.routes(services),
             *compression.routes(services),
             *downloads.routes(services),
+            *hub_token.routes(),
             *openai.routes(services),
         ],
         exception_handlers={NutshellError: on_exception, HTTPException: on_exception, Exception: on_exception},

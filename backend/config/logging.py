@@ -82,8 +82,9 @@ def configure(
     root.setLevel(level)
     logging.raiseExceptions = False  # a full disk must not print a traceback for every line that cannot be logged
     logging.captureWarnings(True)
-    # These log every request with its address at INFO; the event stream alone would fill the file.
-    for chatty in ("httpx", "httpcore", "asyncio", "uvicorn.access"):
+    # These log every request with its address at INFO; the event stream alone would fill the file, and the addresses
+    # to which the hub redirects are signed: whoever reads one may fetch the file.
+    for chatty in ("httpx", "httpcore", "httpx2", "httpcore2", "asyncio", "uvicorn.access"):
         logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
     return path
 

@@ -2,7 +2,8 @@
 
 Everything that asks another machine does so with a client from here, `huggingface_hub` too. A client knows its purpose;
 each of its requests, redirects included, is refused while Nutshell is offline or the purpose is switched off, and is
-kept in a short log that Settings shows. Addresses in the log have neither query nor account in them.
+kept in a short log that Settings shows. Addresses in the log have neither query nor account in them. A token leaves
+with a request to the hub's own address only, whatever asked for it: a redirect, or the "next" link of a list.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 from backend.api.errors import OfflineError
 from backend.config.settings import Settings
+from backend.hub.account import may_carry
 
 if TYPE_CHECKING:
     import httpx2
@@ -110,6 +112,8 @@ class Network:
             except OfflineError:
                 self._note(purpose, request, 0)
                 raise
+            if "Authorization" in request.headers and not may_carry(str(request.url)):
+                del request.headers["Authorization"]
 
         def answered(response: httpx2.Response) -> None:
             self._note(purpose, response.request, response.status_code)

@@ -1,7 +1,6 @@
 """What the hub says about a repository, and its answers as sentences. Through `huggingface_hub`, and our own network.
 
-HF_ENDPOINT (a mirror) and HF_TOKEN are honoured, and the token that `hf auth login` left on this machine. The token
-goes to the endpoint only: the client drops it where a redirect leads to another host.
+HF_ENDPOINT (a mirror) is honoured; whose token goes along says `account`, and to which machine alone `network`.
 """
 
 from __future__ import annotations
@@ -15,12 +14,13 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from backend.api.errors import AccessError, NetworkError, NotFoundError, NutshellError
+from backend.hub.account import endpoint, token
 from backend.hub.network import NETWORK, Network
 
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["RemoteFile", "Repository", "hub_errors", "open_repository", "search", "session", "token"]
+__all__ = ["RemoteFile", "Repository", "hub_errors", "open_repository", "search", "session"]
 
 #: of names; a hub's answer becomes part of paths
 _REPOSITORY = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
@@ -68,13 +68,6 @@ def session(network: Network = NETWORK) -> httpx2.Client:
     return client
 
 
-def token() -> str | None:
-    """HF_TOKEN, or what was logged in with; None for nobody."""
-    from huggingface_hub import get_token
-
-    return get_token()
-
-
 def open_repository(name: str, revision: str = "main", network: Network = NETWORK) -> Repository:
     """Asks for the files of a repository.
 
@@ -92,7 +85,7 @@ def open_repository(name: str, revision: str = "main", network: Network = NETWOR
     from huggingface_hub import HfApi
 
     with hub_errors(name):
-        info: Any = HfApi(endpoint=_endpoint(), token=token() or False).model_info(
+        info: Any = HfApi(endpoint=endpoint(), token=token() or False).model_info(
             name, revision=revision, files_metadata=True, timeout=20
         )
     if not isinstance(info.sha, str) or _COMMIT.fullmatch(info.sha) is None:
@@ -114,7 +107,7 @@ def search(text: str, *, limit: int = 30, network: Network = NETWORK) -> list[tu
     from huggingface_hub import HfApi
 
     with hub_errors(text):
-        found: Any = HfApi(endpoint=_endpoint(), token=token() or False).list_models(
+        found: Any = HfApi(endpoint=endpoint(), token=token() or False).list_models(
             search=text, pipeline_tag="text-generation", sort="downloads", limit=limit
         )
         return [(one.id, one.downloads or 0, one.likes or 0) for one in found]
@@ -124,7 +117,7 @@ def file_url(name: str, commit: str, path: str) -> str:
     """Where one file of one commit is."""
     from huggingface_hub import hf_hub_url
 
-    return hf_hub_url(name, path, revision=commit, endpoint=_endpoint())
+    return hf_hub_url(name, path, revision=commit, endpoint=endpoint())
 
 
 def request_headers() -> dict[str, str]:
@@ -132,10 +125,6 @@ def request_headers() -> dict[str, str]:
     from huggingface_hub.utils._headers import build_hf_headers
 
     return {**build_hf_headers(token=token() or False, library_name="nutshell"), "Accept-Encoding": "identity"}
-
-
-def _endpoint() -> str | None:
-    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
 
 
 def _file(repository: str, sibling: Any) -> RemoteFile:
@@ -194,9 +183,8 @@ def hub_errors(name: str) -> Iterator[None]:
 
 def unreachable(why: str, error: Exception | str, *, kept: bool = False) -> NetworkError:
     """No connection, or one that breaks off; `kept` where part of a file is here already."""
-    endpoint = _endpoint() or "huggingface.co"
     return NetworkError(
-        f"{endpoint} cannot be reached.",
+        f"{endpoint().removeprefix('https://')} cannot be reached.",
         why=why,
         remedy="Check the connection and the proxy, then "
         + ("go on: what has arrived is kept." if kept else "try again."),
@@ -209,7 +197,7 @@ def missing(name: str) -> NotFoundError:
     return NotFoundError(
         f"There is no repository {name} on the hub.",
         why="It was renamed or removed, or it is private and this machine is not logged in.",
-        remedy="Check the name; for a private one, set HF_TOKEN or log in with `hf auth login`.",
+        remedy="Check the name; for a private one, enter a token in Settings under Network, or set HF_TOKEN.",
     )
 
 
@@ -222,7 +210,7 @@ def denied(name: str, status: int) -> AccessError:
         if status == 403
         else "The hub does not know this machine's token." if known else "The hub wants to know who asks.",
         remedy=f"Open https://huggingface.co/{name} in a browser and accept it there"
-        + ("." if known else ", then set HF_TOKEN or log in with `hf auth login`."),
+        + ("." if known else ", then enter a token in Settings under Network, or set HF_TOKEN."),
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from backend.api.downloads import (
     SearchResult,
 )
 from backend.api.errors import NotFoundError
+from backend.api.hub_schemas import NewToken, TokenState
 from backend.api.schemas import ErrorInfo, Job, JobChanged
 
 __all__ = ["FakeDownloads", "fake_download", "fake_offers", "fake_repository"]
@@ -72,6 +73,7 @@ class FakeDownloads:
         self.net = NetworkState(
             offline=False, purposes={"models": "Finding and downloading models, when you ask for one"}
         )
+        self.account = TokenState(source="none", endpoint="https://huggingface.co", keyring="Secret Service")
         self.offered = {"bartowski/Qwen2.5-7B-Instruct-GGUF": fake_repository()}
 
     if TYPE_CHECKING:
@@ -124,6 +126,20 @@ class FakeDownloads:
         self._called("set_network", state)
         self.net.offline, self.net.off = state.offline, state.off
         return deepcopy(self.net)
+
+    async def hub_token(self) -> TokenState:
+        self._called("hub_token")
+        return deepcopy(self.account)
+
+    async def set_hub_token(self, new: NewToken) -> TokenState:
+        self._called("set_hub_token", new)
+        self.account.source = "keyring"
+        return deepcopy(self.account)
+
+    async def forget_hub_token(self) -> TokenState:
+        self._called("forget_hub_token")
+        self.account.source = "none"
+        return deepcopy(self.account)
 
     async def search_hub(self, text: str) -> list[SearchResult]:
         self._called("search_hub", text)

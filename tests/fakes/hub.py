@@ -62,6 +62,7 @@ class FakeHub:
         self.faults: dict[str, deque[Fault]] = defaultdict(deque)
         self.info_faults: deque[Fault] = deque()
         self.spoil: dict[str, Any] = {}  # over the answer about a repository
+        self.next_page = ""  # address of the rest of a search's answer
         self.asked: list[Asked] = []
         self._moved = threading.Condition()
         self._servers = [self._server("hub"), self._server("cdn")]
@@ -149,7 +150,9 @@ class FakeHub:
                     self.headers.get("Authorization", ""), self.headers.get("User-Agent", ""),
                 )  # fmt: skip
                 hub.asked.append(asked)
-                if name == "cdn":
+                if name == "cdn" and address.path.startswith("/api/"):
+                    self._json([])
+                elif name == "cdn":
                     self._file(asked)
                 elif address.path == "/api/models":
                     wanted = parse_qs(address.query).get("search", [""])[0]
@@ -233,6 +236,8 @@ class FakeHub:
                 body = json.dumps(told).encode()
                 self.send_response(200)
                 self.send_header("Content-Type", "application/json")
+                if isinstance(told, list) and name == "hub" and hub.next_page:
+                    self.send_header("Link", f'<{hub.next_page}>; rel="next"')
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)

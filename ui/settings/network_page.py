@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QCheckBox, QGridLayout, QHBoxLayout, QVBoxLayout, 
 from backend.api.downloads import NetworkCall, NetworkState
 from backend.api.schemas import BackendStatus, ErrorInfo
 from ui.bridge.engine_link import EngineLink
+from ui.settings.token_panel import TokenPanel
 from ui.theme import metrics
 from ui.widgets import ElidedLabel, HoverButton, IconButton, NoticeBar, text_label
 from ui.widgets.page import fill_with_page
@@ -47,6 +48,8 @@ class NetworkPage(QWidget):
         self.purposes: dict[str, QCheckBox] = {}
         self._switches = QVBoxLayout()
         self._switches.setSpacing(metrics.s)
+        self.token = TokenPanel(link)
+        self.token.problem.connect(self._problem)
         self.refresh_button = HoverButton(self.tr("Refresh"), icon="retry")
         self.refresh_button.clicked.connect(self.refresh)
         asked = QHBoxLayout()
@@ -76,6 +79,8 @@ class NetworkPage(QWidget):
         column.addWidget(self.offline)
         column.addLayout(self._switches)
         column.addSpacing(metrics.m)
+        column.addWidget(self.token)
+        column.addSpacing(metrics.m)
         column.addLayout(asked)
         column.addWidget(self.none)
         column.addLayout(self._calls)
@@ -90,6 +95,7 @@ class NetworkPage(QWidget):
     def refresh(self) -> None:
         """Read the switches and the log again."""
         self._link.run(lambda engine: engine.network(), success=self.show_state, failure=self._problem)
+        self.token.refresh()
 
     def show_state(self, state: NetworkState) -> None:
         """How it is now."""

@@ -6,10 +6,13 @@ import time
 from collections.abc import Callable
 
 import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QLabel
 
 from backend.api.downloads import NetworkCall, NetworkState
-from backend.api.errors import EngineUnavailableError
+from backend.api.errors import EngineUnavailableError, StorageError
+from backend.api.hub_schemas import TokenState
 from tests.fakes.client import FakeClient
 from tests.ui.shell.support import Loop
 from tests.ui.test_gallery import NARROW, WIDE, Stage, draw_scene
@@ -83,6 +86,43 @@ def test_the_log_says_who_was_asked(window: MainWindow, fake: FakeClient, loop: 
     assert window.pages.currentWidget() is window.chat_screen
 
 
+def test_a_token_is_entered_and_forgotten(window: MainWindow, fake: FakeClient, loop: Loop) -> None:
+    page = opened(window, fake, loop)
+    panel = page.token
+    loop.until(lambda: panel.known is not None)
+    assert panel.forget_button.isHidden()
+    assert not panel.keep_button.isEnabled()
+    QTest.keyClicks(panel.field, "hf_0123456789")
+    assert panel.field.displayText() != "hf_0123456789"
+    QTest.keyClick(panel.field, Qt.Key.Key_Return)
+    loop.until(lambda: panel.forget_button.isVisible())
+    assert panel.field.text() == ""
+    assert "https://huggingface.co" in panel.words.text()
+    panel.forget_button.click()
+    loop.until(lambda: panel.forget_button.isHidden())
+
+
+def test_a_token_that_is_refused_stays_in_the_field(window: MainWindow, fake: FakeClient, loop: Loop) -> None:
+    page = opened(window, fake, loop)
+    loop.until(lambda: page.token.known is not None)
+    fake.failures["set_hub_token"] = StorageError("The token could not be kept.", why="It is locked.")
+    page.token.field.setText("hf_0123456789")
+    page.token.keep_button.click()
+    loop.until(lambda: page.notice.isVisible())
+    assert page.token.field.text() == "hf_0123456789"
+    assert page.token.keep_button.isEnabled()
+
+
+def test_without_a_keyring_it_is_said_and_nothing_can_be_entered(
+    window: MainWindow, fake: FakeClient, loop: Loop
+) -> None:
+    fake.account = TokenState(source="none", endpoint="https://huggingface.co", why="No program here offers a keyring.")
+    page = opened(window, fake, loop)
+    loop.until(lambda: page.token.known is not None)
+    assert "offers a keyring" in page.token.words.text()
+    assert not page.token.field.isVisible()
+
+
 def network_empty(stage: Stage) -> None:
     stage.attach().window.toggle_network()
     page = stage.window.pages.currentWidget()
@@ -95,12 +135,20 @@ def network_log(stage: Stage) -> None:
     network_empty(stage)
 
 
+def network_token(stage: Stage) -> None:
+    stage.fake.account.source = "keyring"
+    network_empty(stage)
+    page = stage.window.pages.currentWidget()
+    assert isinstance(page, NetworkPage)
+    stage.loop.until(lambda: page.token.forget_button.isVisible())
+
+
 def network_narrow(stage: Stage) -> None:
     network_log(stage)
 
 
 @pytest.mark.parametrize("mode", ["light", "dark"])
-@pytest.mark.parametrize("play", [network_empty, network_log, network_narrow])
+@pytest.mark.parametrize("play", [network_empty, network_token, network_log, network_narrow])
 def test_scene(play: Callable[[Stage], None], mode: Mode, loop: Loop, qapp: QApplication) -> None:
     size = NARROW if play is network_narrow else WIDE
     draw_scene(play.__name__, mode, size, play, loop, qapp)

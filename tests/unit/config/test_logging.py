@@ -92,3 +92,11 @@ def test_a_place_that_cannot_be_written_falls_back_to_stderr(tmp_path, capfd):
     assert configure(tmp_path / "logs", "engine") is None
     logging.getLogger("nutshell.test").info("still heard")
     assert "still heard" in capfd.readouterr().err
+
+
+def test_addresses_that_are_asked_are_not_logged(tmp_path):
+    path = configure(tmp_path, "engine")
+    assert path is not None
+    for name in ("httpx", "httpx2", "httpcore2.connection"):
+        logging.getLogger(name).info("HTTP Request: GET https://cdn.example/f?Signature=abcdef")
+    assert "abcdef" not in path.read_text(encoding="utf-8")

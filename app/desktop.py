@@ -128,9 +128,12 @@ class Desktop(QObject):
         """Brings the window that was used last in front of the others."""
         self.windows.raise_window()
 
-    def _make_window(self, save: Callable[[dict[str, Any]], None]) -> MainWindow:
+    def _make_window(self, save: Callable[[dict[str, Any]], None], further: bool) -> MainWindow:
         about = About(self._where.logs, self._describe)
-        window = MainWindow(self.link, self.settings.as_dict(), save, about=about)
+        values = self.settings.as_dict()
+        if further:  # what was not sent comes back once
+            values |= {"new_chat_draft": "", "unsent_files": ""}
+        window = MainWindow(self.link, values, save, about=about)
         window.restart_requested.connect(self._try_again)
         window.serve_requested.connect(self._serve_changed)
         return window

@@ -14,7 +14,12 @@ __all__ = ["Windows"]
 
 _STEP = 32  # pixels that a further window stands lower and to the side
 #: What belongs to one window; every other setting is the same in all of them.
-_OWN = frozenset({"window_geometry", "last_conversation", "sidebar_visible", "inspector_visible", "new_chat_draft"})
+_OWN = frozenset(
+    {
+        "window_geometry", "last_conversation", "sidebar_visible", "inspector_visible", "new_chat_draft",
+        "unsent_files",
+    }
+)  # fmt: skip
 
 
 class Windows(QObject):
@@ -24,12 +29,14 @@ class Windows(QObject):
     life needs no taking apart, and a second window is there in 5 ms.
 
     Args:
-        make: builds a window, given what it calls with settings that changed.
+        make: builds a window, given what it calls with settings that changed, and whether there is one already.
         save: keeps settings.
     """
 
     def __init__(
-        self, make: Callable[[Callable[[dict[str, Any]], None]], MainWindow], save: Callable[[dict[str, Any]], None]
+        self,
+        make: Callable[[Callable[[dict[str, Any]], None], bool], MainWindow],
+        save: Callable[[dict[str, Any]], None],
     ) -> None:
         super().__init__()
         self._make, self._save = make, save
@@ -75,7 +82,7 @@ class Windows(QObject):
 
     def _add(self) -> MainWindow:
         window: MainWindow
-        window = self._make(lambda values: self._changed(window, values))
+        window = self._make(lambda values: self._changed(window, values), bool(self.all))
         window.window_requested.connect(self.open)
         window.chat.mended.connect(lambda conversation_id: self._mended(window, conversation_id))
         self.all.append(window)

@@ -204,6 +204,8 @@ class MainWindow(QMainWindow):
         self.commands.enable(self.housekeeping.knows_logs, "view.logs", "app.diagnostics")
         self._last = str(self._settings.get("last_conversation") or "")
         self.chat_screen.composer.set_text(str(self._settings.get("new_chat_draft") or ""))
+        self.chat_screen.files.attaching.restore(str(self._settings.get("unsent_files") or ""))
+        self.chat_screen.files.attaching.changed.connect(self._keep_files)
         QTimer.singleShot(0, self, self._focus_composer)
         self._bars_changed()
         self.inspector.refresh()
@@ -249,6 +251,10 @@ class MainWindow(QMainWindow):
     def keep_texts(self) -> None:
         """Keep what was written and not sent, before the window or the engine goes."""
         self.keep(new_chat_draft=self.chat_screen.keep_texts())
+        self._keep_files()
+
+    def _keep_files(self) -> None:
+        self.keep(unsent_files=self.chat_screen.files.attaching.kept())
 
     def focusNextPrevChild(self, forward: bool) -> bool:
         messages = self.chat_screen.view.scroll_area()

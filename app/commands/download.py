@@ -23,8 +23,8 @@ __all__ = ["add", "remove", "run"]
 
 _EPILOG = """\
 Models go into the Hugging Face cache, where other programs find them too. After Ctrl+C, a crash or a power cut the same
-command goes on where it was. `nutshell token`, HF_TOKEN or `hf auth login` open models that ask for an account. HF_ENDPOINT names a
-mirror, HF_HOME moves the cache, HTTPS_PROXY is honoured.
+command goes on where it was. `nutshell token`, HF_TOKEN or `hf auth login` open models that ask for an account.
+HF_ENDPOINT names a mirror, HF_HOME moves the cache, HTTPS_PROXY is honoured.
 
 examples:
   nutshell download bartowski/SmolLM2-135M-Instruct-GGUF             what there is

@@ -129,6 +129,7 @@ class ChatScreen(QWidget):
             typed = texts.get(key, known.draft if known is not None else "")
             written = [text for text, _files in waiting]
             texts[key] = "\n\n".join([*written, typed] if typed.strip() else written)
+            self.files.attaching.put_back(key, [file for _text, files in waiting for file in files])
         self._queues.clear()
         self._show_queue()
         if texts[self._shown_id] != self.composer.text():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+import msgspec
 from msgspec import structs
 from PySide6.QtCore import QObject, Signal
 
@@ -19,6 +20,8 @@ __all__ = ["MOST_FILES", "Attaching", "PendingFile"]
 _keys = count(1)
 #: files that were sent and may still come back, when their message could not be
 _MOST_SENT = 50
+#: characters of pasted texts and pictures that are kept over an end of the program; files are kept by their paths
+_MOST_KEPT = 1_000_000
 #: files of one message; more than this nobody looks through, and no window of a model holds
 MOST_FILES = 20
 
@@ -38,6 +41,18 @@ class PendingFile:
     def is_image(self) -> bool:
         """Whether it is a picture."""
         return self.held is not None and self.held.mime.startswith("image/")
+
+
+class _Kept(msgspec.Struct, kw_only=True):
+    """A file that was not sent, as it is kept."""
+
+    chat: str
+    source: NewFile
+    pasted: bool = False
+
+
+def _written(files: list[_Kept]) -> str:
+    return msgspec.json.encode(files).decode() if files else ""
 
 
 class Attaching(QObject):
@@ -144,6 +159,42 @@ class Attaching(QObject):
         here[:0] = [file for file in back if file not in here]
         self._sent = [file for file in self._sent if file not in back]
         if back:
+            self.changed.emit()
+
+    def put_back(self, conversation_id: str, files: Sequence[PendingFile]) -> None:
+        """Files of messages that were waiting to be sent: they lie in front of those of their chat again."""
+        if files:
+            here = self._lists.setdefault(conversation_id, [])
+            here[:0] = [file for file in files if file not in here]
+            self._sent = [file for file in self._sent if file not in files]
+            self.changed.emit()
+
+    # Over an end of the program
+
+    def kept(self) -> str:
+        """What `restore` takes: the files of all chats, "" where there are none."""
+        room = _MOST_KEPT
+        found: list[_Kept] = []
+        for chat, files in self._lists.items():
+            for file in files:
+                room -= len(file.source.text) + len(file.source.data or b"") * 4 // 3
+                if room < 0:
+                    return _written(found)
+                found.append(_Kept(chat=chat, source=file.source, pasted=file.pasted))
+        return _written(found)
+
+    def restore(self, kept: str) -> None:
+        """Attach what was attached when the program ended; what has gone from the disk since is said and left out."""
+        try:
+            found = msgspec.json.decode(kept, type=list[_Kept]) if kept else []
+        except msgspec.MsgspecError:  # written by another version, or damaged
+            return
+        for one in found:
+            name = one.source.name or Path(one.source.path or "").name
+            file = PendingFile(next(_keys), name, one.source, one.pasted)
+            self._lists.setdefault(one.chat, []).append(file)
+            self._read(file)
+        if found:
             self.changed.emit()
 
     # Inside

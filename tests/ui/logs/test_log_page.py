@@ -11,7 +11,7 @@ from PySide6.QtGui import QGuiApplication
 
 from backend.api.schemas import HardwareReport
 from tests.fakes.client import FakeClient
-from tests.ui.shell.conftest import fake, link, loop  # noqa: F401 - fixtures
+from tests.ui.shell.conftest import fake, link  # noqa: F401 - fixtures
 from tests.ui.shell.support import Loop
 from ui.bridge.engine_link import EngineLink
 from ui.logs.log_page import About, LogPage, tail

@@ -191,6 +191,65 @@ def test_files_stay_with_their_chat_and_go_into_the_queue(loop: Loop, chat: Main
     assert (turn_of(fake).text, len(turn_of(fake).files)) == ("next", 1)
 
 
+def test_what_was_attached_and_not_sent_is_there_at_the_next_start(
+    loop: Loop, link: EngineLink, chat: MainWindow, fake: FakeClient, tmp_path: Path
+) -> None:
+    first, second, _ = fake.details
+    attach(loop, chat, str(tmp_path / "a.txt"))
+    attaching = chat.chat_screen.files.attaching
+    attaching.add_text("pasted " * 2000)
+    attaching.add_image(to_png(picture()))
+    loop.until(lambda: not attaching.reading)
+    chat.open_conversation(second)
+    loop.until(lambda: chat.chat.open_id == second)
+    _ask(loop, chat, "go")
+    attach(loop, chat, "/x/waits.txt")
+    chat.chat_screen.composer.set_text("next")
+    press(chat)
+    kept: dict[str, object] = {}
+    chat._save = kept.update
+    chat.close()
+    again = MainWindow(link, kept, kept.update)
+    assert again.chat_screen.files.attaching.files() == []  # of the new chat
+    link.look_again()
+    loop.until(lambda: len(again.chat.list) == len(fake.details))
+    again.open_conversation(first)
+    loop.until(lambda: again.chat.open_id == first and not again.chat_screen.files.attaching.reading)
+    files = again.chat_screen.files.attaching.files()
+    assert [(file.name, file.pasted, file.is_image) for file in files] == [
+        ("a.txt", False, False), ("Pasted text.txt", True, False), ("Pasted image.png", False, True)
+    ]  # fmt: skip
+    assert files[2].source.data == to_png(picture())
+    again.open_conversation(second)
+    loop.until(lambda: again.chat.open_id == second)
+    assert [file.name for file in again.chat_screen.files.attaching.files()] == ["waits.txt"]
+    assert again.chat_screen.composer.text() == "next"
+    press(again)
+    assert kept["unsent_files"] != ""
+    again.open_conversation(first)
+    loop.until(lambda: again.chat.open_id == first)
+    for file in files:
+        again.chat_screen.files.attaching.remove(file.key)
+    again.close()
+    again.deleteLater()
+    loop.turn()
+
+
+@pytest.mark.parametrize("kept", ["{", "[1]", '[{"chat": "x"}]', "null"])
+def test_damaged_notes_of_unsent_files_harm_nothing(link: EngineLink, kept: str) -> None:
+    window = MainWindow(link, {"unsent_files": kept})
+    assert window.chat_screen.files.attaching.files() == []
+    window.deleteLater()
+
+
+def test_what_is_kept_of_pasted_texts_has_a_limit(loop: Loop, chat: MainWindow) -> None:
+    attaching = chat.chat_screen.files.attaching
+    attaching.add_text("a" * 600_000)
+    one = attaching.kept()
+    attaching.add_text("b" * 600_000)
+    assert attaching.kept() == one
+
+
 def _ask(loop: Loop, window: MainWindow, text: str) -> str:
     window.chat.send(text)
     loop.until(lambda: window.chat.streaming_id)

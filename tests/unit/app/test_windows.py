@@ -13,7 +13,8 @@ from PySide6.QtWidgets import QApplication
 
 from app.windows import Windows
 from tests.fakes.client import FakeClient
-from tests.ui.shell.conftest import fake, link, loop  # noqa: F401 - fixtures
+from tests.ui.conftest import loop  # noqa: F401 - a fixture
+from tests.ui.shell.conftest import fake, link  # noqa: F401 - fixtures
 from tests.ui.shell.support import Loop
 from ui.bridge.engine_link import EngineLink
 from ui.main_window import MainWindow
@@ -28,7 +29,7 @@ def saved() -> dict[str, Any]:
 @pytest.fixture
 def windows(loop: Loop, link: EngineLink, saved: dict[str, Any], qapp: QApplication) -> Iterator[Windows]:
     apply_theme(qapp, "light", zoom=1.0, reduced_motion=True)
-    made = Windows(lambda save: MainWindow(link, {}, save), saved.update)
+    made = Windows(lambda save, _further: MainWindow(link, {}, save), saved.update)
     made.first().show()
     yield made
     for window in made.all:
@@ -132,3 +133,19 @@ def test_settings_are_the_same_in_all(loop: Loop, windows: Windows, fake: FakeCl
     assert not first.commands["app.notify"].isChecked()
     second.toggle_bar("left")
     assert first.panes.wanted("left") != second.panes.wanted("left")
+
+
+@pytest.mark.parametrize("further", [False, True])
+def test_what_was_not_sent_comes_back_in_the_first_window_only(further: bool) -> None:
+    asked: list[bool] = []
+
+    def make(_save: Any, there_is_one: bool) -> Any:
+        asked.append(there_is_one)
+        raise InterruptedError
+
+    windows = Windows(make, lambda _values: None)
+    if further:
+        windows.all.append(object())  # type: ignore[arg-type]
+    with pytest.raises(InterruptedError):
+        windows.first()
+    assert asked == [further]

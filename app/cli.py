@@ -16,7 +16,7 @@ from backend.api.errors import NutshellError
 __all__ = ["build_parser", "run_command"]
 
 _COMMANDS = (
-    "ask", "chat", "models", "download", "token", "serve", "hardware", "pack", "compress", "slider", "export",
+    "ask", "chat", "models", "download", "folder", "token", "serve", "hardware", "pack", "compress", "slider", "export",
     "measure", "plan", "bench"
 )  # fmt: skip
 

@@ -43,9 +43,12 @@ def first_model(wanted: str, settings: Settings | None = None) -> ModelWish:
     where = paths()
     settings = settings or Settings.load(where.settings)
     if settings.last_model:
+        from backend.hub.home import where_now
+
         last = Path(settings.last_model)
-        if last.exists():  # a file, or a Hugging Face folder
-            return ModelWish(last)
+        now = last if last.exists() else where_now(last)  # a file, or a Hugging Face folder
+        if now is not None:
+            return ModelWish(now)
         notices.append(
             f"The model used last is no longer where it was ({last}), so the built-in model answers. "
             "Choose another one in the model menu."
@@ -59,12 +62,13 @@ def default_model(wanted: str = "") -> ModelEntry:
     Raises:
         NoModelError, NotFoundError, ModelError.
     """
+    from backend.hub.home import folders
     from backend.hub.local import LocalModels
 
     wish = first_model(wanted)
     where = paths()
     models = where.models
-    local = LocalModels(builtin_file(models), [models, where.builds])
+    local = LocalModels(builtin_file(models), [models, where.builds], chosen=folders)
     if wish.path is not None:
         return local.entry_for(wish.path)
     if not wish.text:

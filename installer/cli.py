@@ -20,7 +20,7 @@ from installer import locations
 from installer.stamp import is_ready
 
 _TERMINAL = {
-    *("ask", "chat", "models", "download", "remove", "token", "serve", "hardware"),
+    *("ask", "chat", "models", "download", "remove", "folder", "token", "serve", "hardware"),
     *("pack", "plan", "compress", "export", "measure", "bench"),
 }
 

@@ -24,7 +24,7 @@ __all__ = ["add", "remove", "run"]
 _EPILOG = """\
 Models go into the Hugging Face cache, where other programs find them too. After Ctrl+C, a crash or a power cut the same
 command goes on where it was. `nutshell token`, HF_TOKEN or `hf auth login` open models that ask for an account.
-HF_ENDPOINT names a mirror, HF_HOME moves the cache, HTTPS_PROXY is honoured.
+HF_ENDPOINT names a mirror, `nutshell folder` or HF_HOME another place, HTTPS_PROXY is honoured.
 
 examples:
   nutshell download bartowski/SmolLM2-135M-Instruct-GGUF             what there is
@@ -101,12 +101,13 @@ def remove(arguments: argparse.Namespace) -> int:
     from backend.api.naming import find
     from backend.config.paths import paths
     from backend.hub.catalogue import builtin_file
+    from backend.hub.home import folders
     from backend.hub.local import LocalModels
     from backend.hub.removal import remove as remove_model
 
     places = paths()
-    ours = [places.models, places.builds]
-    entry = find(LocalModels(builtin_file(places.models), ours).scan(), arguments.model)
+    ours = [places.models, places.builds, *(one / "builds" for one in folders())]
+    entry = find(LocalModels(builtin_file(places.models), ours[:2], chosen=folders).scan(), arguments.model)
     if entry is None:
         raise NotFoundError(f"There is no model {arguments.model!r} on this machine.", remedy="See: nutshell models")
     if not arguments.yes:

@@ -10,6 +10,7 @@ from backend.engine.loading import load_model
 from backend.engine.worker import Engine
 from backend.hardware.probe import probe
 from backend.hub.catalogue import builtin_file
+from backend.hub.home import builds_of, folders, read_home
 from backend.hub.local import LocalModels
 from backend.hub.network import obey
 from backend.planner.learned import Learned
@@ -32,9 +33,9 @@ def build_services(load_defaults: LoadModel | None = None) -> Services:
     return Services.build(
         store=store,
         engine=Engine(load_model, Observer(learned).answered),
-        models=LocalModels(builtin_file(places.models), [places.models, places.builds]),
-        builds=places.builds,
-        own_folders=[places.models, places.builds],
+        models=LocalModels(builtin_file(places.models), [places.models, places.builds], chosen=folders),
+        builds=builds_of(read_home().folder),
+        own_folders=lambda: [places.models, places.builds, *(one / "builds" for one in folders())],
         data_dir=places.data,
         hardware=lambda: probe(places.data),
         learned=learned,

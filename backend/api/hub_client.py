@@ -1,10 +1,11 @@
-"""The part of the client that speaks about the hub's token."""
+"""The part of the client that speaks about the hub's token and the folder of the models."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from backend.api.hub_schemas import NewToken, TokenState
+from backend.api.hub_schemas import FolderState, MoveFolder, NewToken, TokenState
+from backend.api.schemas import Job
 
 if TYPE_CHECKING:
     import msgspec
@@ -14,6 +15,8 @@ __all__ = ["HubCalls"]
 T = TypeVar("T")
 #: Seconds for an answer of the system's keyring, which may ask the person for a password first.
 _KEYRING_S = 150.0
+#: Seconds for a disk that has to wake up.
+_DISK_S = 30.0
 
 
 class HubCalls:
@@ -31,8 +34,16 @@ class HubCalls:
 
     async def set_hub_token(self, new: NewToken) -> TokenState:
         """Puts a token into the system's keyring."""
-        return await self._ask("PUT", "/api/hub/token", TokenState, new, read_s=_KEYRING_S)
+        return await self._ask("POST", "/api/hub/token", TokenState, new, read_s=_KEYRING_S)
 
     async def forget_hub_token(self) -> TokenState:
         """Deletes the token from the system's keyring."""
         return await self._ask("DELETE", "/api/hub/token", TokenState, read_s=_KEYRING_S)
+
+    async def models_folder(self) -> FolderState:
+        """Where models are kept."""
+        return await self._ask("GET", "/api/models/folder", FolderState, read_s=_DISK_S)
+
+    async def move_models(self, request: MoveFolder) -> Job:
+        """Moves what is Nutshell's into another folder; the job's events say how it goes."""
+        return await self._ask("POST", "/api/models/folder", Job, request, read_s=_DISK_S)

@@ -1,4 +1,4 @@
-"""What crosses the wire about the hub's token. See `schemas` for the rules."""
+"""What crosses the wire about the hub's token and the folder of the models. See `schemas` for the rules."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Literal
 
 from msgspec import Struct
 
-__all__ = ["NewToken", "TokenState"]
+__all__ = ["FolderState", "MoveFolder", "NewToken", "TokenState"]
 
 
 class NewToken(Struct, kw_only=True):
-    """Body of PUT /api/hub/token."""
+    """Body of POST /api/hub/token."""
 
     token: str
 
@@ -19,7 +19,7 @@ class NewToken(Struct, kw_only=True):
 
 
 class TokenState(Struct, kw_only=True):
-    """GET, PUT and DELETE /api/hub/token: where the token comes from, never the token.
+    """GET, POST and DELETE /api/hub/token: where the token comes from, never the token.
 
     Attributes:
         source: HF_TOKEN; entered here and in the system's keyring; of `hf auth login`; nobody's.
@@ -32,3 +32,28 @@ class TokenState(Struct, kw_only=True):
     endpoint: str
     keyring: str = ""
     why: str = ""
+
+
+class FolderState(Struct, kw_only=True):
+    """GET /api/models/folder: where models are kept.
+
+    Attributes:
+        folder: that was chosen; "" for the usual places.
+        downloads, builds: where those go. also: folders chosen before that still hold something.
+        free: bytes on the disk of the downloads.
+        unfinished: a move into `folder` has begun and not ended. job: while it runs in this engine.
+    """
+
+    folder: str
+    downloads: str
+    builds: str
+    also: list[str] = []
+    free: int = 0
+    unfinished: bool = False
+    job: str | None = None
+
+
+class MoveFolder(Struct, kw_only=True):
+    """Body of POST /api/models/folder: an absolute path, or "" for the usual places."""
+
+    folder: str

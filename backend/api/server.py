@@ -38,7 +38,7 @@ def create_app(services: Services, access: Access) -> ASGIApp:
             *composing.routes(services),
             *compression.routes(services),
             *downloads.routes(services),
-            *hub_token.routes(),
+            *hub_token.routes(services),
             *openai.routes(services),
         ],
         exception_handlers={NutshellError: on_exception, HTTPException: on_exception, Exception: on_exception},

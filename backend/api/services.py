@@ -19,6 +19,7 @@ from backend.jobs.compressing import Compressions
 from backend.jobs.downloading import Downloads
 from backend.jobs.jobs import JobHandle, Jobs
 from backend.jobs.loading import ModelLoader
+from backend.jobs.moving import ModelsFolder
 from backend.planner.learned import Learned
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Services:
         generations: those that other programs asked for and that run now.
         compressions: makes models smaller.
         downloads: asks the hub, and brings models from it.
+        folder: where models are kept, and moving them.
         request_stop: asks the process to end; set by whoever runs the server.
         learned: what loads took on this machine.
         opening: finds the model of the command line; what depends on knowing it waits for this.
@@ -61,9 +63,10 @@ class Services:
     loader: ModelLoader
     compressions: Compressions
     downloads: Downloads
+    folder: ModelsFolder
     hardware: Callable[[], HardwareReport]
     learned: Learned
-    own_folders: Sequence[Path] = ()
+    own_folders: Callable[[], Sequence[Path]] = tuple
     notices: list[str] = field(default_factory=list)
     generations: set[Generation] = field(default_factory=set)
     request_stop: Callable[[], None] = lambda: None
@@ -80,7 +83,7 @@ class Services:
         hardware: Callable[[], HardwareReport],
         learned: Learned | None = None,
         builds: Path | None = None,
-        own_folders: Sequence[Path] = (),
+        own_folders: Callable[[], Sequence[Path]] = tuple,
         notices: list[str] | None = None,
         load_defaults: LoadModel | None = None,
     ) -> Services:
@@ -88,6 +91,8 @@ class Services:
         hub = EventHub()
         jobs = Jobs(hub.publish)
         chat = Chat(store, engine, hub.publish)
+        compressions = Compressions(models, jobs, builds or data_dir / "builds", hardware)
+        downloads = Downloads(jobs, data_dir / "downloads")
         return cls(
             store=store,
             engine=engine,
@@ -97,8 +102,9 @@ class Services:
             chat=chat,
             jobs=jobs,
             loader=ModelLoader(engine, models, jobs, hub.publish, adopt=chat.adopt_model, defaults=load_defaults),
-            compressions=Compressions(models, jobs, builds or data_dir / "builds", hardware),
-            downloads=Downloads(jobs, data_dir / "downloads"),
+            compressions=compressions,
+            downloads=downloads,
+            folder=ModelsFolder(jobs, downloads, compressions, lambda: engine.loaded),
             hardware=hardware,
             learned=learned or Learned(data_dir / "learned.json"),
             own_folders=own_folders,

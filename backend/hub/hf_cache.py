@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backend.api.errors import ConflictError, StorageError
-from backend.hub.stores import hf_roots
+from backend.hub.home import check_there, hub_of, read_home
 
 __all__ = ["Place", "cache_folder", "file_place", "locked", "put_in_place", "remove_snapshot", "set_branch"]
 
@@ -55,8 +55,12 @@ class Place:
 
 
 def cache_folder() -> Path:
-    """Where the hub's own client would put a model: HF_HUB_CACHE, HF_HOME/hub, or the usual place."""
-    return hf_roots(os.environ, Path.home())[0]
+    """In the folder that was chosen for models, else where the hub's own client would put one: HF_HUB_CACHE,
+    HF_HOME/hub, or the usual place. Raises StorageError where the chosen folder's disk is not there.
+    """
+    folder = read_home().folder
+    check_there(folder)
+    return hub_of(folder)
 
 
 def file_place(root: Path, repository: str, commit: str, path: str, etag: str) -> Place:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from backend.api.errors import ModelError, NotFoundError
@@ -15,7 +15,7 @@ from backend.formats.gguf_checks import NotForChatError
 from backend.formats.gguf_split import split_name
 from backend.formats.sniff import recognise
 from backend.hub.catalogue import known_file
-from backend.hub.stores import Candidate, from_folder, stores
+from backend.hub.stores import Candidate, from_folder, huggingface, stores
 
 __all__ = ["MAX_MODELS", "LocalModels", "model_id"]
 
@@ -47,16 +47,19 @@ class LocalModels:
         *,
         env: Mapping[str, str] | None = None,
         home: Path | None = None,
+        chosen: Callable[[], Iterable[Path]] = lambda: (),
     ) -> None:
         """Args:
         builtin: the built-in model's file, which may not be there yet.
         extra: folders and files of the user's.
+        chosen: folders with `hub` and `builds` in them, as `backend.hub.home` has them; asked at each scan.
         env, home: stand-ins for the environment and the home folder.
         """
         self._builtin = None if builtin is None else _absolute(builtin)
         self._extra = [_absolute(path) for path in extra]
         self._env = os.environ if env is None else env
         self._home = home or Path.home()
+        self._chosen = chosen
         self._lock = threading.Lock()
         self._cache: dict[Path, tuple[_Stamp, Candidate, ModelEntry | None]] = {}
         self._opened: dict[Path, Candidate] = {}
@@ -154,6 +157,9 @@ class LocalModels:
                 yield from ((candidate, False) for candidate in from_folder(path))
             else:
                 yield Candidate(path, "file"), True
+        for folder in self._chosen():
+            yield from ((candidate, False) for candidate in from_folder(folder / "builds"))
+            yield from ((candidate, False) for candidate in huggingface(folder / "hub"))
         yield from ((candidate, True) for candidate in self._opened.values())
         yield from ((candidate, False) for candidate in stores(self._env, self._home))
 

@@ -106,6 +106,10 @@ class Compressions:
 
     # What there is
 
+    def use_folder(self, folder: Path) -> None:
+        """Builds and records are in another folder from now on."""
+        self._records = Records(folder)
+
     async def status(self) -> CompressionStatus:
         """Whether it can be done here, and every compression that is known."""
         found = await asyncio.to_thread(self._listed)

@@ -14,7 +14,7 @@ from backend.api.downloads import Download, NewDownload, RemoteChoice, RemoteRep
 from backend.api.errors import ConflictError, NotFoundError, NutshellError
 from backend.api.schemas import ErrorInfo, Job
 from backend.hub.choices import Choice, choices, choose
-from backend.hub.fetch import Moved, Wanted, discard, download, here
+from backend.hub.fetch import Moved, Wanted, discard, download, here, model_path
 from backend.hub.network import NETWORK, Network
 from backend.hub.remote import open_repository, search
 from backend.hub.transfer import Pace, StoppedError
@@ -142,6 +142,16 @@ class Downloads:
         if known.download.state != "finished":
             await asyncio.to_thread(discard, _wanted(known), self._root)
         await asyncio.to_thread(self._records.delete, download_id)
+
+    def find_again(self) -> None:
+        """Notes where finished models are after they were moved. Raises StorageError, ReadOnlyError."""
+        for known in self._records.list():
+            record = known.download
+            if record.state == "finished" and not Path(record.path).exists():
+                now = model_path(_wanted(known), self._root)
+                if now.exists():
+                    record.path = str(now)
+                    self._records.save(known)
 
     def limit(self, bytes_per_second: float) -> None:
         """Holds all downloads together to so much, from now on; 0 is no limit."""

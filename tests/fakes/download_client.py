@@ -17,7 +17,7 @@ from backend.api.downloads import (
     SearchResult,
 )
 from backend.api.errors import NotFoundError
-from backend.api.hub_schemas import NewToken, TokenState
+from backend.api.hub_schemas import FolderState, MoveFolder, NewToken, TokenState
 from backend.api.schemas import ErrorInfo, Job, JobChanged
 
 __all__ = ["FakeDownloads", "fake_download", "fake_offers", "fake_repository"]
@@ -74,6 +74,10 @@ class FakeDownloads:
             offline=False, purposes={"models": "Finding and downloading models, when you ask for one"}
         )
         self.account = TokenState(source="none", endpoint="https://huggingface.co", keyring="Secret Service")
+        self.home = FolderState(
+            folder="", downloads="/home/me/.cache/huggingface/hub", builds="/home/me/.local/share/nutshell/builds",
+            free=120_000_000_000,
+        )  # fmt: skip
         self.offered = {"bartowski/Qwen2.5-7B-Instruct-GGUF": fake_repository()}
 
     if TYPE_CHECKING:
@@ -140,6 +144,15 @@ class FakeDownloads:
         self._called("forget_hub_token")
         self.account.source = "none"
         return deepcopy(self.account)
+
+    async def models_folder(self) -> FolderState:
+        self._called("models_folder")
+        return deepcopy(self.home)
+
+    async def move_models(self, request: MoveFolder) -> Job:
+        self._called("move_models", request)
+        self.home.folder, self.home.unfinished, self.home.job = request.folder, True, "job-move"
+        return Job(id="job-move", kind="move_models", title="", state="started")
 
     async def search_hub(self, text: str) -> list[SearchResult]:
         self._called("search_hub", text)

@@ -67,7 +67,7 @@ def routes(services: Services) -> list[Route]:
         loaded = services.engine.loaded
         if loaded is not None and loaded.entry.id == entry.id:
             raise ConflictError(f"{entry.name} is in use.", remedy="Choose another model first, then delete this one.")
-        return Json(Deleted(freed=await asyncio.to_thread(remove_model, entry, services.own_folders)))
+        return Json(Deleted(freed=await asyncio.to_thread(remove_model, entry, services.own_folders())))
 
     async def offered(request: Request) -> Response:
         return Json(await asyncio.to_thread(services.offers))

@@ -1,4 +1,4 @@
-"""The hub's token: where it comes from, entering and forgetting it. No route gives it out."""
+"""The hub's token, which no route gives out, and the folder of the models."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from starlette.routing import Route
 
 from backend.api.body import body
 from backend.api.failures import Json
-from backend.api.hub_schemas import NewToken, TokenState
+from backend.api.hub_schemas import MoveFolder, NewToken, TokenState
+from backend.api.services import Services
 from backend.hub import account
 
 __all__ = ["routes"]
 
 
-def routes() -> list[Route]:
-    """The routes under /api/hub/token."""
+def routes(services: Services) -> list[Route]:
+    """The routes /api/hub/token and /api/models/folder."""
 
     async def state(request: Request) -> Response:
         return Json(_wire(await asyncio.to_thread(account.state)))
@@ -29,9 +30,17 @@ def routes() -> list[Route]:
     async def forget(request: Request) -> Response:
         return Json(_wire(await asyncio.to_thread(account.forget)))
 
+    async def folder(request: Request) -> Response:
+        return Json(await asyncio.to_thread(services.folder.state))
+
+    async def move(request: Request) -> Response:
+        return Json(await services.folder.move((await body(request, MoveFolder)).folder), status_code=202)
+
     return [
+        Route("/api/models/folder", folder),
+        Route("/api/models/folder", move, methods=["POST"]),
         Route("/api/hub/token", state),
-        Route("/api/hub/token", keep, methods=["PUT"]),
+        Route("/api/hub/token", keep, methods=["POST"]),
         Route("/api/hub/token", forget, methods=["DELETE"]),
     ]
 

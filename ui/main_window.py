@@ -493,6 +493,7 @@ class MainWindow(QMainWindow):
             self._download_page = DownloadPage(self.downloads)
             self._download_page.use_requested.connect(self._use_build)
             self._download_page.close_requested.connect(self.show_chat)
+            self._download_page.folder.moved.connect(self.models.refresh)
             self.pages.addWidget(self._download_page)
         self.notices.withdraw(_DOWNLOAD)
         self._show_page(self._download_page)

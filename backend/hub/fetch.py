@@ -169,5 +169,5 @@ def _check_disk(root: Path, needed: int) -> None:
         raise DiskFullError(
             "The disk has no room for this model.",
             why=f"{needed / 1e9:.1f} GB are still to come, and {free / 1e9:.1f} GB are free where models are kept.",
-            remedy="Free some space, or move the models to another disk: Settings, Models folder.",
+            remedy="Free some space, or move the models to another disk, under Get a model.",
         )

@@ -102,7 +102,7 @@ def check_there(folder: str) -> None:
         raise StorageError(
             "The folder of the models is not there.",
             why=f"{folder} cannot be found; perhaps its disk is not connected.",
-            remedy="Connect the disk, or choose another folder in Settings under Models folder.",
+            remedy="Connect the disk, or choose another folder under Get a model.",
         )
 
 

@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout, 
 
 from backend.api.schemas import ErrorInfo
 from ui.library.download_card import DownloadCard
+from ui.library.folder_line import FolderLine
 from ui.library.offer_list import OfferList
 from ui.library.repository_view import RepositoryView, ResultList
 from ui.theme import metrics
@@ -59,6 +60,9 @@ class DownloadPage(QWidget):
             wrap=True,
         )
         self.notice = NoticeBar(closable=True)
+        self.folder = FolderLine(session.link)
+        self.folder.problem.connect(self._problem)
+        self.folder.moved.connect(session.refresh)
         self.state = text_label("", "muted", wrap=True)
         self._downloads = QVBoxLayout()
         self._downloads.setSpacing(metrics.s)
@@ -73,6 +77,7 @@ class DownloadPage(QWidget):
         column.addWidget(intro)
         column.addLayout(line)
         column.addWidget(self.notice)
+        column.addWidget(self.folder)
         column.addLayout(self._downloads)
         column.addWidget(self.state)
         column.addLayout(self._answers)
@@ -87,6 +92,7 @@ class DownloadPage(QWidget):
         super().showEvent(event)
         self.session.refresh()
         self.session.plan()
+        self.folder.refresh()
         self.field.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def _find(self) -> None:

@@ -35,7 +35,7 @@ class DownloadSession(QObject):
 
     def __init__(self, link: EngineLink, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._link = link
+        self.link = self._link = link
         self.results: list[SearchResult] | None = None
         self.repository: RemoteRepository | None = None
         self.downloads: list[Download] = []

@@ -53,6 +53,22 @@ def empty(stage: Stage) -> None:
     opened(stage)
 
 
+@scene(NARROW)
+def moving(stage: Stage) -> None:
+    page = opened(stage)
+    stage.loop.until(lambda: page.folder.known is not None)
+    page.folder.move_to("/media/me/a-large-disk-with-a-long-name/models")
+    stage.loop.until(lambda: page.folder.bar.isVisible())
+    page.folder.bar.setValue(400)
+
+
+@scene()
+def move_unfinished(stage: Stage) -> None:
+    stage.fake.home.folder, stage.fake.home.unfinished = "/media/me/disk/models", True
+    page = opened(stage)
+    stage.loop.until(lambda: page.folder.go_on.isVisible())
+
+
 def offered(stage: Stage) -> OfferList:
     stage.fake.catalogue = fake_offers()
     page = opened(stage)

@@ -11,8 +11,9 @@ import argparse
 import json
 import statistics
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from app.benchmarks.disk import DiskWatch
 from app.benchmarks.report import hardware_name, print_table
 from app.benchmarks.turns import Answer, answer
 from app.models import default_model
@@ -24,12 +25,8 @@ from backend.engine.llama_cpp import LlamaCppModel
 from backend.engine.loading import load_model
 from backend.engine.model import Model
 from backend.engine.native import NativeModel
-from backend.hardware.disk_rate import direct_read_rate
 from backend.speculative.decoder import Speculation
 from backend.speculative.setup import prepare
-
-if TYPE_CHECKING:
-    from kernels.cpu.stream import Stream
 
 __all__ = ["run"]
 
@@ -49,15 +46,16 @@ def run(arguments: argparse.Namespace) -> int:
     options = LoadModel(
         n_ctx=_N_CTX,
         n_threads=arguments.threads,
-        speculation="auto",
+        speculation="custom" if arguments.draft_nodes else "auto",
+        draft_nodes=arguments.draft_nodes or 8,
         draft_model=arguments.draft_model,
         memory_budget=arguments.memory_budget,
     )
     model, _ = load_model(entry, options, lambda _done: True)
-    alone = 0.0
+    watch = None
     stream = model.stream if isinstance(model, NativeModel) else None
     if stream is not None:
-        alone = direct_read_rate(Path(entry.path))
+        watch = DiskWatch(stream, Path(entry.path), arguments.disk_rate * 1e6)
         stream.native.limit(arguments.disk_rate * 1e6)
     prepared = prepare(model, entry, options, load_model)
     try:
@@ -69,12 +67,13 @@ def run(arguments: argparse.Namespace) -> int:
             pass
         if prepared.speculation is None:
             raise InvalidRequestError("This model cannot work with drafts.", why="It cannot forget what it has read.")
-        rows = _rows(model, prepared.speculation, prompts, arguments.rounds, arguments.tokens or _TOKENS)
-        mode = "auto, draft model" if arguments.draft_model and not prepared.notice else "auto"
+        rows = _rows(model, prepared.speculation, prompts, arguments.rounds, arguments.tokens or _TOKENS, watch)
+        mode = f"{arguments.draft_nodes} nodes" if arguments.draft_nodes else "auto"
+        mode += ", draft model" if arguments.draft_model and not prepared.notice else ""
         engine = "llama.cpp" if isinstance(model, LlamaCppModel) else "native"
         for row in rows:
             row.update(engine=engine, regime="memory" if stream is None else "disk", mode=mode)
-        disk = None if stream is None else _disk(stream, Path(entry.path), alone, arguments)
+        disk = None if watch is None else {"budget_mb": round(arguments.memory_budget / 1e6, 1), **watch.found()}
         costs = prepared.speculation.costs
         curve = {str(n): round(costs.ratio(n), 3) for n in (1, 2, 3, 4, 5, 6, 8, 9, 12, 16, 24, 32, 48, 64)}
     finally:
@@ -84,37 +83,15 @@ def run(arguments: argparse.Namespace) -> int:
     keys = ["class", "ratio", "worst", "tokens_per_pass", "acceptance", "draft_model", "bookkeeping", "parted"]
     table = [[str(row[key]) for key in keys] for row in rows]
     print_table(f"{entry.name} ({engine}, {mode}) on {hardware_name()}", header, table)
+    if disk is not None:
+        say(
+            f"weights from the disk: {disk['pass_mb']} MB a pass at {disk['streaming_mb_s']} MB/s of "
+            f"{disk['disk_mb_s']} ({disk['of_disk']:.0%})"
+        )
     if arguments.json:
         found = {"model": entry.name, "hardware": hardware_name(), "pass_ratio": curve, "rows": rows}
         print(json.dumps(found if disk is None else {**found, "disk": disk}))
     return 0
-
-
-def _disk(stream: Stream, path: Path, before: float, arguments: argparse.Namespace) -> dict[str, Any]:
-    """How the weights came from the disk while the rows were measured, beside what it gave alone before and after.
-
-    MB/s; `of_disk` counts the time in which reads were under way, which is all of a pass that waits for its weights.
-    """
-    read, busy_s, waited_s = stream.counts()
-    alone = (before + direct_read_rate(path, again=True)) / 2
-    limit = arguments.disk_rate * 1e6
-    found = {
-        "budget_mb": round(arguments.memory_budget / 1e6, 1),
-        "pass_mb": round(stream.pass_bytes / 1e6, 1),
-        "ring_mb": round(stream.ring_bytes / 1e6, 1),
-        "direct": stream.direct,
-        "capped_mb_s": arguments.disk_rate or None,
-        "disk_mb_s": round(alone / 1e6, 1),
-        "streaming_mb_s": round(read / max(busy_s, 1e-9) / 1e6, 1),
-        "waited_s": round(waited_s, 2),
-    }
-    found["of_disk"] = round(read / max(busy_s, 1e-9) / min(alone, limit or alone), 3)
-    cap = f", held at {arguments.disk_rate:g} MB/s" if limit else ""
-    say(
-        f"weights from the disk: {found['pass_mb']} MB a pass at {found['streaming_mb_s']} MB/s of "
-        f"{found['disk_mb_s']}{cap} ({found['of_disk']:.0%})"
-    )
-    return found
 
 
 def read_prompts(path: Path) -> dict[str, list[str]]:
@@ -144,11 +121,20 @@ def read_prompts(path: Path) -> dict[str, list[str]]:
 
 
 def _rows(
-    model: Model, speculation: Speculation, classes: dict[str, list[str]], count: int, tokens: int
+    model: Model,
+    speculation: Speculation,
+    classes: dict[str, list[str]],
+    count: int,
+    tokens: int,
+    watch: DiskWatch | None,
 ) -> list[dict[str, Any]]:
     rows = []
     for name, prompts in classes.items():
-        answers = [answer(model, speculation, prompt, tokens) for prompt in prompts[: count or None]]
+        answers = []
+        for prompt in prompts[: count or None]:
+            answers.append(answer(model, speculation, prompt, tokens))
+            if watch is not None:
+                watch.look()
         rows.append({"class": name, **summary(answers)})
         say(f"{name}: {rows[-1]['ratio']} times plain")
     return rows

@@ -68,6 +68,13 @@ def add(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--disk-rate", type=float, default=0.0, metavar="MB/S", help="speculate: as from a disk that gives no more"
     )
+    parser.add_argument(
+        "--draft-nodes",
+        type=number(int, 1, 511),
+        default=0,
+        metavar="N",
+        help="speculate: of every pass, whatever they promise (default: as many as pay)",
+    )
     parser.add_argument("--draft-model", default="", metavar="FILE", help="speculate, plan: a small model that drafts")
     parser.set_defaults(run=run)
 

@@ -29,6 +29,8 @@ __all__ = ["DraftStats", "Drafter", "Speculation", "Steps"]
 
 #: Most nodes of a pass while the weights are in memory: no curve that was measured pays for more.
 MOST_NODES = 64
+#: the same where the weights come from the disk: a pass over them costs seconds, and more nodes next to nothing
+MOST_FROM_DISK = 512
 _HISTORY = 1000
 
 
@@ -97,13 +99,14 @@ class Speculation:
         # text. Branches gain little while the weights are in memory, where a pass of nine nodes takes three times
         # that of one, and both engines sum otherwise over a cache where branches were. Where weights come from the disk
         # a pass of many nodes takes hardly longer than that of one, and nobody would give that up for the last bit.
-        most = min(MOST_NODES, info.n_batch, info.max_leaves + 1)
         self._from_disk = info.streamed_bytes > 0
+        most = min(MOST_FROM_DISK if self._from_disk or fixed else MOST_NODES, info.n_batch, info.max_leaves + 1)
         if not fixed and info.exact_chain and not self._from_disk:
             most = min(most, info.exact_chain)
         self.controller = Controller(self.costs, most, trees=fixed > 0 or self._from_disk, fixed=fixed)
         self.ngram = NgramDrafter()
         self.trigram = TrigramDrafter()
+        self._fixed = fixed
         self.drafter = drafter
         self.model_s = 0.0  # of the draft model, for the last draft
         self._unread: list[tuple[int, Origin]] = []  # guesses at the next token that were not worth checking
@@ -145,7 +148,7 @@ class Speculation:
             keep = controller.choose(tree)
         # What is free comes first, and is enough where a pass grows with its nodes; from the disk a full tree is as
         # cheap.
-        wanted = drafter is not None and (not keep or self._from_disk)
+        wanted = drafter is not None and (not keep or self._from_disk or len(keep) < self._fixed)
         if drafter is not None and wanted and controller.affords_model(drafter.behind_s(self.costs)):
             started = time.perf_counter()
             drafter.grow(tree, deepest, self.costs)

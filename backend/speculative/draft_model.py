@@ -36,11 +36,13 @@ class ModelDrafter:
         model: with the vocabulary of the target (`vocabulary.why_not`). Nobody else may use it; whoever opened it
             closes it.
         most: nodes of a draft.
+        full: all of them in every draft, whether they pay or not (for experiments).
     """
 
-    def __init__(self, model: Model, most: int = 63) -> None:
+    def __init__(self, model: Model, most: int = 63, *, full: bool = False) -> None:
         self._model = model
         self._most = min(most, model.info.n_batch)
+        self._full = full
         self._read: list[int] = []  # what is in its cache
         self._text: list[int] = []
         self._costs = Costs()
@@ -93,6 +95,8 @@ class ModelDrafter:
 
     def _worth(self, chances: float, drafted: int, checked: int, costs: Costs) -> bool:
         """Whether expanding nodes with these chances pays for a pass here and for the children's part of the next."""
+        if self._full:
+            return True
         plain = costs.seconds(1)
         draft_s = self._costs.seconds(drafted)  # 0 before the first pass: it is tried once
         return chances * self._typical * plain > draft_s + costs.seconds(1 + checked) - plain
@@ -166,5 +170,5 @@ class ModelDrafter:
                 chance = self._hits[bin_]
                 if not rank:
                     self._typical += _TYPICAL_RATE * (chance - self._typical)
-                if tree.chances[node] * chance > 0.01:
+                if self._full or tree.chances[node] * chance > 0.01:
                     tree.add(node, token, chance, (self._hits, bin_))

@@ -121,7 +121,10 @@ def prepare(model: Model, entry: ModelEntry, options: LoadModel, open_draft: Loa
         return Prepared(model, None, None)
     draft, notice = _draft(model, entry, options, open_draft) if options.draft_model else (None, "")
     fixed = options.draft_nodes if options.speculation == "custom" else 0
-    speculation = Speculation(model, fixed=fixed, drafter=ModelDrafter(draft) if draft is not None else None)
+    speculation = Speculation(model, fixed=fixed)
+    if draft is not None:
+        most = fixed or speculation.controller.most_nodes - 1
+        speculation.drafter = ModelDrafter(draft, most, full=fixed > 0)
     return Prepared(model, speculation, _place(model, entry, speculation.controller.most_nodes), draft, notice)
 
 

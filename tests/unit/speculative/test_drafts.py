@@ -41,6 +41,18 @@ def test_the_search_finds_the_likeliest_nodes() -> None:
         assert tree.chances[node] <= tree.chances[tree.parents[node]]
 
 
+@pytest.mark.parametrize("nodes", [1, 7, 32, 63])
+def test_a_fixed_number_of_nodes_is_drafted_whatever_it_costs(nodes: int) -> None:
+    model = ToyModel()
+    drafter = ModelDrafter(model, nodes, full=True)
+    drafter._costs.set(dict.fromkeys((1, 2, 4, 8), 1.0))  # a thousand times slower than what checks them
+    speculation = Speculation(model, fixed=nodes, drafter=drafter)
+    speculation.costs.set(dict.fromkeys((1, 2, 4, 8), 0.001))
+    speculation.begin([2, 5])
+    speculation.observe(1)
+    assert len(speculation.draft(1, 40, 400)) == 1 + nodes
+
+
 @pytest.mark.parametrize("other", ["same", "another"])
 def test_drafts_of_a_model_change_no_text(other: str) -> None:
     def text(speculation_of: object) -> tuple[str, ToyModel]:

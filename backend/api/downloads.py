@@ -31,6 +31,9 @@ class SearchResult(Struct, kw_only=True):
     repository: str
     downloads: int  # of the last month
     likes: int
+    parameters: int = 0  # numbers in its weights; 0: the hub does not say
+    usual_bytes: int = 0  # of the usual build of 4 bits
+    likely: str = ""  # "fits", "fits if", "does not fit": a first guess for that build; "": not known
 
 
 class RemoteChoice(Struct, kw_only=True):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote
 
-from backend.api.hub_schemas import FolderState, MoveFolder, NewToken, TokenState
+from backend.api.hub_schemas import FolderState, MoveFolder, NewToken, RepositoryFits, TokenState
 from backend.api.schemas import Job
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ __all__ = ["HubCalls"]
 T = TypeVar("T")
 #: Seconds for an answer of the system's keyring, which may ask the person for a password first.
 _KEYRING_S = 150.0
+#: Seconds for some megabytes of a header over a slow line.
+_PEEK_S = 180.0
 #: Seconds for a disk that has to wake up.
 _DISK_S = 30.0
 
@@ -27,6 +30,11 @@ class HubCalls:
         async def _ask(
             self, method: str, path: str, kind: type[T], body: msgspec.Struct | None = None, *, read_s: float = 0.0
         ) -> T: ...
+
+    async def repository_fits(self, name: str, revision: str = "main") -> RepositoryFits:
+        """Which models of a repository would run here."""
+        route = f"/api/hub/fits/{quote(name)}?revision={quote(revision, safe='')}"
+        return await self._ask("GET", route, RepositoryFits, read_s=_PEEK_S)
 
     async def hub_token(self) -> TokenState:
         """Where the hub's token comes from."""

@@ -1,4 +1,7 @@
-"""What crosses the wire about the hub's token and the folder of the models. See `schemas` for the rules."""
+"""What crosses the wire about the hub's token, the folder of the models, and what of the hub would run here.
+
+See `schemas` for the rules.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-__all__ = ["FolderState", "MoveFolder", "NewToken", "TokenState"]
+__all__ = ["Fit", "FolderState", "MoveFolder", "NewToken", "RepositoryFits", "TokenState"]
 
 
 class NewToken(Struct, kw_only=True):
@@ -57,3 +60,27 @@ class MoveFolder(Struct, kw_only=True):
     """Body of POST /api/models/folder: an absolute path, or "" for the usual places."""
 
     folder: str
+
+
+class Fit(Struct, kw_only=True):
+    """Whether one model of a repository would run here; fields as in `Offer`.
+
+    Attributes:
+        choice: its name in the repository. context: tokens of a conversation that this is for.
+    """
+
+    choice: str
+    verdict: Literal["fits", "fits if", "does not fit"]
+    remedy: str
+    ram: int
+    tokens: float
+    low: float
+    high: float
+    context: int
+
+
+class RepositoryFits(Struct, kw_only=True):
+    """GET /api/hub/fits/OWNER/NAME. `notice`: one sentence where some models could not be computed."""
+
+    fits: list[Fit]
+    notice: str = ""

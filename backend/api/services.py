@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backend.api.downloads import Offer
+from backend.api.downloads import Offer, SearchResult
 from backend.api.errors import NutshellError
 from backend.api.events import EventHub
+from backend.api.hub_schemas import RepositoryFits
 from backend.api.naming import find
 from backend.api.schemas import HardwareReport, LoadModel
 from backend.chat.service import Chat
@@ -116,9 +117,32 @@ class Services:
         from backend.planner.machine import this_machine
         from backend.planner.offers import offers
 
+        return offers(this_machine(self.data_dir), self.learned.about, leaving=self._leaving())
+
+    def fits(self, name: str, revision: str) -> RepositoryFits:
+        """Which models of a repository on the hub would run here; asks the hub, called off the loop."""
+        from backend.planner.machine import this_machine
+        from backend.planner.remote import fits
+
+        machine = this_machine(self.data_dir)
+        return fits(name, machine, self.learned.about, revision=revision, leaving=self._leaving())
+
+    def guess(self, found: list[SearchResult]) -> list[SearchResult]:
+        """Says of each result whether its usual build would likely fit; called off the loop."""
+        from backend.planner.machine import this_machine
+        from backend.planner.remote import likely, usual_bytes
+
+        if any(one.parameters for one in found):
+            machine = this_machine(self.data_dir)
+            for one in found:
+                if one.parameters:
+                    one.usual_bytes = usual_bytes(one.parameters)
+                    one.likely = likely(one.parameters, machine, leaving=self._leaving())
+        return found
+
+    def _leaving(self) -> int:
         loaded = self.engine.loaded
-        leaving = loaded.weight_bytes + loaded.kv_bytes if loaded is not None else 0
-        return offers(this_machine(self.data_dir), self.learned.about, leaving=leaving)
+        return loaded.weight_bytes + loaded.kv_bytes if loaded is not None else 0
 
     async def open_model(self, request: LoadModel) -> None:
         """Loads the model of the command line, by path, id or name. What is wrong with it becomes a failed job, as if

@@ -9,6 +9,7 @@ import os
 import stat
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 from backend.api.errors import InvalidModelFileError
 from backend.formats.gguf_checks import check_chat_model
@@ -20,7 +21,7 @@ from backend.formats.gguf_split import join_parts
 from backend.formats.gguf_tables import ValueType
 from backend.formats.sniff import is_partial, partial_download
 
-__all__ = ["GGUFArray", "GGUFHeader", "TensorInfo", "Value", "read_header", "read_part", "read_strings"]
+__all__ = ["GGUFArray", "GGUFHeader", "TensorInfo", "Value", "parse_part", "read_header", "read_part", "read_strings"]
 
 
 def read_header(path: Path, *, chat: bool = True) -> GGUFHeader:
@@ -54,6 +55,17 @@ def read_strings(header: GGUFHeader, key: str) -> list[str]:
         cursor.skip(array.offset)
         cursor.skip_strings(array.count, MAX_ELEMENT_BYTES)
         return [item.decode(errors="replace") for item in split_strings(cursor.buffer, array.offset, array.count)]
+
+
+def parse_part(name: str, file: BinaryIO, size: int) -> GGUFHeader:
+    """A header from something that is read like a file and has `size` bytes in all, with its layout checked.
+
+    Raises:
+        InvalidModelFileError: damaged, incomplete, or no model at all. What `file.read` raises.
+    """
+    header = parse(Path(name), Cursor(file, size))
+    check_layout(header)
+    return header
 
 
 def read_part(path: Path) -> GGUFHeader:

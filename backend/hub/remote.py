@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from backend.api.errors import AccessError, NetworkError, NotFoundError, NutshellError
 from backend.hub.account import endpoint, token
@@ -20,13 +20,17 @@ from backend.hub.network import NETWORK, Network
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["RemoteFile", "Repository", "hub_errors", "open_repository", "search", "session"]
+__all__ = ["Found", "RemoteFile", "Repository", "hub_errors", "open_repository", "search", "session"]
 
 #: of names; a hub's answer becomes part of paths
 _REPOSITORY = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE | re.ASCII)
+#: asked for with a search, in the one answer
+_OF_A_SEARCH: Final[tuple[Literal["downloads"], Literal["likes"], Literal["gguf"], Literal["safetensors"]]] = (
+    "downloads", "likes", "gguf", "safetensors",
+)  # fmt: skip
 _PART = re.compile(r"[^\x00-\x1f<>:\"|?*\\/]{1,200}")
 
 
@@ -96,8 +100,17 @@ def open_repository(name: str, revision: str = "main", network: Network = NETWOR
     return Repository(name, info.sha, files, licence if isinstance(licence, str) else "", bool(info.gated))
 
 
-def search(text: str, *, limit: int = 30, network: Network = NETWORK) -> list[tuple[str, int, int]]:
-    """Repositories that hold models to run here: (name, downloads of the last month, likes), the most used first.
+class Found(NamedTuple):
+    """A repository that a search found. `parameters`: numbers in its weights, 0 where the hub does not say."""
+
+    name: str
+    downloads: int
+    likes: int
+    parameters: int = 0
+
+
+def search(text: str, *, limit: int = 30, network: Network = NETWORK) -> list[Found]:
+    """Repositories that hold models to run here, the most used first.
 
     Raises:
         OfflineError, NetworkError.
@@ -108,9 +121,16 @@ def search(text: str, *, limit: int = 30, network: Network = NETWORK) -> list[tu
 
     with hub_errors(text):
         found: Any = HfApi(endpoint=endpoint(), token=token() or False).list_models(
-            search=text, pipeline_tag="text-generation", sort="downloads", limit=limit
+            search=text, pipeline_tag="text-generation", sort="downloads", limit=limit, expand=list(_OF_A_SEARCH)
         )
-        return [(one.id, one.downloads or 0, one.likes or 0) for one in found]
+        return [Found(one.id, one.downloads or 0, one.likes or 0, _parameters(one)) for one in found]
+
+
+def _parameters(info: Any) -> int:
+    """What the hub has read of the headers."""
+    gguf = info.gguf.get("total") if isinstance(info.gguf, dict) else None
+    total = gguf or (info.safetensors.total if info.safetensors is not None else None)
+    return total if isinstance(total, int) and 0 < total < 1 << 50 else 0
 
 
 def file_url(name: str, commit: str, path: str) -> str:

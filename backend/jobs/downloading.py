@@ -62,7 +62,10 @@ class Downloads:
     async def search(self, text: str) -> list[SearchResult]:
         """Repositories by name. Raises OfflineError, NetworkError."""
         found = await asyncio.to_thread(search, text, network=self._network)
-        return [SearchResult(repository=name, downloads=downloads, likes=likes) for name, downloads, likes in found]
+        return [
+            SearchResult(repository=one.name, downloads=one.downloads, likes=one.likes, parameters=one.parameters)
+            for one in found
+        ]
 
     async def repository(self, name: str, revision: str = "main") -> RemoteRepository:
         """What a repository offers. Raises what `open_repository` raises."""

@@ -17,7 +17,7 @@ from backend.api.downloads import (
     SearchResult,
 )
 from backend.api.errors import NotFoundError
-from backend.api.hub_schemas import FolderState, MoveFolder, NewToken, TokenState
+from backend.api.hub_schemas import Fit, FolderState, MoveFolder, NewToken, RepositoryFits, TokenState
 from backend.api.schemas import ErrorInfo, Job, JobChanged
 
 __all__ = ["FakeDownloads", "fake_download", "fake_offers", "fake_repository"]
@@ -35,6 +35,13 @@ def fake_repository(name: str = "bartowski/Qwen2.5-7B-Instruct-GGUF") -> RemoteR
             RemoteChoice(name="F16", files=["a-F16-00001-of-00002.gguf", "a-F16-00002-of-00002.gguf"],
                          bytes=15_200_000_000),
         ],
+    )  # fmt: skip
+
+
+def _fit(choice: str, verdict: str, ram: int, tokens: float, remedy: str = "") -> Fit:
+    return Fit(
+        choice=choice, verdict=verdict, remedy=remedy, ram=ram, tokens=tokens, low=0.8 * tokens, high=1.2 * tokens,  # type: ignore[arg-type]
+        context=8192,
     )  # fmt: skip
 
 
@@ -67,13 +74,27 @@ class FakeDownloads:
         self.fetched: list[Download] = []
         self.catalogue: list[Offer] = []
         self.found = [
-            SearchResult(repository="bartowski/Qwen2.5-7B-Instruct-GGUF", downloads=184_203, likes=412),
+            SearchResult(
+                repository="bartowski/Qwen2.5-7B-Instruct-GGUF",
+                downloads=184_203,
+                likes=412,
+                parameters=7_615_616_512,
+                usual_bytes=4_616_967_510,
+                likely="fits",
+            ),
             SearchResult(repository="Qwen/Qwen2.5-7B-Instruct-GGUF", downloads=95_120, likes=230),
         ]
         self.net = NetworkState(
             offline=False, purposes={"models": "Finding and downloading models, when you ask for one"}
         )
         self.account = TokenState(source="none", endpoint="https://huggingface.co", keyring="Secret Service")
+        self.fitting = RepositoryFits(
+            fits=[
+                _fit("Q2_K", "fits", 3_900_000_000, 14.2),
+                _fit("Q4_K_M", "fits if", 5_800_000_000, 9.1, "Use a context of 4,096 tokens."),
+                _fit("F16", "does not fit", 16_900_000_000, 1.2, "A machine with 20 GB of memory would hold it."),
+            ]
+        )
         self.home = FolderState(
             folder="", downloads="/home/me/.cache/huggingface/hub", builds="/home/me/.local/share/nutshell/builds",
             free=120_000_000_000,
@@ -130,6 +151,10 @@ class FakeDownloads:
         self._called("set_network", state)
         self.net.offline, self.net.off = state.offline, state.off
         return deepcopy(self.net)
+
+    async def repository_fits(self, name: str) -> RepositoryFits:
+        self._called("repository_fits", name)
+        return deepcopy(self.fitting)
 
     async def hub_token(self) -> TokenState:
         self._called("hub_token")

@@ -62,6 +62,7 @@ class FakeHub:
         self.faults: dict[str, deque[Fault]] = defaultdict(deque)
         self.info_faults: deque[Fault] = deque()
         self.spoil: dict[str, Any] = {}  # over the answer about a repository
+        self.facts: dict[str, dict[str, Any]] = {}  # of a repository, in the answer to a search
         self.next_page = ""  # address of the rest of a search's answer
         self.asked: list[Asked] = []
         self._moved = threading.Condition()
@@ -156,7 +157,7 @@ class FakeHub:
                     self._file(asked)
                 elif address.path == "/api/models":
                     wanted = parse_qs(address.query).get("search", [""])[0]
-                    self._json([hub.information(one) for one in hub.files if wanted in one])
+                    self._json([hub.information(one) | hub.facts.get(one, {}) for one in hub.files if wanted in one])
                 elif address.path.startswith("/api/models/"):
                     self._information("/".join(asked.path.split("/")[3:5]))
                 else:
@@ -193,17 +194,19 @@ class FakeHub:
                 if fault.status:
                     self._refuse(fault.status, fault.retry_after)
                     return
-                start = 0
-                if asked.range and not fault.no_ranges:
-                    start = int(asked.range.removeprefix("bytes=").split("-")[0])
+                start, ranged, whole = 0, bool(asked.range) and not fault.no_ranges, len(content)
+                if ranged:
+                    first, _, last = asked.range.removeprefix("bytes=").partition("-")
+                    start = int(first)
                     if start >= len(content):
                         self._refuse(416)
                         return
+                    content = content[: int(last) + 1] if last else content
                 if fault.flip:
                     content = content[:-1] + bytes([content[-1] ^ 1])
-                self.send_response(206 if start else 200)
-                if start:
-                    self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+                self.send_response(206 if ranged else 200)
+                if ranged:
+                    self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{whole}")
                 self.send_header("Content-Length", str(fault.length or len(content) - start))
                 self.end_headers()
                 self._body(asked, content, start, fault)

@@ -85,6 +85,7 @@ class DownloadPage(QWidget):
         fill_with_page(self, page)
         session.changed.connect(self._refresh)
         session.moved.connect(self._moved)
+        session.fitted.connect(self._fitted)
         session.problem.connect(self._problem)
         self._refresh()
 
@@ -145,6 +146,7 @@ class DownloadPage(QWidget):
             view = RepositoryView(session.repository)
             view.back_requested.connect(session.back)
             view.download_requested.connect(session.start)
+            view.show_fits(session.fits, planning=session.planning)
             self.answer = view
         elif session.results is not None:
             found = ResultList(session.results)
@@ -157,6 +159,10 @@ class DownloadPage(QWidget):
             self.answer = offers
         if self.answer is not None:
             self._answers.addWidget(self.answer)
+
+    def _fitted(self) -> None:
+        if isinstance(self.answer, RepositoryView):
+            self.answer.show_fits(self.session.fits, planning=self.session.planning)
 
     def _moved(self, key: str) -> None:
         one = next((one for one in self.session.downloads if one.id == key), None)

@@ -6,8 +6,10 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from backend.api.downloads import RemoteChoice, RemoteRepository, SearchResult
+from backend.api.hub_schemas import RepositoryFits
+from ui.library.fit_words import fit_words
 from ui.theme import metrics
-from ui.viewmodels.words import count, quantization_words, size
+from ui.viewmodels.words import count, parameters, quantization_words, size
 from ui.widgets import ElidedLabel, HoverButton, text_label
 
 __all__ = ["RepositoryView", "ResultList"]
@@ -40,6 +42,8 @@ class ResultList(QWidget):
             owner, count(result.downloads), count(result.likes)
         )
         words.addWidget(ElidedLabel(details, "secondary"))
+        if result.parameters:
+            words.addWidget(ElidedLabel(self._size(result), "secondary"))
         look = QPushButton(self.tr("Look"))
         look.setAccessibleName(self.tr("Look at {0}").format(result.repository))
         look.clicked.connect(lambda: self.chosen.emit(result.repository))
@@ -49,6 +53,18 @@ class ResultList(QWidget):
         row.addLayout(words, 1)
         row.addWidget(look)
         return card
+
+    def _size(self, result: SearchResult) -> str:
+        """How large the model is, and a first guess whether it fits."""
+        guess = {
+            "fits": self.tr("likely fits"),
+            "fits if": self.tr("fits where other programs are closed"),
+            "does not fit": self.tr("likely too large for this machine"),
+        }.get(result.likely, "")
+        text = self.tr("{0} parameters · with 4 bits about {1}").format(
+            parameters(result.parameters), size(result.usual_bytes)
+        )
+        return f"{text}: {guess}" if guess else text
 
 
 class RepositoryView(QWidget):
@@ -60,6 +76,7 @@ class RepositoryView(QWidget):
     def __init__(self, repository: RemoteRepository, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.buttons: dict[str, QPushButton] = {}
+        self.answers: dict[str, ElidedLabel] = {}
         self.back = HoverButton(self.tr("Back"), icon="chevron-left")
         self.back.clicked.connect(self.back_requested)
         title = ElidedLabel(repository.repository, "heading", mode=Qt.TextElideMode.ElideMiddle)
@@ -87,8 +104,26 @@ class RepositoryView(QWidget):
                     wrap=True,
                 )
             )
+        self.notice = text_label("", "muted", wrap=True)
+        self.notice.hide()
+        column.addWidget(self.notice)
         for choice in repository.choices:
             column.addWidget(self._row(choice))
+
+    def show_fits(self, fits: RepositoryFits | None, *, planning: bool) -> None:
+        """Whether each of them would run here; None while that is not known."""
+        known = {one.choice: one for one in fits.fits} if fits is not None else {}
+        for name, label in self.answers.items():
+            one = known.get(name)
+            label.setText(fit_words(one) if one is not None else "")
+            label.setVisible(one is not None)
+        notice = fits.notice if fits is not None else ""
+        if notice:
+            notice = self.tr("Whether these would run here is not known. {0}").format(notice)
+        elif planning:
+            notice = self.tr("Looking whether they would run here…")
+        self.notice.setText(notice)
+        self.notice.setVisible(bool(notice))
 
     def _row(self, choice: RemoteChoice) -> QFrame:
         card = QFrame()
@@ -107,6 +142,9 @@ class RepositoryView(QWidget):
         words.setSpacing(metrics.px(2))
         words.addWidget(ElidedLabel(name, "heading"))
         words.addWidget(ElidedLabel(" · ".join(details), "secondary"))
+        self.answers[choice.name] = answer = ElidedLabel("", "secondary", mode=Qt.TextElideMode.ElideRight)
+        answer.hide()
+        words.addWidget(answer)
         button = QPushButton(self.tr("Here") if here else self.tr("Go on") if choice.here else self.tr("Download"))
         button.setEnabled(not here)
         button.setAccessibleName(f"{button.text()}: {name}, {size(choice.bytes)}")

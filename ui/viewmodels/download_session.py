@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from PySide6.QtCore import QCoreApplication, QObject, Signal
 
 from backend.api.downloads import Download, NewDownload, Offer, RemoteRepository, SearchResult
+from backend.api.hub_schemas import RepositoryFits
 from backend.api.schemas import BackendStatus, ErrorInfo, Job
 from ui.bridge.engine_client import EngineClient
 from ui.bridge.engine_link import EngineLink
@@ -29,6 +30,7 @@ class DownloadSession(QObject):
     """Follows the download jobs of the link and asks for more. The hub is asked only when the user asks."""
 
     changed = Signal()  # results, repository, or the list of downloads
+    fitted = Signal()  # it is known what of the open repository would run here
     moved = Signal(str)  # id of a download that went on
     problem = Signal(object)  # ErrorInfo of a request
     ended = Signal(object)  # Download: finished or failed, begun here
@@ -38,6 +40,8 @@ class DownloadSession(QObject):
         self.link = self._link = link
         self.results: list[SearchResult] | None = None
         self.repository: RemoteRepository | None = None
+        self.fits: RepositoryFits | None = None  # of the open repository, when they have come
+        self.planning = False  # whether they are asked for
         self.downloads: list[Download] = []
         self.offers: list[Offer] | None = None  # the catalogue for this machine, when it has come
         self.asking = ""  # what the hub is asked for now
@@ -157,7 +161,19 @@ class DownloadSession(QObject):
         self.results = results
 
     def _set_repository(self, repository: RemoteRepository) -> None:
-        self.repository = repository
+        self.repository, self.fits = repository, None
+        self.planning = bool(repository.choices)
+        if self.planning:
+            self._link.run(
+                lambda engine: engine.repository_fits(repository.repository),
+                success=lambda fits: self._planned(repository, fits),
+                failure=lambda error: self._planned(repository, RepositoryFits(fits=[], notice=_sentence(error))),
+            )
+
+    def _planned(self, repository: RemoteRepository, fits: RepositoryFits) -> None:
+        if self.repository is repository:
+            self.fits, self.planning = fits, False
+            self.fitted.emit()
 
     def _set_offers(self, offers: list[Offer]) -> None:
         if offers != self.offers:
@@ -200,6 +216,10 @@ class DownloadSession(QObject):
         if job.stage == _DOWNLOAD and one.state == "queued":
             one.state = "running"
         self.moved.emit(one.id)
+
+
+def _sentence(error: ErrorInfo) -> str:
+    return " ".join(part for part in (error.what, error.why) if part)
 
 
 def state_words(one: Download, rate: float = 0.0) -> str:

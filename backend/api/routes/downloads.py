@@ -24,7 +24,8 @@ def routes(services: Services) -> list[Route]:
     work = services.downloads
 
     async def search(request: Request) -> Response:
-        return Json(await work.search(request.query_params.get("q", "").strip()))
+        found = await work.search(request.query_params.get("q", "").strip())
+        return Json(await asyncio.to_thread(services.guess, found))
 
     async def repository(request: Request) -> Response:
         name = f"{request.path_params['owner']}/{request.path_params['name']}"

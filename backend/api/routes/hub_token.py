@@ -1,4 +1,4 @@
-"""The hub's token, which no route gives out, and the folder of the models."""
+"""The hub's token, which no route gives out; what of the hub would run here; and the folder of the models."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["routes"]
 
 
 def routes(services: Services) -> list[Route]:
-    """The routes /api/hub/token and /api/models/folder."""
+    """The routes /api/hub/token, /api/hub/fits and /api/models/folder."""
 
     async def state(request: Request) -> Response:
         return Json(_wire(await asyncio.to_thread(account.state)))
@@ -30,6 +30,10 @@ def routes(services: Services) -> list[Route]:
     async def forget(request: Request) -> Response:
         return Json(_wire(await asyncio.to_thread(account.forget)))
 
+    async def fits(request: Request) -> Response:
+        name = f"{request.path_params['owner']}/{request.path_params['name']}"
+        return Json(await asyncio.to_thread(services.fits, name, request.query_params.get("revision", "main")))
+
     async def folder(request: Request) -> Response:
         return Json(await asyncio.to_thread(services.folder.state))
 
@@ -37,6 +41,7 @@ def routes(services: Services) -> list[Route]:
         return Json(await services.folder.move((await body(request, MoveFolder)).folder), status_code=202)
 
     return [
+        Route("/api/hub/fits/{owner}/{name}", fits),
         Route("/api/models/folder", folder),
         Route("/api/models/folder", move, methods=["POST"]),
         Route("/api/hub/token", state),

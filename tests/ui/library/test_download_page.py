@@ -7,6 +7,7 @@ import itertools
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QLabel
 
 from backend.api.downloads import NewDownload
 from backend.api.errors import OfflineError
@@ -54,6 +55,10 @@ def test_search_look_download_use(window: MainWindow, fake: FakeClient, loop: Lo
     loop.until(lambda: isinstance(page.answer, RepositoryView))
     view = page.answer
     assert isinstance(view, RepositoryView)
+    loop.until(lambda: view.answers["F16"].isVisible())
+    assert ("repository_fits", REPO) in fake.calls
+    assert view.answers["Q2_K"].text() == "Fits · 3.9 GB of memory · about 14 tokens a second"
+    assert view.answers["F16"].text().startswith("Does not fit. A machine with 20 GB")
     assert {name: (one.text(), one.isEnabled()) for name, one in view.buttons.items()} == {
         "Q2_K": ("Here", False), "Q4_K_M": ("Go on", True), "F16": ("Download", True),
     }  # fmt: skip
@@ -221,3 +226,22 @@ class TestCatalogue:
         first = found.shown[0]
         found.buttons[first.id].click()
         loop.until(lambda: ("repository", first.repository) in fake.calls)
+
+
+def test_what_cannot_be_known_is_said(window: MainWindow, fake: FakeClient, loop: Loop) -> None:
+    fake.failures["repository_fits"] = OfflineError("Nutshell is offline.", why="Offline mode is on.")
+    page = opened(window, fake, loop)
+    type_in(page, REPO)
+    loop.until(lambda: isinstance(page.answer, RepositoryView) and "offline" in page.answer.notice.text())
+    assert isinstance(page.answer, RepositoryView)
+    assert page.answer.buttons["Q4_K_M"].isEnabled()
+    assert page.answer.answers["Q4_K_M"].isHidden()
+
+
+def test_a_search_says_what_likely_fits(window: MainWindow, fake: FakeClient, loop: Loop) -> None:
+    page = opened(window, fake, loop)
+    type_in(page, "qwen")
+    loop.until(lambda: isinstance(page.answer, ResultList))
+    assert isinstance(page.answer, ResultList)
+    texts = [label.text() for label in page.answer.findChildren(QLabel)]
+    assert "7.6B parameters · with 4 bits about 4.62 GB: likely fits" in texts

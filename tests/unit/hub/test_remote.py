@@ -104,7 +104,7 @@ def test_a_hub_that_is_not_there_is_a_sentence(network: Network, monkeypatch: py
 def test_search_finds_by_name(hub: FakeHub, network: Network) -> None:
     hub.put(REPO, "a.gguf", b"x")
     hub.put("other/thing", "a.gguf", b"x")
-    assert search("tiny", network=network) == [(REPO, 10, 1)]
+    assert search("tiny", network=network) == [(REPO, 10, 1, 0)]
 
 
 def test_a_repository_offers_its_models_smallest_first(hub: FakeHub, network: Network) -> None:

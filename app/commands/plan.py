@@ -15,7 +15,7 @@ from app.terminal import size, table
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-    from backend.planner.plan import Plan
+    from backend.planner.plan import Machine, Plan
     from backend.planner.subject import Subject
 
 __all__ = ["add", "run"]
@@ -43,7 +43,7 @@ def add(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="T",
         help="that come out of a pass with speculation (default: 1, none)",
     )
-    parser.add_argument("--disk", action="store_true", help="layers may stay on the disk (planned, not yet run)")
+    parser.add_argument("--disk", action="store_true", help="layers may stay on the disk (own packs)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run)
 
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Plans."""
     from backend.config.paths import paths
     from backend.planner.learned import Learned
-    from backend.planner.machine import this_machine
+    from backend.planner.machine import this_machine, with_disk
     from backend.planner.plan import Wishes, best, plan
 
     wishes = Wishes(
@@ -66,9 +66,15 @@ def run(arguments: argparse.Namespace) -> int:
     subjects = _subjects(arguments.model)
     machine = this_machine(paths().models)
     learned = Learned(paths().learned)
-    plans = [
-        plan(one, machine, replace(wishes, learned=learned.about(one.engine, one.scheme, one.name))) for one in subjects
-    ]
+
+    def planned(machine: Machine) -> list[Plan]:
+        about = [learned.about(one.engine, one.scheme, one.name) for one in subjects]
+        return [plan(one, machine, replace(wishes, learned=knows)) for one, knows in zip(subjects, about, strict=True)]
+
+    plans = planned(machine)
+    file = next((subject.streams for subject, one in zip(subjects, plans, strict=True) if one.budget), None)
+    if file is not None:  # only now its disk matters
+        plans = planned(with_disk(machine, file))
     chosen = best(plans)
     if arguments.json:
         print(
@@ -123,6 +129,8 @@ def _words(one: Plan) -> str:
     found = one.speed
     lines = [f"{one.build}: {answer[one.verdict]}", *(f"  {text}" for text in one.remedies), ""]
     lines += one.reasons
+    if one.budget:
+        lines.append(f"Load it with --memory-budget {one.budget >> 20}M.")
     if one.verdict != "does not fit":
         lines.append(
             f"About {found.tokens:.1f} tokens a second ({found.low:.1f} to {found.high:.1f}), and "

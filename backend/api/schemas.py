@@ -505,6 +505,7 @@ class LoadedModel(Struct, kw_only=True):
     kv_bytes: int
     load_s: float
     sampling: Sampling  # the model's defaults
+    streamed_bytes: int = 0  # of the weights, read from the disk for every pass; 0: all of them stay in memory
     kv: KvChoice = ""  # as it was loaded; "": there is no choice with this model
     slider: ModelSlider | None = None  # None: it was made at one size
     speculation: SpeculationChoice = ""  # as it was loaded; "": not possible with this model
@@ -512,6 +513,11 @@ class LoadedModel(Struct, kw_only=True):
     draft_model: str = ""  # path, or "self"; "": none was asked for
     draft_notice: str = ""  # one sentence where the draft model could not be used
     template_notice: str = ""  # one sentence where the file's own chat template could not be used
+
+    @property
+    def held_bytes(self) -> int:
+        """Of weights and conversation, what stays in memory."""
+        return self.weight_bytes - self.streamed_bytes + self.kv_bytes
 
 
 class BackendStatus(Struct, kw_only=True):

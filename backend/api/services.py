@@ -142,7 +142,7 @@ class Services:
 
     def _leaving(self) -> int:
         loaded = self.engine.loaded
-        return loaded.weight_bytes + loaded.kv_bytes if loaded is not None else 0
+        return loaded.held_bytes if loaded is not None else 0
 
     async def open_model(self, request: LoadModel) -> None:
         """Loads the model of the command line, by path, id or name. What is wrong with it becomes a failed job, as if

@@ -17,7 +17,7 @@ from backend.engine.llama_cpp import LlamaCppModel
 from backend.engine.model import Aborted, Model, TokenTree
 from backend.formats.sniff import recognise
 from backend.hub.catalogue import known_file
-from backend.planner.memory import pass_tokens
+from backend.planner.memory import STREAMED_PASS, pass_tokens
 
 _MIB = 1 << 20
 #: A context that fits most chats; more costs KV memory that a laptop needs (189 MB for the built-in model).
@@ -25,7 +25,6 @@ _DEFAULT_CONTEXT = 8192
 #: The smallest context that is still a chat.
 _LEAST_CONTEXT = 2048
 #: of one pass
-_MOST_NODES = 512
 #: what making a pack is of the whole way, where one is made: reading it afterwards takes a tenth of the time
 _REPACKING = 0.9
 
@@ -58,6 +57,7 @@ def load_model(entry: ModelEntry, options: LoadModel, progress: Callable[[float]
         n_gpu_layers=info.n_gpu_layers,
         n_vocab=info.n_vocab,
         weight_bytes=info.weight_bytes,
+        streamed_bytes=info.streamed_bytes,
         kv_bytes=info.kv_bytes,
         load_s=time.perf_counter() - started,
         sampling=recommended_sampling(entry, info.metadata),
@@ -129,7 +129,7 @@ def _load_native(entry: ModelEntry, options: LoadModel, threads: int, progress: 
         n_ctx=options.n_ctx or _default_context(entry),
         n_threads=threads,
         # of a text to be read: as few passes as can be, where every one of them waits for the disk
-        n_batch=_MOST_NODES if options.memory_budget else pass_tokens(entry.bytes, "native"),
+        n_batch=STREAMED_PASS if options.memory_budget else pass_tokens(entry.bytes, "native"),
         kv=options.kv or "f16",
         position=options.position,
         memory_budget=options.memory_budget,

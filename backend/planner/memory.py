@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from backend.planner.architecture import Architecture
 
-__all__ = ["Engine", "KvType", "Memory", "compute_bytes", "kv_bytes", "pass_tokens", "tokenizer_bytes"]
+__all__ = [
+    "STREAMED_PASS", "Engine", "KvType", "Memory", "compute_bytes", "kv_bytes", "pass_tokens", "ring_bytes",
+    "tokenizer_bytes",
+]  # fmt: skip
 
 Engine = Literal["native", "llama.cpp"]
 KvType = Literal["f16", "q8", "q4"]
@@ -18,6 +22,11 @@ _BLOCK = {"f16": 64, "q8": 34, "q4": 18}
 _CELLS = 256
 #: sequences of our contexts in llama.cpp, one for each leaf of a tree; a window is kept for each
 _SEQUENCES = 64
+#: most tokens of one pass where weights are read from the disk: as few readings of a prompt as can be
+STREAMED_PASS = 512
+#: what weights from the disk are read into: twice the widest linears, which are not more than so much of a layer, and
+#: four reads beside them
+_RING_LAYER, _RING_READS = 1.3, 16 << 20
 #: Interpreter, server and libraries: 35 MB in a process that has imported the server, and what storage adds.
 PROCESS = 45 << 20
 #: Our own tokenizer: 23 MB stay, with 49,152 entries as with 151,936.
@@ -50,6 +59,11 @@ def pass_tokens(weight_bytes: int, engine: Engine) -> int:
     if weight_bytes < 700 << 20:
         return most
     return min(most, 256 if weight_bytes < 4000 << 20 else 128)
+
+
+def ring_bytes(layers: Sequence[int]) -> int:
+    """Of the ring that layers of these sizes are read into from the disk: 40 MB measured with 1.5B and 4 bits."""
+    return round(_RING_LAYER * max(layers, default=0)) + _RING_READS
 
 
 def kv_bytes(architecture: Architecture, n_ctx: int, kv: KvType, engine: Engine, n_batch: int = 512) -> int:

@@ -87,7 +87,8 @@ class Observer:
         """After every answer; returns at once."""
         if loaded is self._seen or loaded.n_gpu_layers or stats.completion_tokens < _TOKENS or stats.tok_s <= 0:
             return
-        if loaded.draft_notice or loaded.slider is not None:  # which model's memory, which position's name?
+        # Which model's memory, which position's name? And the speed of a disk says nothing of the memory's.
+        if loaded.draft_notice or loaded.slider is not None or loaded.streamed_bytes:
             return
         self._seen = loaded
         self._thread.submit(self._note, loaded, stats)

@@ -8,7 +8,16 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from backend.planner.learned import Correction
-from backend.planner.memory import KvType, Memory, compute_bytes, kv_bytes, pass_tokens, tokenizer_bytes
+from backend.planner.memory import (
+    STREAMED_PASS,
+    KvType,
+    Memory,
+    compute_bytes,
+    kv_bytes,
+    pass_tokens,
+    ring_bytes,
+    tokenizer_bytes,
+)  # fmt: skip
 from backend.planner.speed import Rates, Speed, pass_seconds, speed
 from backend.planner.subject import Subject
 
@@ -21,6 +30,8 @@ _LEAST_CONTEXT = 2048
 _USUAL_CONTEXT = 8192
 #: of all memory, what the system and a browser can be asked to leave to a model
 _MOST = 0.85
+#: tokens a second below which nobody waits for an answer: layers on the disk are not offered first then
+_BEARABLE = 0.5
 _ORDER: dict[Verdict, int] = {"fits": 0, "fits if": 1, "does not fit": 2}
 
 
@@ -41,7 +52,7 @@ class Wishes:
     """What is decided already; 0 and "" leave it to the plan.
 
     Attributes:
-        disk: layers may stay on the disk and be read for each token.
+        disk: layers may stay on the disk and be read for each pass. Without the wish it is a remedy.
         draft: a smaller model that guesses. tokens_per_pass, cost: what comes of it (`speed.speed`).
         leaving: bytes of what is loaded now and will leave.
         filled: share of the context that a conversation has reached, for its speed.
@@ -62,7 +73,10 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Settings, what they need, and why. Layers are counted: all of them are somewhere."""
+    """Settings, what they need, and why. Layers are counted: all of them are somewhere.
+
+    `budget` is the `memory_budget` to load it with, bytes: of the weights only so much stays in memory; 0: all of them.
+    """
 
     verdict: Verdict
     build: str
@@ -74,6 +88,7 @@ class Plan:
     layers_gpu: int
     layers_ram: int
     layers_disk: int
+    budget: int
     draft: str
     memory: Memory
     ram: int
@@ -100,11 +115,27 @@ def plan(subject: Subject, machine: Machine, wishes: Wishes | None = None) -> Pl
         if other.verdict == "fits":
             return replace(other, verdict="fits if", reasons=first.reasons + other.reasons, remedies=[remedy])
     need = math.ceil((first.memory.total - first.gpu) * _MARGIN)
-    if need <= machine.memory_total * _MOST:
-        missing = need - first.free
-        return replace(first, verdict="fits if", remedies=[f"Close programs that hold {_gb(missing)}."])
+    close = [f"Close programs that hold {_gb(need - first.free)}."] if need <= machine.memory_total * _MOST else []
+    streamed = _from_disk(subject, machine, wishes, context)
+    if streamed is not None and (not close or streamed.speed.tokens >= _BEARABLE):
+        return replace(streamed, reasons=first.reasons + streamed.reasons, remedies=streamed.remedies + close)
+    if close:
+        return replace(first, verdict="fits if", remedies=close + (streamed.remedies if streamed else []))
     remedies = [f"A machine with {_gb(need / _MOST)} of memory would hold it.", "A build with fewer bits needs less."]
     return replace(first, verdict="does not fit", remedies=remedies)
+
+
+def _from_disk(subject: Subject, machine: Machine, wishes: Wishes, context: int) -> Plan | None:
+    """With layers on the disk, as much of the rest as was wished; None where that does not help."""
+    if subject.streams is None or wishes.disk:
+        return None
+    wishes = replace(wishes, disk=True)
+    for _, context_, kv in [("", context, wishes.kv or "f16"), *_smaller(subject, wishes, context)]:
+        found = _settled(subject, machine, wishes, context_, kv)
+        if found.verdict == "fits" and found.budget:
+            remedy = f"Keep {_gb(found.budget)} of its weights in memory and read the others from the disk."
+            return replace(found, verdict="fits if", remedies=[remedy])
+    return None
 
 
 def best(plans: Sequence[Plan]) -> Plan | None:
@@ -140,7 +171,8 @@ def _smaller(subject: Subject, wishes: Wishes, context: int) -> list[tuple[str, 
 def _settled(subject: Subject, machine: Machine, wishes: Wishes, context: int, kv: KvType) -> Plan:
     """The plan with these settings; its verdict is "fits" or not."""
     architecture, weights, layers = subject.architecture, subject.weights, subject.architecture.layers
-    batch = pass_tokens(weights.total, subject.engine)
+    streams = wishes.disk and subject.streams is not None
+    batch = STREAMED_PASS if streams else pass_tokens(weights.total, subject.engine)
     learned = wishes.learned
     draft = _draft_bytes(wishes.draft, context)
     rows = 64 if wishes.tokens_per_pass > 1 or draft else 1
@@ -157,21 +189,23 @@ def _settled(subject: Subject, machine: Machine, wishes: Wishes, context: int, k
     on_gpu = _fitting(each, machine.gpu_free - memory.compute) if subject.engine == "llama.cpp" else 0
     gpu = sum(each[:on_gpu])
     rest = memory.total - gpu
-    on_disk = 0
-    if wishes.disk and rest * _MARGIN > free:
-        on_disk = (
-            layers
-            - on_gpu
-            - _fitting(list(weights.layers[on_gpu:]), free / _MARGIN - rest + sum(weights.layers[on_gpu:]))
-        )
-    disk = sum(weights.layers[layers - on_disk :]) if on_disk else 0
-    ram = rest - disk
+    budget = disk = 0
+    if streams and rest * _MARGIN > free:
+        ring = ring_bytes(weights.layers)
+        budget = math.floor(free / _MARGIN) - (rest - weights.total)
+        disk = weights.total + ring - budget
+        if disk > sum(weights.layers):  # what is no layer must stay in memory
+            budget = disk = 0
+    on_disk = math.ceil(disk * layers / max(sum(weights.layers), 1))
+    ram = rest - weights.total + budget if budget else rest
     threads = wishes.threads or machine.cores
     read = weights.per_token + round(memory.kv * wishes.filled)
-    on_both = round(gpu / max(memory.total, 1) * read), round(disk * weights.active)
+    on_gpu_read = round(gpu / max(memory.total, 1) * read)
     rates = replace(machine.rates, ram=learned.ram, fixed=0.0) if learned.ram else machine.rates
-    seconds = pass_seconds(max(read - sum(on_both), 0), *on_both, rates)
-    fits = ram * _MARGIN <= free and not on_disk  # no engine here reads layers from the disk yet
+    seconds = pass_seconds(max(read - on_gpu_read, 0), on_gpu_read, 0, rates)
+    # What comes from the disk is read ahead while the rest is computed, all experts of a layer with it.
+    seconds = max(seconds, pass_seconds(0, 0, disk, rates))
+    fits = ram * _MARGIN <= free
     return Plan(
         verdict="fits" if fits else "does not fit",
         build=subject.name,
@@ -183,6 +217,7 @@ def _settled(subject: Subject, machine: Machine, wishes: Wishes, context: int, k
         layers_gpu=on_gpu,
         layers_ram=layers - on_gpu - on_disk,
         layers_disk=on_disk,
+        budget=budget,
         draft=wishes.draft.name if wishes.draft else "",
         memory=memory,
         ram=ram,
@@ -197,7 +232,7 @@ def _settled(subject: Subject, machine: Machine, wishes: Wishes, context: int, k
             core=learned.core,
             measured=learned.of_ram in ("model", "scheme"),
         ),
-        reasons=_reasons(subject, memory, ram, free, fits, on_gpu, on_disk, context),
+        reasons=_reasons(subject, memory, ram, free, fits, on_gpu, disk, context),
     )
 
 
@@ -220,7 +255,7 @@ def _fitting(sizes: Sequence[int], room: float) -> int:
 
 
 def _reasons(
-    subject: Subject, memory: Memory, ram: int, free: int, fits: bool, on_gpu: int, on_disk: int, context: int
+    subject: Subject, memory: Memory, ram: int, free: int, fits: bool, on_gpu: int, disk: int, context: int
 ) -> list[str]:
     about = "" if subject.exact else "about "
     found = [
@@ -231,9 +266,9 @@ def _reasons(
         found.append(f"The model that guesses takes {_gb(memory.draft)}.")
     if on_gpu:
         found.append(f"{on_gpu} of {len(subject.weights.layers)} layers go to the graphics card.")
-    if on_disk:
-        found.append(f"{on_disk} layers would be read from the disk for every token, which no engine here does yet.")
-    joined = "and" if fits or on_disk else "but only"
+    if disk:
+        found.append(f"{_gb(disk)} of the weights are read from the disk for every word, which is slow.")
+    joined = "and" if fits else "but only"
     found.append(f"{_gb(ram)} of memory are needed, {joined} {_gb(free)} are free.")
     return found
 

@@ -37,6 +37,7 @@ class Subject:
         context: tokens that it was trained for; 0 where unknown.
         repository: where it comes from; "" for a file on this machine.
         exact: the weights' bytes are read from a header.
+        streams: the file whose layers can stay on the disk, to be read in every pass; None: they cannot.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Subject:
     context: int
     repository: str = ""
     exact: bool = False
+    streams: Path | None = None
 
 
 def subject_of_file(path: Path) -> Subject:
@@ -116,6 +118,7 @@ def _pack(path: Path) -> Subject:
         weights,
         int(pack.config.get("max_position_embeddings") or 0),
         exact=True,
+        streams=path,
     )
 
 

@@ -145,11 +145,11 @@ class HardwarePage(QWidget):
         )
         total = report.memory.total
         meter = Meter(self.tr("Model and conversation memory"))
-        used = model.weight_bytes + model.kv_bytes
+        used = model.held_bytes
         meter.set_value(
             used / total if total else 0.0,
             self.tr("{0} for the model, {1} for {2} tokens of conversation").format(
-                size(model.weight_bytes), size(model.kv_bytes), count(model.n_ctx)
+                size(model.weight_bytes - model.streamed_bytes), size(model.kv_bytes), count(model.n_ctx)
             ),
         )
         where = (

@@ -281,16 +281,20 @@ class Inspector(QWidget):
             self.memory.set_value(0.0, self.tr("No model is loaded."))
             self.memory_parts.hide()
             return
-        used = loaded.weight_bytes + loaded.kv_bytes
+        used = loaded.held_bytes
         if report is not None and report.memory.total > 0:
             words = self.tr("{0} of {1}").format(size(used), size(report.memory.total))
             share = used / report.memory.total
         else:
             words, share = size(used), 0.0
         self.memory.set_value(share, words, "warn" if share > 0.8 else "")
-        self.memory_parts.setText(
-            self.tr("Model {0}, conversation memory {1}").format(size(loaded.weight_bytes), size(loaded.kv_bytes))
-        )
+        held = size(loaded.weight_bytes - loaded.streamed_bytes)
+        words = self.tr("Model {0}, conversation memory {1}").format(held, size(loaded.kv_bytes))
+        if loaded.streamed_bytes:
+            words += " · " + self.tr("{0} of the model are read from the disk for every word").format(
+                size(loaded.streamed_bytes)
+            )
+        self.memory_parts.setText(words)
         self.memory_parts.show()
 
     def showEvent(self, event: QShowEvent) -> None:

@@ -127,3 +127,15 @@ def test_the_plots_are_there_when_there_is_something_to_plot(loop: Loop, window:
     panel.passes.set_passes([(8, 3, 0.1)] * 5000)
     assert len(panel.passes._folded(70)) <= 70
     panel.grab()
+
+
+def test_a_model_that_is_read_from_the_disk_says_so_beside_its_memory(
+    loop: Loop, window: MainWindow, fake: FakeClient
+) -> None:
+    whole = structs.replace(guessing("auto"), weight_bytes=700_000_000, kv_bytes=100_000_000)
+    attach(loop, window, fake, whole)
+    words = window.inspector.memory_parts
+    loop.until(lambda: words.text() == "Model 700 MB, conversation memory 100 MB")
+    fake.publish_model(structs.replace(whole, streamed_bytes=500_000_000))
+    loop.until(lambda: words.text().startswith("Model 200 MB, conversation memory 100 MB · 500 MB of the model are"))
+    assert window.inspector.memory.words().startswith("300 MB")

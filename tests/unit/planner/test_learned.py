@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from backend.api.schemas import LoadedModel, ModelEntry, Sampling, TurnStats
 from backend.planner.learned import Correction, Learned, Observation
@@ -134,6 +135,12 @@ class TestObserver:
         (one,) = learned.all()
         assert (one.measured, one.token_s, one.prefill) == (123 * MB, 0.01, 0.0)
         assert self.asked_on[0] != threading.current_thread().name
+
+    def test_a_disk_teaches_nothing_of_the_memory(self, tiny_pack: Path, learned: Learned, observer: Observer) -> None:
+        loaded = replace(_loaded(tiny_pack), streamed_bytes=1 << 20)
+        observer.answered(loaded, TurnStats(prompt_tokens=50, completion_tokens=40, tok_s=1.0, context_used=90))
+        observer.close()
+        assert learned.all() == []
 
     def test_guesses_are_taken_out_of_the_speed(self, tiny_pack: Path, learned: Learned, observer: Observer) -> None:
         stats = TurnStats(

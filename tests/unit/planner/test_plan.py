@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from app.cli import run_command
 from backend.planner.catalogue import catalogue, entry_named
+from backend.planner.memory import ring_bytes
 from backend.planner.plan import Machine, Plan, Wishes, best, plan
 from backend.planner.speed import Rates, pass_seconds, speed
-from backend.planner.subject import Subject, subjects_of
+from backend.planner.subject import Subject, subject_of_file, subjects_of
 
 GB = 10**9
 LAPTOP = Machine(cores=4, memory_total=16 * GB, memory_free=11 * GB, rates=Rates(ram=40e9))
@@ -69,13 +71,61 @@ def test_what_is_too_large_is_said_with_numbers() -> None:
     assert any("GB of memory would hold it" in text for text in found.remedies)
 
 
-def test_the_disk_is_planned_and_not_promised() -> None:
-    found = plan(_subject("llama-3.1-70b-instruct", "native"), LAPTOP, Wishes(disk=True))
-    assert found.verdict == "does not fit"
+def _streams(entry: str = "llama-3.1-70b-instruct") -> Subject:
+    return replace(_subject(entry, "native"), streams=Path("a.nutshell"))
+
+
+def test_what_fits_no_memory_is_read_from_the_disk() -> None:
+    laptop = replace(LAPTOP, rates=Rates(ram=40e9, disk=2e9))
+    found = plan(_streams(), laptop)
+    assert found.verdict == "fits if"
+    assert "from the disk" in found.remedies[0]
     assert 0 < found.layers_disk < 80
     assert found.layers_disk + found.layers_ram == 80
-    assert found.ram * 1.05 <= LAPTOP.memory_free
-    assert "disk" in " ".join(found.reasons)
+    assert found.ram * 1.05 <= laptop.memory_free
+    assert found.ram == found.memory.total - found.memory.weights + found.budget
+    read = found.memory.weights - found.budget
+    assert read / 2e9 < 1 / found.speed.tokens < (read + GB) / 2e9
+    wished = plan(_streams(), laptop, Wishes(disk=True))
+    assert (wished.verdict, wished.budget, wished.remedies) == ("fits", found.budget, [])
+    assert wished.memory.compute > plan(_streams(), laptop, Wishes(context=2048)).memory.compute / 2
+
+
+def test_layers_stay_on_the_disk_only_where_an_engine_reads_them() -> None:
+    for wishes in (Wishes(), Wishes(disk=True)):
+        found = plan(_subject("llama-3.1-70b-instruct", "native"), LAPTOP, wishes)
+        assert (found.verdict, found.budget, found.layers_disk) == ("does not fit", 0, 0)
+    assert plan(_streams("llama-3.2-3b-instruct"), LAPTOP, Wishes(disk=True)).budget == 0  # there is room
+
+
+def test_nothing_is_offered_that_the_disk_cannot_do_either() -> None:
+    assert plan(_streams(), replace(LAPTOP, memory_free=GB, memory_total=2 * GB)).verdict == "does not fit"
+    slow = replace(LAPTOP, memory_total=64 * GB, rates=Rates(ram=40e9, disk=0.1e9))
+    found = plan(_streams(), slow)
+    assert "Close programs" in found.remedies[0]
+    assert "from the disk" in found.remedies[1]
+    assert found.budget == 0
+
+
+@pytest.mark.parametrize("share", [0.2, 0.4, 0.6])
+def test_a_model_loaded_as_planned_takes_what_was_planned(smollm2_pack: Path, share: float) -> None:
+    from backend.engine.native import NativeModel
+
+    subject = subject_of_file(smollm2_pack)
+    roomy = Machine(cores=2, memory_total=GB, memory_free=GB, rates=Rates(ram=40e9, disk=2e9))
+    whole = plan(subject, roomy, Wishes(context=256))
+    tight = replace(roomy, memory_free=round((whole.ram - share * sum(subject.weights.layers)) * 1.05))
+    found = plan(subject, tight, Wishes(context=256, disk=True))
+    assert found.verdict == "fits"
+    model = NativeModel(smollm2_pack, n_ctx=256, n_threads=1, n_batch=512, memory_budget=found.budget)
+    try:
+        stream = model.stream
+        assert stream is not None
+        held = model.info.weight_bytes - stream.pass_bytes + stream.ring_bytes
+        assert 0.9 * found.budget < held <= found.budget
+        assert stream.pass_bytes <= found.memory.weights - found.budget + ring_bytes(subject.weights.layers)
+    finally:
+        model.close()
 
 
 def test_layers_go_to_the_card_as_far_as_it_reaches() -> None:

@@ -61,7 +61,10 @@ class Entry(_Record, frozen=True, kw_only=True):
     uses: tuple[Literal["general", "code", "multilingual", "reasoning", "math"], ...]
     parameters: int
     context_length: int
+    languages: tuple[str, ...] = ()
+    languages_source: str = ""
     licence: str
+    licence_source: str = ""
     architecture: Architecture
     builds: tuple[Build, ...]
     drafts: tuple[Draft, ...] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from backend.api.downloads import RemoteChoice, RemoteRepository, SearchResult
 from backend.api.hub_schemas import RepositoryFits
@@ -76,7 +76,7 @@ class RepositoryView(QWidget):
     def __init__(self, repository: RemoteRepository, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.buttons: dict[str, QPushButton] = {}
-        self.answers: dict[str, ElidedLabel] = {}
+        self.answers: dict[str, QLabel] = {}
         self.back = HoverButton(self.tr("Back"), icon="chevron-left")
         self.back.clicked.connect(self.back_requested)
         title = ElidedLabel(repository.repository, "heading", mode=Qt.TextElideMode.ElideMiddle)
@@ -142,7 +142,7 @@ class RepositoryView(QWidget):
         words.setSpacing(metrics.px(2))
         words.addWidget(ElidedLabel(name, "heading"))
         words.addWidget(ElidedLabel(" · ".join(details), "secondary"))
-        self.answers[choice.name] = answer = ElidedLabel("", "secondary", mode=Qt.TextElideMode.ElideRight)
+        self.answers[choice.name] = answer = text_label("", "secondary", wrap=True)
         answer.hide()
         words.addWidget(answer)
         button = QPushButton(self.tr("Here") if here else self.tr("Go on") if choice.here else self.tr("Download"))

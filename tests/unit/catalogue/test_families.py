@@ -59,6 +59,31 @@ def test_ids_and_builds_are_there_once() -> None:
     assert [build for build, count in builds.items() if count > 1] == []
 
 
+@pytest.mark.parametrize("entry", ENTRIES, ids=NAMES)
+def test_every_source_can_be_looked_up(entry: Entry) -> None:
+    """A page, or a repository with a path and a commit; facts of pages that nobody could find again are none."""
+    for source in (entry.source, entry.licence_source, entry.languages_source):
+        assert not source or re.match(r"(github\.com/[\w.-]+/[\w.-]+ \S+|huggingface\.co/[\w.-]+/[\w.-]+)", source), (
+            source
+        )
+    assert re.fullmatch(r"[A-Z][\w.-]*( AND [A-Z][\w.-]*)*", entry.licence)
+    family = next(family for family in catalogue() if entry in family.models)
+    for language in (*entry.languages, *family.languages):
+        assert re.fullmatch(r"[a-z]{2}", language)
+
+
+def test_what_is_known_of_the_licences() -> None:
+    """Those of the makers' own pages; a change of one is a change of what people may do."""
+    licences = {entry.id: entry.licence for entry in ENTRIES}
+    assert (
+        licences["deepseek-r1-distill-llama-8b"] == "MIT AND Llama-3.1-Community"
+    )  # of Llama, which it was trained from
+    assert licences["deepseek-r1-distill-llama-70b"] == "MIT AND Llama-3.3-Community"
+    assert licences["qwen2.5-coder-3b-instruct"] == licences["qwen2.5-3b-instruct"] == "Qwen-Research"
+    assert sum(not entry.verified for entry in ENTRIES) <= 1
+    assert sum(bool(entry.licence_source) for entry in ENTRIES) >= 50
+
+
 def test_the_schema_is_that_of_the_types() -> None:
     written = json.loads((FOLDER / "schema.json").read_text(encoding="utf-8"))
     assert written == json.loads(json.dumps(msgspec.json.schema(Family)))
@@ -93,7 +118,11 @@ def test_what_was_not_seen_is_marked(entry: Entry) -> None:
     assert "tie_word_embeddings" in seen or "tied" in marked or gemma
     if seen["max_position_embeddings"] != entry.context_length:
         assert "context_length" in marked or "context:" in entry.source
-    assert entry.verified == (marked <= {"licence", "tied"})
+    assert entry.verified == (marked <= {"licence", "tied", "languages"})
+    assert ("licence" in marked) == (not entry.licence_source)
+    family = next(family for family in catalogue() if entry in family.models)
+    source = entry.languages_source if entry.languages else family.languages_source
+    assert ("languages" in marked) == (not source)
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=NAMES)

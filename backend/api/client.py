@@ -37,6 +37,7 @@ from backend.api.downloads import (
 from backend.api.errors import NutshellError
 from backend.api.event_reader import CONNECT_S, READ_S, open_events, refusal, unavailable
 from backend.api.hub_client import HubCalls
+from backend.api.plan_schemas import ModelPlan
 from backend.api.schemas import (
     AnyEvent,
     Attachment,
@@ -146,6 +147,10 @@ class Client(HubCalls):
     async def load_model(self, request: LoadModel) -> Job:
         """Starts loading; the job's events say how it goes. See also `loaded_model`."""
         return await self._ask("POST", "/api/models/load", Job, request)
+
+    async def plan_load(self, request: LoadModel) -> ModelPlan:
+        """Whether a model fits as it is to be loaded."""
+        return await self._ask("POST", "/api/models/plan", ModelPlan, request)
 
     async def speculate(self, choice: Speculate) -> LoadedModel:
         """Guesses otherwise from the next answer on."""

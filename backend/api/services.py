@@ -14,7 +14,8 @@ from backend.api.errors import NutshellError
 from backend.api.events import EventHub
 from backend.api.hub_schemas import RepositoryFits
 from backend.api.naming import find
-from backend.api.schemas import HardwareReport, LoadModel
+from backend.api.plan_schemas import ModelPlan
+from backend.api.schemas import HardwareReport, LoadModel, ModelEntry
 from backend.chat.service import Chat
 from backend.jobs.compressing import Compressions
 from backend.jobs.downloading import Downloads
@@ -118,6 +119,13 @@ class Services:
         from backend.planner.offers import offers
 
         return offers(this_machine(self.data_dir), self.learned.about, leaving=self._leaving())
+
+    def plan(self, entry: ModelEntry, request: LoadModel) -> ModelPlan:
+        """Whether a model of this machine fits as it is to be loaded; called off the loop."""
+        from backend.planner.loads import plan_of_load
+        from backend.planner.machine import this_machine
+
+        return plan_of_load(entry, request, this_machine(self.data_dir), self.learned.about, leaving=self._leaving())
 
     def fits(self, name: str, revision: str) -> RepositoryFits:
         """Which models of a repository on the hub would run here; asks the hub, called off the loop."""

@@ -76,6 +76,7 @@ class Plan:
     """Settings, what they need, and why. Layers are counted: all of them are somewhere.
 
     `budget` is the `memory_budget` to load it with, bytes: of the weights only so much stays in memory; 0: all of them.
+    `changes`: loading it with these settings is what the first remedy says.
     """
 
     verdict: Verdict
@@ -97,6 +98,7 @@ class Plan:
     speed: Speed
     reasons: list[str] = field(default_factory=list)
     remedies: list[str] = field(default_factory=list)
+    changes: bool = False
 
 
 def plan(subject: Subject, machine: Machine, wishes: Wishes | None = None) -> Plan:
@@ -113,12 +115,14 @@ def plan(subject: Subject, machine: Machine, wishes: Wishes | None = None) -> Pl
     for remedy, context_, kv in _smaller(subject, wishes, context):
         other = _settled(subject, machine, wishes, context_, kv)
         if other.verdict == "fits":
-            return replace(other, verdict="fits if", reasons=first.reasons + other.reasons, remedies=[remedy])
+            reasons = first.reasons + other.reasons
+            return replace(other, verdict="fits if", reasons=reasons, remedies=[remedy], changes=True)
     need = math.ceil((first.memory.total - first.gpu) * _MARGIN)
     close = [f"Close programs that hold {_gb(need - first.free)}."] if need <= machine.memory_total * _MOST else []
     streamed = _from_disk(subject, machine, wishes, context)
     if streamed is not None and (not close or streamed.speed.tokens >= _BEARABLE):
-        return replace(streamed, reasons=first.reasons + streamed.reasons, remedies=streamed.remedies + close)
+        reasons = first.reasons + streamed.reasons
+        return replace(streamed, reasons=reasons, remedies=streamed.remedies + close, changes=True)
     if close:
         return replace(first, verdict="fits if", remedies=close + (streamed.remedies if streamed else []))
     remedies = [f"A machine with {_gb(need / _MOST)} of memory would hold it.", "A build with fewer bits needs less."]

@@ -17,6 +17,7 @@ from msgspec import UNSET
 from msgspec.structs import asdict, replace
 
 from backend.api.errors import EngineUnavailableError, InvalidRequestError, NoModelError, NotFoundError, NutshellError
+from backend.api.plan_schemas import ModelPlan
 from backend.api.schemas import (
     AnyEvent,
     BackendStatus,
@@ -190,6 +191,7 @@ class FakeClient(FakeComposing, FakeCompressions, FakeDownloads):
         FakeCompressions.__init__(self)
         FakeDownloads.__init__(self)
         self.details = {detail.conversation.id: detail for detail in details}
+        self.planned = ModelPlan(name="", verdict="does not fit")
         self.entries = fake_models() if models is None else models
         self.loaded = loaded
         self.pass_report = PassReport()
@@ -294,6 +296,10 @@ class FakeClient(FakeComposing, FakeCompressions, FakeDownloads):
     async def models(self) -> list[ModelEntry]:
         self._called("models")
         return deepcopy(self.entries)
+
+    async def plan_load(self, request: LoadModel) -> ModelPlan:
+        self._called("plan_load", request)
+        return deepcopy(self.planned)
 
     async def load_model(self, request: LoadModel) -> Job:
         self._called("load_model", request)

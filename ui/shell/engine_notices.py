@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from PySide6.QtCore import QObject, Signal
 
+from backend.api.plan_schemas import ModelPlan
 from backend.api.schemas import BackendStatus, ErrorInfo, LoadedModel
 from ui.bridge.engine_link import EngineLink
 from ui.shell.notices import Notices
@@ -44,6 +45,7 @@ class EngineNotices(QObject):
         link.request_failed.connect(self.problem)
         chat.problem.connect(self.problem)
         models.problem.connect(self.problem)
+        models.too_large.connect(self._too_large)
         chat.interrupted.connect(self._was_interrupted)
         chat.busy_changed.connect(self._busy_changed)
         models.changed.connect(self._models_changed)
@@ -64,6 +66,15 @@ class EngineNotices(QObject):
             )
         else:
             self._notices.error(_PROBLEM, error)
+
+    def _too_large(self, error: ErrorInfo, plan: ModelPlan) -> None:
+        """A model does not fit as it was to be loaded, but otherwise it does."""
+        speed = self.tr("About {0} tokens a second.").format(f"{plan.tokens:.1f}") if plan.tokens else ""
+        text = " ".join(part for part in (error.what, error.why, *plan.remedies[:1], speed) if part)
+        self._notices.show(
+            _PROBLEM, text, level="warning", action=self.tr("Load it so"),
+            run=lambda: self._models.load_as_planned(plan), details=error.details,
+        )  # fmt: skip
 
     def _attached(self, status: BackendStatus) -> None:
         for text in status.notices:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, Signal
 
+from backend.api.plan_schemas import ModelPlan
 from backend.api.schemas import BackendStatus, ErrorInfo, Job, KvChoice, LoadedModel, LoadModel, ModelEntry
 from backend.api.speculation_schemas import Speculate
 from ui.bridge.engine_link import EngineLink
@@ -24,6 +25,7 @@ class ModelSession(QObject):
 
     changed = Signal()  # loaded model, loading job or its progress
     problem = Signal(object)  # ErrorInfo: a model could not be loaded
+    too_large = Signal(object, object)  # the same, and a ModelPlan: it could be loaded otherwise
     kv_changed = Signal(str)  # how the conversation is to be remembered from now on
     speculation_changed = Signal(object)  # LoadedModel: how it guesses from now on
     positions_changed = Signal(object)  # where the sliders of models stand: {path: 0..1}
@@ -40,6 +42,7 @@ class ModelSession(QObject):
         self._job: Job | None = None
         self._asking = False  # a load was asked for and its job is not known yet
         self._asked = ""  # name of the model whose load was asked for here
+        self._request: LoadModel | None = None  # the last one
         self._wanted: str | None = None  # path of the model to bring back after the engine died
         link.attached.connect(self._attached)
         link.state_changed.connect(self._state_changed)
@@ -108,6 +111,11 @@ class ModelSession(QObject):
         """Load a model file or folder."""
         self._load(LoadModel(path=str(path), kv=self.kv), Path(path).name)
 
+    def load_as_planned(self, plan: ModelPlan) -> None:
+        """Load a model with the change that makes it fit."""
+        if plan.change is not None:
+            self._load(plan.change, plan.name)
+
     def choose_kv(self, kv: KvChoice) -> None:
         """Remember conversations like this; a model to which it matters is loaded again."""
         if kv == self.kv:
@@ -172,7 +180,7 @@ class ModelSession(QObject):
             self._link.run(lambda engine: engine.cancel_job(job.id), quiet=True)
 
     def _load(self, request: LoadModel, name: str) -> None:
-        self._asking, self._asked = True, name
+        self._asking, self._asked, self._request = True, name, request
         self.changed.emit()
         self._link.run(lambda engine: engine.load_model(request), success=self._job_changed, failure=self._refused)
 
@@ -215,8 +223,25 @@ class ModelSession(QObject):
             self._job = None
             self._asked = ""
             if job.state == "failed" and job.error is not None:
-                self.problem.emit(job.error)
+                self._failed(job.error)
         self.changed.emit()
+
+    def _failed(self, error: ErrorInfo) -> None:
+        """A model could not be loaded. Where memory is short, there may be another way to load it."""
+        request = self._request
+        if error.code != "out_of_memory" or request is None:
+            self.problem.emit(error)
+            return
+
+        def planned(plan: ModelPlan) -> None:
+            if plan.change is not None:
+                self.too_large.emit(error, plan)
+            else:
+                self.problem.emit(error)
+
+        self._link.run(
+            lambda engine: engine.plan_load(request), success=planned, failure=lambda _: self.problem.emit(error)
+        )
 
     def _refused(self, error: ErrorInfo) -> None:
         self._asking, self._asked = False, ""

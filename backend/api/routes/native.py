@@ -19,6 +19,7 @@ from backend.api.speculation_schemas import Speculate
 from backend.api.sse import KEEP_ALIVE_S, EventStream, comment, data
 from backend.api.version import version
 from backend.engine.llama_library import build_description
+from backend.jobs.loading import named_entry
 
 __all__ = ["routes"]
 
@@ -52,6 +53,11 @@ def routes(services: Services) -> list[Route]:
 
     async def load(request: Request) -> Response:
         return Json(await services.loader.start(await body(request, LoadModel)), status_code=202)
+
+    async def plan(request: Request) -> Response:
+        wanted = await body(request, LoadModel)
+        entry = await named_entry(services.models, wanted.id, wanted.path)
+        return Json(await asyncio.to_thread(services.plan, entry, wanted))
 
     async def move(request: Request) -> Response:
         return Json(await services.loader.move((await body(request, MoveModel)).position))
@@ -101,6 +107,7 @@ def routes(services: Services) -> list[Route]:
         Route("/api/hardware", hardware),
         Route("/api/models", models),
         Route("/api/models/load", load, methods=["POST"]),
+        Route("/api/models/plan", plan, methods=["POST"]),
         Route("/api/models/position", move, methods=["POST"]),
         Route("/api/models/speculation", passes),
         Route("/api/models/drafts", drafts),

@@ -12,7 +12,8 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QLineEdit, QMenu
 
 from backend.api.errors import DiskFullError, EngineUnavailableError
-from backend.api.schemas import LoadModel, Sampling, SearchHit
+from backend.api.plan_schemas import ModelPlan
+from backend.api.schemas import ErrorInfo, Job, JobChanged, LoadModel, Sampling, SearchHit
 from tests.fakes.client import FakeClient, fake_loaded
 from tests.ui.shell.support import Loop
 from ui.actions import command_table
@@ -447,6 +448,52 @@ def test_the_model_menu_loads_and_can_be_cancelled(loop: Loop, window: MainWindo
     press(window, "Ctrl+L")
     QTest.keyClick(menu.list, Key.Key_Escape)
     assert menu.isHidden()
+
+
+SHORT = ErrorInfo(code="out_of_memory", what="There is not enough memory to load big.gguf.", why="9 GB are free.")
+
+
+def fail_to_load(loop: Loop, window: MainWindow, fake: FakeClient, error: ErrorInfo) -> None:
+    window.models.load(fake.entries[1])
+    loop.until(lambda: fake.loading)
+    assert fake.loading is not None
+    job = Job(id=fake.loading, kind="load_model", title="", state="failed", error=error)
+    fake.loading = None
+    fake.publish(JobChanged(job=job))
+
+
+def test_a_model_that_fits_otherwise_is_loaded_so_at_a_click(loop: Loop, window: MainWindow, fake: FakeClient) -> None:
+    attach(loop, window, fake)
+    change = LoadModel(id=fake.entries[1].id, kv="q8", n_ctx=4096, memory_budget=7_000_000_000)
+    fake.planned = ModelPlan(
+        name="Big",
+        verdict="fits if",
+        remedies=["Keep 7.0 GB in memory.", "Close programs."],
+        change=change,
+        tokens=1.26,
+    )
+    fail_to_load(loop, window, fake, SHORT)
+    loop.until(lambda: window.notice_bar.action_button().text() == "Load it so")
+    assert window.notice_bar.text() == (
+        "There is not enough memory to load big.gguf. 9 GB are free. Keep 7.0 GB in memory. About 1.3 tokens a second."
+    )
+    assert fake.called("plan_load") == fake.called("load_model")
+    window.notice_bar.action_button().click()
+    loop.until(lambda: len(fake.called("load_model")) == 2)
+    assert fake.called("load_model")[-1] == change
+    assert window.top_bar.model.button.full_text() == "Loading Big…"
+
+
+@pytest.mark.parametrize("planned", [False, True])
+def test_a_model_that_fits_in_no_way_is_an_error(
+    loop: Loop, window: MainWindow, fake: FakeClient, planned: bool
+) -> None:
+    attach(loop, window, fake)
+    error = SHORT if planned else ErrorInfo(code="invalid_model_file", what="It is damaged.")
+    fail_to_load(loop, window, fake, error)
+    loop.until(lambda: window.notice_bar.text().startswith(error.what))
+    assert not window.notice_bar.action_button().isVisible()
+    assert len(fake.called("plan_load")) == planned
 
 
 def test_a_damaged_model_cannot_be_chosen(loop: Loop, window: MainWindow, fake: FakeClient) -> None:

@@ -451,6 +451,20 @@ def held(tmp_path: Path) -> Iterator[tuple[RunningServer, Held]]:
         loader.go.set()
 
 
+def test_a_load_is_planned(tiny_gguf: Path, tmp_path: Path) -> None:
+    entry = ModelEntry(id="c" * 16, name="Tiny", path=str(tiny_gguf), source="file", bytes=1)
+    with running_server(tmp_path, entries=[entry], load=False) as running:
+
+        async def test(client: Client) -> None:
+            found = await client.plan_load(LoadModel(id=entry.id))
+            assert (found.name, found.verdict, found.change) == ("Tiny", "fits", None)
+            assert found.tokens > 0
+            with pytest.raises(NotFoundError):
+                await client.plan_load(LoadModel(id="nothing"))
+
+        run(running, test)
+
+
 def test_loading_and_unloading_a_model(held: tuple[RunningServer, Held]) -> None:
     server, loader = held
 

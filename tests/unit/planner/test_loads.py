@@ -1,0 +1,68 @@
+"""Plans of single loads: what is asked for, and what is changed so that it fits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from backend.api.errors import NutshellError
+from backend.api.schemas import LoadModel, ModelEntry
+from backend.planner.loads import plan_of_load
+from backend.planner.plan import Machine, Wishes, plan
+from backend.planner.speed import Rates
+from backend.planner.subject import subject_of_file
+
+ROOMY = Machine(cores=2, memory_total=10**9, memory_free=10**9, rates=Rates(ram=40e9, disk=2e9))
+
+
+def _entry(path: Path) -> ModelEntry:
+    return ModelEntry(id="a" * 16, name="Small", path=str(path), source="file", bytes=path.stat().st_size)
+
+
+def test_a_model_that_fits_changes_nothing(tiny_pack: Path, tiny_gguf: Path) -> None:
+    for path in (tiny_pack, tiny_gguf):
+        found = plan_of_load(_entry(path), LoadModel(path=str(path)), ROOMY)
+        assert (found.verdict, found.change, found.remedies, found.name) == ("fits", None, [], "Small")
+        assert found.low < found.tokens < found.high
+        assert found.ram < found.free == 10**9
+
+
+def test_the_first_change_is_a_smaller_memory_of_the_conversation(smollm2_pack: Path) -> None:
+    whole = plan(subject_of_file(smollm2_pack), ROOMY)
+    tight = replace(ROOMY, memory_free=round((whole.ram - whole.memory.kv / 4) * 1.05))
+    found = plan_of_load(_entry(smollm2_pack), LoadModel(n_threads=2, kv="f16"), tight)
+    assert found.verdict == "fits if"
+    assert found.change == LoadModel(id="a" * 16, path=str(smollm2_pack), kv="q8", n_ctx=whole.context, n_threads=2)
+    # What was chosen is not changed; the file is at once read from the disk.
+    chosen = plan_of_load(_entry(smollm2_pack), LoadModel(kv="q8", n_ctx=whole.context), tight)
+    assert chosen.verdict == "fits"
+
+
+def test_the_last_change_leaves_layers_on_the_disk(smollm2_pack: Path) -> None:
+    subject = subject_of_file(smollm2_pack)
+    least = plan(subject, ROOMY, Wishes(context=512))
+    tight = replace(ROOMY, memory_free=round((least.ram - sum(subject.weights.layers) / 3) * 1.05))
+    found = plan_of_load(_entry(smollm2_pack), LoadModel(n_ctx=512), tight)
+    assert found.change is not None
+    assert 0 < found.change.memory_budget < subject.weights.total
+    assert found.change.n_ctx == 512
+    assert "from the disk" in found.remedies[0]
+    wished = plan_of_load(_entry(smollm2_pack), LoadModel(n_ctx=512, memory_budget=1), tight)
+    assert (wished.verdict, wished.change) == ("fits", None)
+
+
+def test_closing_other_programs_is_nothing_that_is_loaded_otherwise(tiny_gguf: Path) -> None:
+    whole = plan(subject_of_file(tiny_gguf), ROOMY, Wishes(context=128))
+    tight = replace(ROOMY, memory_free=whole.ram // 2)
+    found = plan_of_load(_entry(tiny_gguf), LoadModel(n_ctx=128), tight)
+    assert (found.verdict, found.change) == ("fits if", None)
+    assert found.remedies[0].startswith("Close programs")
+
+
+def test_a_file_that_is_none_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.gguf"
+    path.write_bytes(b"nothing")
+    with pytest.raises(NutshellError):
+        plan_of_load(_entry(path), LoadModel(), ROOMY)

@@ -86,6 +86,9 @@ def test_importing_the_client_is_cheap() -> None:
                 "downloads",
                 "errors",
                 "event_reader",
+                "hub_client",
+                "hub_schemas",
+                "plan_schemas",
                 "schemas",
                 "speculation_schemas",
             )

@@ -23,9 +23,9 @@ def add(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
         "beside llama-cpp-python's own; with --peer-gguf, a build on our own engine beside a GGUF on llama.cpp. "
         "kernels: our own linears beside the speed of the memory. compress: the quality of builds of --model beside "
         "llama.cpp's types of it. speculate: answers with and without drafts, by class of prompt. plan: the memory and "
-        "speed of builds in many settings, predicted and then measured.",
+        "speed of builds in many settings, predicted and then measured. download: how fast a model comes, beside curl.",
     )
-    parser.add_argument("what", choices=["app", "ui", "engine", "kernels", "compress", "speculate", "plan"])
+    parser.add_argument("what", choices=["app", "ui", "engine", "kernels", "compress", "speculate", "plan", "download"])
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     parser.add_argument("--rounds", type=int, default=0, metavar="N", help="how often to measure (default: as needed)")
     parser.add_argument("--model", default="", metavar="FILE", help="a model file (default: the built-in model)")
@@ -76,6 +76,7 @@ def add(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
         help="speculate: of every pass, whatever they promise (default: as many as pay)",
     )
     parser.add_argument("--draft-model", default="", metavar="FILE", help="speculate, plan: a small model that drafts")
+    parser.add_argument("--size", type=byte_count, default=0, metavar="SIZE", help="download: of the file (1 GB)")
     parser.set_defaults(run=run)
 
 
@@ -93,6 +94,10 @@ def run(arguments: argparse.Namespace) -> int:
         from app.benchmarks import plan
 
         return plan.run(arguments)
+    if arguments.what == "download":
+        from app.benchmarks import download
+
+        return download.run(arguments)
     if arguments.what == "ui":
         from app.benchmarks import ui
 

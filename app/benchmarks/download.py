@@ -1,0 +1,131 @@
+"""`nutshell bench download`: how fast a model arrives, beside curl from the same server on this machine.
+
+Both write to the same disk, in turns; the order changes with every round. Ours also takes the SHA-256 of what arrives
+and leaves it on the disk for good; curl does neither.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from app.benchmarks.download_server import FILE, REPOSITORY
+from app.benchmarks.report import hardware_name, print_table
+from app.terminal import say, size
+from backend.api.errors import NutshellError
+from backend.config.paths import paths
+
+__all__ = ["run"]
+
+_BYTES, _ROUNDS, _BAR = 1_000_000_000, 5, 0.8
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measures and prints."""
+    count, rounds = arguments.size or _BYTES, arguments.rounds or _ROUNDS
+    curl = shutil.which("curl")
+    if curl is None:
+        say("curl is not on this machine, so ours stands alone.")
+    folder = paths().cache
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "app.benchmarks.download_server", str(count)]
+    with (
+        tempfile.TemporaryDirectory(dir=folder, prefix="bench-download-") as scratch,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server,
+    ):
+        assert server.stdout is not None
+        try:
+            port = json.loads(server.stdout.readline())["port"]
+            rows = _measure(Path(scratch), f"http://127.0.0.1:{port}", curl, rounds)
+        finally:
+            server.terminate()
+    found = _found(rows, count)
+    print_table(
+        f"{size(count)} over loopback, {hardware_name()}",
+        ["round", "ours MB/s", "curl MB/s", "ours/curl"],
+        [
+            [str(number + 1), f"{row['ours_mb_s']:.0f}", _number(row["curl_mb_s"], 0), _number(row["share"], 2)]
+            for number, row in enumerate(found["rows"])
+        ],
+    )
+    if found["share"] is not None:
+        print(f"median {found['share']:.2f}, wanted {_BAR}")
+    if arguments.json:
+        print(json.dumps(found))
+    return 0
+
+
+def _measure(folder: Path, hub: str, curl: str | None, rounds: int) -> list[tuple[float, float]]:
+    """Seconds of each round: (ours, curl's, 0 without it)."""
+    kept = {name: os.environ.get(name) for name in ("HF_ENDPOINT", "HF_HUB_OFFLINE")}
+    os.environ.update({"HF_ENDPOINT": hub, "HF_HUB_OFFLINE": "0"})
+    try:
+        rows = []
+        for number in range(rounds):
+            pair = [0.0, 0.0]
+            for which in (0, 1) if number % 2 == 0 else (1, 0):
+                if which == 0:
+                    pair[0] = _ours(folder)
+                elif curl is not None:
+                    pair[1] = _curl(folder, hub, curl)
+            rows.append((pair[0], pair[1]))
+        return rows
+    finally:
+        for name, value in kept.items():
+            os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
+
+
+def _ours(folder: Path) -> float:
+    from backend.hub.fetch import Wanted, download
+    from backend.hub.network import Network
+    from backend.hub.remote import open_repository
+
+    network = Network()
+    repository = open_repository(REPOSITORY, network=network)
+    root = folder / "hub"
+    began = time.perf_counter()
+    download(Wanted(REPOSITORY, repository.commit, repository.files), root=root, network=network)
+    took = time.perf_counter() - began
+    shutil.rmtree(root)
+    return took
+
+
+def _curl(folder: Path, hub: str, curl: str) -> float:
+    out = folder / "curl.bin"
+    address = f"{hub}/{REPOSITORY}/resolve/main/{FILE}"
+    began = time.perf_counter()
+    done = subprocess.run([curl, "-sS", "--noproxy", "*", "-o", str(out), address], capture_output=True, text=True)
+    took = time.perf_counter() - began
+    if done.returncode:
+        raise NutshellError("curl could not fetch the file.", details=done.stderr[-500:])
+    out.unlink()
+    return took
+
+
+def _found(rows: list[tuple[float, float]], count: int) -> dict[str, Any]:
+    each = [
+        {
+            "ours_mb_s": count / ours / 1e6,
+            "curl_mb_s": count / curl / 1e6 if curl else None,
+            "share": curl / ours if curl else None,
+        }
+        for ours, curl in rows
+    ]
+    shares = [row["share"] for row in each if row["share"] is not None]
+    return {
+        "hardware": hardware_name(), "bytes": count, "rows": each, "bar": _BAR,
+        "share": statistics.median(shares) if shares else None,
+    }  # fmt: skip
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"

@@ -138,6 +138,7 @@ async def _run(options: argparse.Namespace, wire: IO[bytes], stop: StopSwitch) -
         await services.quiesce()
         await services.close()
         raise
+    services.watch_memory()
     try:
         if options.model:
             services.opening = asyncio.create_task(services.open_model(_request(options.model, options.position)))

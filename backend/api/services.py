@@ -15,13 +15,15 @@ from backend.api.events import EventHub
 from backend.api.hub_schemas import RepositoryFits
 from backend.api.naming import find
 from backend.api.plan_schemas import ModelPlan
-from backend.api.schemas import HardwareReport, LoadModel, ModelEntry
+from backend.api.schemas import HardwareReport, LoadedModel, LoadModel, ModelEntry
 from backend.chat.service import Chat
+from backend.hardware.memory import memory_report
 from backend.jobs.compressing import Compressions
 from backend.jobs.downloading import Downloads
 from backend.jobs.jobs import JobHandle, Jobs
 from backend.jobs.loading import ModelLoader
 from backend.jobs.moving import ModelsFolder
+from backend.jobs.pressure import MemoryWatch
 from backend.planner.learned import Learned
 
 if TYPE_CHECKING:
@@ -73,6 +75,7 @@ class Services:
     generations: set[Generation] = field(default_factory=set)
     request_stop: Callable[[], None] = lambda: None
     opening: asyncio.Task[None] | None = None
+    _watching: asyncio.Task[None] | None = None
 
     @classmethod
     def build(
@@ -170,8 +173,34 @@ class Services:
 
             self.jobs.start("load_model", f"Loading {Path(request.path or request.id or '').name}", fail)
 
+    @property
+    def loaded(self) -> LoadedModel | None:
+        """See `pressure.Keeper`, as the three that follow."""
+        return self.engine.loaded
+
+    async def drop_draft(self) -> None:
+        """Lets go of the model that guesses."""
+        await self.loader.drop_draft()
+
+    def stop_answers(self) -> bool:
+        """Stops every answer, those of other programs, too."""
+        for generation in list(self.generations):
+            generation.cancel()
+        stopped = self.chat.cancel_all()
+        return stopped or bool(self.generations)
+
+    async def unload(self) -> None:
+        """Lets go of the model."""
+        await self.loader.unload()
+
+    def watch_memory(self) -> None:
+        """Begins to look after the memory that is free; ends with `quiesce`."""
+        self._watching = asyncio.create_task(MemoryWatch(self, self.hub.publish, memory_report).run())
+
     async def quiesce(self) -> None:
         """Ends what runs: answers (they are saved as they are), loading, streams. The server still answers."""
+        if self._watching is not None:
+            self._watching.cancel()
         for generation in list(self.generations):
             generation.cancel()
         await _step("chat", self.chat.close())

@@ -138,6 +138,11 @@ class Chat:
             turn.generation.cancel()
         return True
 
+    def cancel_all(self) -> bool:
+        """Stops every answer; False where none is being written."""
+        stopped = [self.cancel(message_id) for message_id in list(self._turns)]
+        return any(stopped)
+
     async def render(self, messages: Sequence[ChatMessage]) -> str:
         """The prompt for a list of messages under the loaded model's template.
 
@@ -161,8 +166,7 @@ class Chat:
 
     async def close(self) -> None:
         """Stops every answer, stores what there is, ends the template process."""
-        for message_id in list(self._turns):
-            self.cancel(message_id)
+        self.cancel_all()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=1.0)
         await self._sandbox.close()

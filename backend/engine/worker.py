@@ -213,7 +213,7 @@ class Engine:
             )
             if self._prepared is not None:
                 self._prepared.close()
-            loaded = structs.replace(loaded, speculation="", draft_nodes=0, draft_notice="")
+            loaded = structs.replace(loaded, speculation="", draft_nodes=0, draft_model="", draft_notice="")
             self._take(session.model, loaded)
             self._need().tokens = session.tokens
             return loaded

@@ -191,6 +191,15 @@ class ModelLoader:
         self._publish(ModelChanged(model=loaded))
         return loaded
 
+    async def drop_draft(self) -> None:
+        """Lets go of the model that guesses for the loaded one; later loads have it again."""
+        loaded = self._engine.loaded
+        if loaded is None or not loaded.draft_model:
+            return
+        nodes = loaded.draft_nodes or 8
+        lighter = await self._engine.speculate(Speculate(speculation=loaded.speculation, draft_nodes=nodes))
+        self._publish(ModelChanged(model=lighter))
+
     async def unload(self) -> None:
         """Frees the model; a load that is under way is given up."""
         if self._current is not None:

@@ -31,6 +31,7 @@ from backend.api.schemas import (
     JobChanged,
     LoadedModel,
     LoadModel,
+    MemoryReport,
     ModelChanged,
     ModelEntry,
     NewConversation,
@@ -46,6 +47,7 @@ from backend.api.schemas import (
     TurnStarted,
 )
 from backend.engine.model import Model
+from backend.jobs.pressure import MemoryWatch
 from tests.fakes.models import fake_entry, loader_of, scripted
 from tests.fakes.server import RunningServer, running_server
 from tests.unit.api.conftest import ANSWER
@@ -398,6 +400,31 @@ def test_leaving_a_chat_stream_stops_the_answer(slow: RunningServer) -> None:
         await asyncio.to_thread(slow.until, lambda: not slow.services.engine.busy)
         messages = (await client.conversation(conversation.id)).messages
         assert messages[-1].status == "stopped"
+
+    run(slow, test)
+
+
+def test_where_memory_runs_out_the_answer_is_stopped_and_the_model_goes(slow: RunningServer) -> None:
+    async def test(client: Client) -> None:
+        conversation = await client.create_conversation(NewConversation())
+        await client.start_turn(conversation.id, StartTurn(text="Hi"))
+        services = slow.services
+        await asyncio.to_thread(slow.until, lambda: services.engine.busy)
+        watch = MemoryWatch(services, services.hub.publish, lambda: MemoryReport(total=10**10, available=10**7))
+
+        async def twice() -> None:
+            await watch.look()
+            await watch.look()
+
+        async with client.open_events() as events:
+            await asyncio.to_thread(slow.do, twice())
+            async for event in events:
+                if isinstance(event, Notice):
+                    break
+        assert "10 MB were left" in event.text
+        assert "what there is of it is kept" in event.text
+        assert (await client.status()).model is None
+        assert (await client.conversation(conversation.id)).messages[-1].status == "stopped"
 
     run(slow, test)
 

@@ -253,3 +253,23 @@ def test_the_conversation_memory_is_what_was_asked_for_or_chosen_for_all_models(
         assert s.gate.loads == ["a"]  # the same model in the same way: it is there
 
     run(test, LoadModel(kv=default))
+
+
+def test_letting_go_of_the_draft_is_no_choice_for_later_loads() -> None:
+    async def test(setup: Setup) -> None:
+        await setup.loader.drop_draft()  # nothing is loaded
+        await setup.loader.ensure(A)
+        loaded = setup.engine.loaded
+        assert loaded is not None
+        loaded.draft_model = "small.gguf"
+        setup.events.clear()
+        await setup.loader.drop_draft()
+        assert setup.engine.loaded is not None
+        assert setup.engine.loaded.draft_model == ""
+        assert setup.changes == ["a"]
+        await setup.loader.drop_draft()
+        assert setup.changes == ["a"]
+        await setup.loader.ensure(B)
+        assert setup.gate.options.draft_model == "small.gguf"
+
+    run(test, LoadModel(draft_model="small.gguf"))

@@ -121,6 +121,8 @@ def prepare(folder: str) -> str:
         raise InvalidRequestError("The whole disk is no folder for models.", remedy="Choose a folder on it.")
     inside = [paths().builds, hub_of(""), *(folder for folder in folders() if folder != path)]
     for other in inside:
+        if other == path / "hub":  # HF_HUB_CACHE names it, so that other programs find the models
+            continue
         if path.is_relative_to(other) or other.is_relative_to(path / "hub") or other.is_relative_to(path / "builds"):
             raise InvalidRequestError(
                 f"{path} cannot be the folder of the models.",

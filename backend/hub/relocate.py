@@ -14,7 +14,7 @@ from pathlib import Path
 
 from backend.api.errors import ConflictError
 from backend.config.paths import paths
-from backend.hub.home import Home, builds_of, check_there, hub_of, prepare, read_home, write_home
+from backend.hub.home import Home, builds_of, hub_of, prepare, read_home, write_home
 from backend.hub.moving import Far, Item, Outcome, move
 
 __all__ = ["items", "relocate"]
@@ -46,8 +46,7 @@ def relocate(
         home = read_home()
         folder = prepare(folder)
         before = [one for one in dict.fromkeys([home.folder, *home.also, ""]) if one != folder]
-        for one in (one for one in before if one and one == home.folder):
-            check_there(one)
+        # one whose disk is not there is kept in mind: its models are listed again when it comes back
         there = [one for one in before if not one or Path(one).is_dir()]
         wanted = [item for one in there for item in items(one, folder, etags())]
         in_use(wanted)
@@ -65,6 +64,8 @@ def items(old: str, new: str, etags: set[str]) -> list[Item]:
     found = []
     for source in _things(old, etags):
         target = (builds_of if source.parent == builds_of(old) else hub_of)(new) / source.name
+        if target == source:  # HF_HUB_CACHE names the folder that was chosen
+            continue
         found.append(Item(source, target, Path(new) if new else target.parent))
     return found
 

@@ -54,7 +54,7 @@ class DownloadPage(QWidget):
         intro = text_label(
             self.tr(
                 "Models come from Hugging Face. Nothing is asked there before you press Search, and nothing about you "
-                "or this machine is sent."
+                "or this machine is sent but an access token, if you entered one."
             ),
             "muted",
             wrap=True,

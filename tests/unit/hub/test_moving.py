@@ -286,9 +286,23 @@ def test_a_disk_that_is_not_connected_is_a_sentence(hub: FakeHub, tmp_path: Path
     write_home(Home(folder=str(tmp_path / "stick")))
     with pytest.raises(StorageError, match="not connected"):
         cache_folder()
-    with pytest.raises(StorageError, match="not connected"):
-        relocate(str(tmp_path / "other"), set)
     assert not (tmp_path / "stick").exists()
+    relocate(str(tmp_path / "other"), set)  # another one can be chosen, and the first is not forgotten
+    assert read_home() == Home(folder=str(tmp_path / "other"), also=[str(tmp_path / "stick")])
+    assert cache_folder() == tmp_path / "other" / "hub"
+
+
+def test_other_programs_may_use_the_chosen_folder(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = tmp_path / "disk"
+    repository(tmp_path / "hub")
+    relocate(str(chosen), etags_of)
+    monkeypatch.setenv("HF_HUB_CACHE", str(chosen / "hub"))
+    assert relocate(str(chosen), etags_of).moved == 0
+    assert relocate("", etags_of).moved == 0
+    assert is_whole(chosen / "hub" / REPO)
+    assert cache_folder() == chosen / "hub"
 
 
 def test_folders_that_cannot_be_one(hub: FakeHub, tmp_path: Path) -> None:

@@ -83,6 +83,12 @@ class Session:
         self.speculation = speculation
         self.tokens: list[int] = []
 
+    def request_abort(self, flag: bool) -> None:
+        """Makes the pass that runs, or the next one, raise `Aborted`, be it a draft model's; from any thread."""
+        self.model.request_abort(flag)
+        if self.speculation is not None and self.speculation.drafter is not None:
+            self.speculation.drafter.request_abort(flag)
+
     def reuse(self, prompt: Sequence[int]) -> int:
         """Rewinds to the longest common prefix with `prompt` (its last token excluded: its logits are needed).
 

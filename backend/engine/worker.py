@@ -244,7 +244,7 @@ class Engine:
         with self._lock:
             self._waiting += 1
             if self._measuring and self._session is not None:  # a timed pass must not hold up an answer
-                self._session.model.request_abort(True)
+                self._session.request_abort(True)
         self._tasks.put(lambda: self._drive(generation))
         return generation
 
@@ -294,7 +294,7 @@ class Engine:
             with self._lock:
                 if self._waiting:  # its task is on the way
                     break
-                self._session.model.request_abort(False)  # an answer that was stopped may have left it set
+                self._session.request_abort(False)  # an answer that was stopped may have left it set
                 self._measuring = True
             more = self._prepared.measure()
             with self._lock:
@@ -348,14 +348,14 @@ class Engine:
     def _cancel_running(self, generation: Generation) -> None:
         with self._lock:
             if self._running is generation and self._session is not None:
-                self._session.model.request_abort(True)
+                self._session.request_abort(True)
 
     def _drive(self, generation: Generation) -> None:
         last: Item | Exception
         try:
             session = self._need()
             with self._lock:
-                session.model.request_abort(False)
+                session.request_abort(False)
                 self._running = generation
             for item in _Collector(generation).items(session):
                 if isinstance(item, GenerationDone):

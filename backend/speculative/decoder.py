@@ -52,6 +52,10 @@ class Drafter(Protocol):
         """Adds nodes as long as they are worth the time; `costs` are those of the model that checks them."""
         ...
 
+    def request_abort(self, flag: bool) -> None:
+        """As of its model: from any thread."""
+        ...
+
     def behind_s(self, costs: Costs) -> float:
         """Seconds that reading the text up to here will take, before the first node can be drafted."""
         ...
@@ -212,7 +216,7 @@ class Steps:
             most: tokens that the answer may still have; None: no limit.
 
         Raises:
-            Aborted, ContextOverflowError: from the pass; what was accepted before is committed.
+            Aborted, ContextOverflowError: from the pass, or a draft model's; what was accepted before is committed.
         """
         if self._speculation is not None:
             started = time.perf_counter()

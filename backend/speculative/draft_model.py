@@ -58,6 +58,10 @@ class ModelDrafter:
         """See `decoder.Drafter`."""
         self._text.append(token)
 
+    def request_abort(self, flag: bool) -> None:
+        """See `decoder.Drafter`."""
+        self._model.request_abort(flag)
+
     def behind_s(self, costs: Costs) -> float:
         """See `decoder.Drafter`. Before it has read anything it is taken for as slow as the model that checks, unless
         that one waits for a disk: then for as slow as memory can be.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from backend.api.schemas import Completion, Sampling
-from backend.engine.generate import Session, Token, generate
+from backend.engine.generate import End, Session, Token, generate
 from backend.speculative.costs import Costs
 from backend.speculative.decoder import Speculation
 from backend.speculative.draft_model import ModelDrafter
@@ -74,6 +74,41 @@ def test_drafts_of_a_model_change_no_text(other: str) -> None:
     assert drafted == plain
     if other == "same":
         assert len(model.passes) < 60, "a draft that is the target is often right"
+
+
+@pytest.mark.parametrize("at", range(7))
+def test_an_answer_that_is_stopped_in_a_pass_of_the_draft_ends_there_and_goes_on_right(at: int) -> None:
+    """Whether it reads what it is behind or a tree: nothing of the pass stays, in neither cache."""
+    small, model = ToyModel(), ToyModel()
+    drafter = ModelDrafter(small)
+    drafter._costs.set(dict.fromkeys((1, 2, 4, 8, 16, 32, 64), 1e-07))
+    speculation = Speculation(model, drafter=drafter)
+    speculation.costs.set(dict.fromkeys((1, 2, 4, 8, 16, 32, 64), 0.01))
+    speculation.costs.observe = lambda n, seconds: None  # type: ignore[method-assign]
+    session = Session(model, speculation)
+    completion = Completion(prompt="25", sampling=Sampling(temperature=0.5, top_k=0, seed=3, max_tokens=40))
+    small.abort_at = at
+    stopped = list(generate(session, completion, lambda: False))
+    assert isinstance(stopped[-1], End)
+    assert stopped[-1].reason == "cancelled"
+    assert len(small.passes) <= at + 1
+    assert model.cache == session.tokens
+    assert small.cache == drafter._read
+    small.abort_at = None
+    again = "".join(i.text for i in generate(session, completion, lambda: False) if isinstance(i, Token))
+    plain = generate(Session(ToyModel()), completion, lambda: False)
+    assert again == "".join(i.text for i in plain if isinstance(i, Token))
+
+
+def test_stopping_reaches_both_models() -> None:
+    asked: list[tuple[str, bool]] = []
+    model, small = ToyModel(), ToyModel()
+    model.request_abort = lambda flag: asked.append(("target", flag))  # type: ignore[method-assign]
+    small.request_abort = lambda flag: asked.append(("draft", flag))  # type: ignore[method-assign]
+    Session(model, Speculation(model, drafter=ModelDrafter(small))).request_abort(True)
+    Session(model, Speculation(model)).request_abort(False)
+    Session(model).request_abort(False)
+    assert asked == [("target", True), ("draft", True), ("target", False), ("target", False)]
 
 
 def test_a_draft_that_is_as_slow_as_the_target_is_not_asked() -> None:

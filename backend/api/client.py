@@ -145,7 +145,7 @@ class Client(HubCalls):
         return await self._ask("GET", "/api/models", list[ModelEntry])
 
     async def load_model(self, request: LoadModel) -> Job:
-        """Starts loading; the job's events say how it goes. See also `loaded_model`."""
+        """Starts loading; the job's events say how it goes."""
         return await self._ask("POST", "/api/models/load", Job, request)
 
     async def plan_load(self, request: LoadModel) -> ModelPlan:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from backend.api.errors import InvalidModelFileError, InvalidRequestError, MemoryShortageError
 from backend.architectures import build
-from backend.engine.model import TokenTree
+from backend.engine.model import Aborted, TokenTree
 from backend.engine.native import NativeModel
 from backend.engine.native_streaming import spread, stream_pack
 from backend.formats.pack import PackCheckpoint
@@ -115,6 +117,91 @@ def test_a_file_cut_short_meanwhile_is_a_sentence(wide_pack: Path, tmp_path: Pat
     with pytest.raises(InvalidModelFileError, match="cut short"):
         model.forward(TokenTree.chain([4]))
     model.close()
+
+
+def test_an_abort_in_the_middle_of_a_read_ends_the_pass_there(wide_pack: Path) -> None:
+    """Afterwards everything is as it was."""
+    model, whole = _load(wide_pack, _budgets(wide_pack)[0]), _load(wide_pack)
+    stream = model.stream
+    assert stream is not None
+    first, tree = TokenTree.chain([5, 6, 7]), TokenTree([8, 9, 10, 11], [-1, 0, 0, 1], range(4))
+    for each in (model, whole):
+        each.forward(first)
+        each.commit([0, 1, 2])
+    expected = model.forward(tree).copy()  # and what is read ahead of the next pass begins
+    stream.native.limit(stream.pass_bytes / 4)  # four seconds a pass
+    read, busy, _ = stream.counts()
+
+    def stop() -> None:
+        deadline = time.monotonic() + 20
+        while stream.counts()[1] < busy + 0.3 and time.monotonic() < deadline:
+            threading.Event().wait(0.01)
+        model.request_abort(True)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    with pytest.raises(Aborted):  # noqa: PT012 - what was read ahead may be enough for a pass
+        while True:
+            model.forward(tree)
+    assert stream.counts()[0] - read < stream.pass_bytes, "no pass was read to its end first"
+    thread.join()
+    stream.native.limit(0)
+    model.request_abort(False)
+    assert model.length == 3
+    assert np.array_equal(model.forward(tree), expected)
+    whole.forward(tree)
+    for each in (model, whole):
+        each.commit([0, 1, 3])
+    assert np.array_equal(model.forward(TokenTree.chain([12])), whole.forward(TokenTree.chain([12])))
+    model.close()
+    whole.close()
+
+
+@pytest.mark.parametrize("nodes", [16, 32, 64, 128, 256, 511, 512])
+def test_a_tree_of_any_size_is_one_pass_over_the_weights(wide_pack: Path, nodes: int) -> None:
+    """Each node's logits are those of its path, read node by node; the cells of what is accepted are right."""
+    rng = np.random.default_rng(nodes)
+    size = {"n_ctx": 600, "n_threads": 2, "n_batch": 512}
+    budget = _budgets(wide_pack)[0]
+    streamed, whole = (NativeModel(wide_pack, memory_budget=b, **size) for b in (budget, 0))  # type: ignore[arg-type]
+    stream = streamed.stream
+    assert stream is not None
+    prompt = TokenTree.chain([5, 6, 7])
+    for each in (streamed, whole):
+        each.forward(prompt)
+        each.commit([0, 1, 2])
+    parents = [-1] + [int(rng.integers(max(0, i - 9), i)) for i in range(1, nodes)]
+    tokens = [int(t) for t in rng.integers(0, 60, nodes)]
+    passes = stream.counts()[0] / stream.pass_bytes
+    rows = streamed.forward(TokenTree(tokens, parents, range(nodes))).copy()
+    assert rows.shape[0] == nodes
+    assert not np.isnan(rows).any()
+    assert stream.counts()[0] / stream.pass_bytes - passes < 2.1, "itself, and what is read ahead of the next"
+
+    def path_to(node: int) -> list[int]:
+        path = [node]
+        while parents[path[-1]] >= 0:
+            path.append(parents[path[-1]])
+        return path[::-1]
+
+    for node in [0, nodes - 1, *rng.integers(0, nodes, 12).tolist()]:
+        for at in path_to(node):
+            row = whole.forward(TokenTree.chain([tokens[at]]))[0].copy()
+            whole.commit([0])
+        np.testing.assert_allclose(rows[node], row, rtol=0, atol=2e-3 * float(np.abs(row).max()))
+        whole.rewind(3)
+    path = path_to(nodes - 1)
+    streamed.commit(path)
+    assert streamed.length == 3 + len(path)
+    whole.forward(TokenTree.chain([tokens[at] for at in path]))
+    whole.commit(range(len(path)))
+    last = TokenTree.chain([9])
+    here, fresh = streamed.forward(last)[0], whole.forward(last)[0]
+    np.testing.assert_allclose(here, fresh, rtol=0, atol=2e-3 * float(np.abs(fresh).max()))
+    with pytest.raises(ValueError, match="at most 512"):
+        streamed.forward(TokenTree.chain([1] * 513))
+    streamed.close()
+    whole.close()
 
 
 def test_the_slider_stays_where_it_was_loaded(slider_pack: Path) -> None:

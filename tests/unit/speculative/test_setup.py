@@ -113,6 +113,43 @@ async def _stop_then_measure() -> None:
         await engine.close()
 
 
+def test_stopping_an_answer_stops_a_draft_model_that_reads_too(tmp_path: Path) -> None:
+    entry = fake_entry()
+    entry.path = str(tmp_path / "model")
+    Path(entry.path).write_bytes(b"x")
+    asyncio.run(asyncio.wait_for(_stop_a_reading_draft(entry), 10))
+
+
+async def _stop_a_reading_draft(entry: ModelEntry) -> None:
+    target, draft = scripted("word " * 10), scripted("word " * 10, delay_s=3600)
+    target.info = dataclasses.replace(target.info, max_leaves=8)
+    models = [target, draft]
+    engine = Engine(loader_of(lambda: models.pop(0)))
+    ask = Completion(prompt="something long\0", sampling=Sampling(temperature=0))
+    try:
+        wish = LoadModel(speculation="custom", draft_nodes=6, draft_model="self")
+        loaded = await engine.load(entry, wish, lambda _: True)
+        assert loaded.draft_notice == ""
+        assert engine._prepared is not None
+        assert engine._prepared.speculation is not None
+        engine._prepared.speculation.costs.set(dict.fromkeys((1, 2, 4, 8), 0.001))
+        generation = engine.generate(ask)
+        async for item in generation:
+            if isinstance(item, TextChunk):
+                generation.cancel()  # behind the first token the draft reads the prompt, for an hour
+        assert isinstance(item, GenerationDone)
+        assert item.stats.finish_reason == "cancelled"
+        assert draft.cache == []
+        draft._delay_s = 0
+        done = [i async for i in engine.generate(ask)][-1]
+        assert isinstance(done, GenerationDone)
+        assert (done.stats.completion_tokens, done.stats.finish_reason) == (50, "stop")
+        assert draft.passes, "it drafts again"
+        assert done.stats.accepted > 30
+    finally:
+        await engine.close()
+
+
 def test_another_choice_keeps_the_model_and_what_it_has_read() -> None:
     asyncio.run(asyncio.wait_for(_choose_again(), 30))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
@@ -19,8 +20,9 @@ from backend.api.errors import (
     NetworkError,
     NutshellError,
     OfflineError,
+    StorageError,
 )
-from backend.hub import fetch, transfer
+from backend.hub import fetch, partial, transfer
 from backend.hub.fetch import Moved, Wanted, download, model_path
 from backend.hub.hf_cache import file_place, locked, remove_snapshot
 from backend.hub.network import Network
@@ -271,6 +273,30 @@ def test_files_come_side_by_side_and_small_ones_are_checked_as_git_does(
     remove_snapshot(root, folder)
     with pytest.raises(DamagedDownloadError):
         get("config.json")
+
+
+def test_pieces_are_large(hub: FakeHub, network: Network) -> None:
+    """Of 64 KB, as the HTTP library reads them by itself, a gigabyte costs twice the processor time."""
+    hub.put(REPO, FILE, bytes(20_000_000))
+    url = f"{hub.cdn}/{REPO}/{FILE}"
+    with network.client("models") as client, client.stream("GET", url) as response:
+        assert max(len(piece) for piece in response.iter_raw()) > 100_000
+
+
+def test_a_write_that_the_disk_loses_is_not_forgotten(
+    get: Fetch, hub: FakeHub, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not hasattr(os, "fdatasync"):
+        pytest.skip("no such call here")
+
+    def lost(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(partial, "_SYNC_EVERY", 1 << 20)
+    monkeypatch.setattr(partial.os, "fdatasync", lost)
+    with pytest.raises(StorageError, match="cannot be written"):
+        get()
+    assert not list(huggingface(root))
 
 
 def test_a_failure_of_one_file_stops_the_others(get: Fetch, hub: FakeHub) -> None:

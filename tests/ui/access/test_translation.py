@@ -84,7 +84,11 @@ def unmarked(window: QWidget, known: set[str]) -> list[tuple[str, str]]:
     return [
         (where, text)
         for where, text in shown(window)
-        if "⟦" not in text and not _KEYS.fullmatch(text) and (words := _WORD.findall(text)) and not set(words) <= known
+        if "⟦" not in text
+        and not _KEYS.fullmatch(text)
+        and not text.startswith("/")  # a file
+        and (words := _WORD.findall(text))
+        and not set(words) <= known
     ]
 
 

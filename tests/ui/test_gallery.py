@@ -21,7 +21,6 @@ from backend.api.speculation_schemas import DraftSuggestion, PassReport
 from tests.fakes.client import GB, FakeClient, fake_conversation, fake_loaded, fake_sliding
 from tests.ui.shell.support import Loop
 from ui.bridge.engine_link import EngineLink
-from ui.chat.guessed import GuessedDialog
 from ui.main_window import MainWindow
 from ui.theme import DARK, LIGHT, Mode, apply_theme
 
@@ -416,10 +415,8 @@ def what_was_guessed(stage: Stage) -> None:
         completion_tokens=210, tok_s=31.0, passes=90, drafted=240, accepted=120, speedup=1.58,
         guessed=[*runs, len(text) - sum(runs)],
     )  # fmt: skip
-    dialog = GuessedDialog(stage.window, structs.replace(shown.message, stats=stats))
-    dialog.setWindowFlags(Qt.WindowType.Widget)  # within the picture
-    dialog.move(280, 110)
-    dialog.show()
+    shown.set_message(structs.replace(shown.message, stats=stats))
+    shown.set_shaded(True)
 
 
 @scene()

@@ -20,9 +20,10 @@ from PySide6.QtGui import (
     QTextOption,
     QWheelEvent,
 )
-from PySide6.QtWidgets import QFrame, QSizePolicy, QTextBrowser, QWidget
+from PySide6.QtWidgets import QFrame, QSizePolicy, QTextBrowser, QTextEdit, QWidget
 
 from ui.chat.code_buttons import CodeButtons
+from ui.chat.guessed import guessed_spans, shades_in
 from ui.chat.markdown import CodeBlock, MarkdownDocument, Span
 from ui.chat.markdown.formula_object import OBJECT, with_formulas
 from ui.chat.markdown.formulas import Wanted, formulas
@@ -76,6 +77,8 @@ class MessageBody(QTextBrowser):
             | Qt.TextInteractionFlag.LinksAccessibleByKeyboard
         )
         self.viewport().setAutoFillBackground(False)
+        self._marks: list[QTextEdit.ExtraSelection] = []  # what a search found
+        self._shades: list[QTextEdit.ExtraSelection] = []  # what was guessed
         self.markdown = MarkdownDocument(self.document(), verbatim=verbatim)
         self.document().documentLayout().documentSizeChanged.connect(self._size_changed)
         self.anchorClicked.connect(self._open)
@@ -113,8 +116,24 @@ class MessageBody(QTextBrowser):
 
     def mark_words(self, words: Sequence[str]) -> None:
         """Marks what a search found; none takes the marks away."""
-        if words or self.extraSelections():
-            self.setExtraSelections(marks_in(self.document(), words))
+        self._marks = marks_in(self.document(), words)
+        self._show_marks()
+
+    def shade(self, content: str, runs: Sequence[int]) -> None:
+        """Shades what was guessed of the text; no runs take the shading away.
+
+        Args:
+            content: of the whole message, which the text is the end of.
+            runs: see `guessed_spans`.
+        """
+        before = content.rfind(self.markdown.source) if runs else -1
+        spans = [(max(begin - before, 0), end - before) for begin, end in guessed_spans(content, runs) if end > before]
+        self._shades = shades_in(self.document(), self.markdown.source, spans) if before >= 0 else []
+        self._show_marks()
+
+    def _show_marks(self) -> None:
+        if self._marks or self._shades or self.extraSelections():
+            self.setExtraSelections([*self._shades, *self._marks])
 
     def plain_text(self, *, selection: bool = False) -> str:
         """All of the text as it reads, or (`selection`) what is selected of it, if anything is."""

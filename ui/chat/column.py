@@ -304,6 +304,7 @@ class MessageColumn(QWidget):
         return (
             entry.message.status == "streaming"
             or item.is_editing()
+            or item.is_shaded()
             or item.body.textCursor().hasSelection()
             or (focus is not None and item.isAncestorOf(focus))
         )

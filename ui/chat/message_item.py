@@ -57,6 +57,7 @@ class MessageItem(QWidget):
         self._editor: _Editor | None = None
         self._notice: NoticeBar | None = None
         self._cut: ElidedLabel | None = None
+        self._shaded = False
         self._card = QRectF()
         self._column = width
         self._content = ""
@@ -163,7 +164,27 @@ class MessageItem(QWidget):
         if ended:
             self.body.finish()
         self._show_state()
+        if self._shaded:
+            self.set_shaded(True)
         self.height_changed.emit()
+
+    def is_shaded(self) -> bool:
+        """Whether what was guessed is shaded."""
+        return self._shaded
+
+    def set_shaded(self, shaded: bool) -> None:
+        """Shades the text that was guessed and found right, and says what the guessing brought; or no longer."""
+        stats = self.message.stats
+        self._shaded = shaded and stats is not None and bool(stats.guessed)
+        told = ""
+        if self._shaded and stats is not None:
+            self.body.shade(self.message.content, stats.guessed)
+            figures = words.guesses(stats.passes, stats.drafted, stats.accepted, stats.speedup)
+            told = self.tr("Shaded text was guessed and found right: {0}").format(figures)
+        else:
+            self.body.shade("", ())
+        self.body.setAccessibleDescription(told)
+        self.body.setToolTip(told)
 
     def append(self, text: str) -> None:
         """More of the answer."""
@@ -240,6 +261,8 @@ class MessageItem(QWidget):
     def restyle(self) -> None:
         """The theme or the zoom changed."""
         self.body.restyle()
+        if self._shaded:
+            self.set_shaded(True)
         if self._thinking is not None:
             self._thinking.restyle()
         self.row.setFixedHeight(ActionsRow.row_height())
@@ -300,6 +323,8 @@ class MessageItem(QWidget):
         elif name == "copy_text":
             QApplication.clipboard().setText(self.body.plain_text())
             self.row.say_copied()
+        elif name == "shade":
+            self.set_shaded(not self._shaded)
         elif name == "quote":
             self.quoted.emit(self.body.plain_text(selection=True))
         else:
@@ -308,7 +333,7 @@ class MessageItem(QWidget):
     def menu(self) -> QMenu:
         """What else can be done with the message."""
         selected = self.body.textCursor().hasSelection()
-        menu = message_menu(self, self.message, self._model.text(), selection=selected)
+        menu = message_menu(self, self.message, self._model.text(), selection=selected, shaded=self.is_shaded())
         menu.triggered.connect(lambda action: self._act(str(action.data())) if action.data() else None)
         return menu
 

@@ -9,7 +9,6 @@ from PySide6.QtWidgets import QApplication, QMenu, QWidget
 
 from backend.api.schemas import Message
 from ui.chat import words
-from ui.chat.guessed import GuessedDialog
 from ui.theme import bind_icon
 
 __all__ = ["ENTRIES", "details_of", "message_menu"]
@@ -24,8 +23,16 @@ def _say(text: str) -> str:
     return QCoreApplication.translate("MessageMenu", text)
 
 
-def message_menu(parent: QWidget, message: Message, model_name: str, *, selection: bool) -> QMenu:
-    """A menu; the `data` of each entry is its name in `ENTRIES`. It deletes itself when it is closed."""
+def message_menu(parent: QWidget, message: Message, model_name: str, *, selection: bool, shaded: bool = False) -> QMenu:
+    """A menu; the `data` of each entry is its name in `ENTRIES`, or "shade". It deletes itself when it is closed.
+
+    Args:
+        parent: of the menu.
+        message: what it is for.
+        model_name: that wrote it.
+        selection: whether something is selected in the message.
+        shaded: whether what was guessed is shaded in it.
+    """
     menu = QMenu(parent)
     menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
 
@@ -48,19 +55,13 @@ def message_menu(parent: QWidget, message: Message, model_name: str, *, selectio
         lambda: QApplication.clipboard().setText("\n".join(lines))
     )
     if message.stats is not None and message.stats.guessed:
-        shown = menu.addAction(_say("Show what was guessed"))
-        shown.setData("")
-        bind_icon(shown, "continue", "muted")
-        shown.triggered.connect(lambda: _show_guessed(parent, message))
+        shade = menu.addAction(_say("Shade what was guessed"))
+        shade.setData("shade")
+        shade.setCheckable(True)
+        shade.setChecked(shaded)
     menu.addSeparator()
     entry("delete", _say("Delete question and answer"))
     return menu
-
-
-def _show_guessed(parent: QWidget, message: Message) -> None:
-    dialog = GuessedDialog(parent.window(), message)
-    dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-    dialog.open()
 
 
 def details_of(message: Message, model_name: str) -> list[str]:

@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     watch = None
     stream = model.stream if isinstance(model, NativeModel) else None
     if stream is not None:
-        watch = DiskWatch(stream, Path(entry.path), arguments.disk_rate * 1e6)
+        watch = DiskWatch(stream, arguments.disk_rate * 1e6)
         stream.native.limit(arguments.disk_rate * 1e6)
     prepared = prepare(model, entry, options, load_model)
     try:

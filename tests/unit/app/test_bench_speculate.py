@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from app.benchmarks import disk
 from app.benchmarks.disk import DiskWatch
 from app.benchmarks.speculate import read_prompts, summary
 from app.benchmarks.turns import Answer, answer
@@ -68,28 +66,46 @@ def test_an_answer_ends_where_the_context_is_full() -> None:
     assert 30 <= found.tokens <= 35
 
 
-def test_the_share_of_the_disk_is_that_of_its_rate_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    counts = [(0, 0.0, 0.0)]
-    stream: Any = SimpleNamespace(counts=lambda: counts[-1], pass_bytes=500_000_000, ring_bytes=20_000_000, direct=True)
-    rates = [2e9, 1e9, 3e9, 2e9, 2e9]  # before the first answer, and after each
-    monkeypatch.setattr(disk, "direct_read_rate", lambda _path, again: rates.pop(0))
-    watch = DiskWatch(stream, Path("model"))
-    for read, busy in ((1.35e9, 1.0), (1.8e9, 1.0), (2.0e9, 1.0), (0, 0)):
-        counts.append((counts[-1][0] + int(read), counts[-1][1] + busy, 0.5))
+class Disk:
+    """A stream of 1 GB that gives `alone` bytes a second in passes of nothing else."""
+
+    pass_bytes, ring_bytes, direct = 10**9, 20_000_000, True
+
+    def __init__(self, *alone: float) -> None:
+        self.alone = list(alone)
+        self.read, self.busy = 0, 0.0
+
+    def counts(self) -> tuple[int, float, float]:
+        return self.read, self.busy, self.busy / 2
+
+    def pass_through(self) -> None:
+        self.stream(self.alone[0])
+
+    def stream(self, rate: float) -> None:
+        self.read += self.pass_bytes
+        self.busy += self.pass_bytes / rate
+
+
+def test_the_share_of_the_disk_is_that_of_its_rate_at_the_same_time() -> None:
+    disk: Any = Disk(2e9)
+    watch = DiskWatch(disk)
+    for rate, after in ((1.35e9, 1e9), (1.8e9, 3e9), (2.0e9, 2e9)):
+        disk.stream(rate)
+        disk.alone = [after]
         watch.look()
+    disk.alone = [2e9]
+    watch.look()  # an answer without reads does not count
     found = watch.found()
-    assert found["of_disk"] == 0.9  # 1.35 of 1.5, 1.8 of 2.0, 2.0 of 2.5; an answer without reads does not count
+    assert found["of_disk"] == 0.9  # 1.35 of 1.5, 1.8 of 2.0, 2.0 of 2.5
     assert found["of_disk_worst"] == 0.8
-    assert (found["disk_mb_s"], found["streaming_mb_s"], found["waited_s"]) == (2000.0, 1800.0, 0.5)
+    assert (found["disk_mb_s"], found["streaming_mb_s"]) == (2000.0, 1800.0)
     assert found["capped_mb_s"] is None
 
 
-def test_a_stream_that_is_held_is_measured_by_what_it_is_held_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    counts = [(0, 0.0, 0.0)]
-    stream: Any = SimpleNamespace(counts=lambda: counts[-1], pass_bytes=1, ring_bytes=1, direct=False)
-    monkeypatch.setattr(disk, "direct_read_rate", lambda _path, again: 2e9)
-    watch = DiskWatch(stream, Path("model"), 1e9)
-    counts.append((950_000_000, 1.0, 0.0))
+def test_a_stream_that_is_held_is_measured_by_what_it_is_held_at() -> None:
+    disk: Any = Disk(2e9)
+    watch = DiskWatch(disk, 1e9)
+    disk.stream(0.95e9)
     watch.look()
     assert watch.found()["of_disk"] == 0.95
     assert watch.found()["capped_mb_s"] == 1000.0

@@ -214,3 +214,18 @@ def test_the_slider_stays_where_it_was_loaded(slider_pack: Path) -> None:
     with pytest.raises(InvalidRequestError, match="cannot be moved"):
         model.move(0)
     model.close()
+
+
+def test_a_pass_that_only_reads_changes_nothing(wide_pack: Path) -> None:
+    model = _load(wide_pack, _budgets(wide_pack)[0])
+    try:
+        stream = model.stream
+        assert stream is not None
+        first = model.forward(TokenTree.chain([5, 6, 7])).copy()
+        before = stream.counts()[0]
+        stream.pass_through()
+        stream.pass_through()
+        assert stream.counts()[0] >= before + stream.pass_bytes
+        assert (model.forward(TokenTree.chain([5, 6, 7])) == first).all()
+    finally:
+        model.close()

@@ -36,7 +36,8 @@ class ModelDrafter:
         model: with the vocabulary of the target (`vocabulary.why_not`). Nobody else may use it; whoever opened it
             closes it.
         most: nodes of a draft.
-        full: all of them in every draft, whether they pay or not (for experiments).
+        full: all of them in every draft, whether they pay or not (for experiments): expanded until no other node could
+            be among the likeliest `most`, as SpecExec does (arXiv 2406.02532).
     """
 
     def __init__(self, model: Model, most: int = 63, *, full: bool = False) -> None:
@@ -82,8 +83,9 @@ class ModelDrafter:
             return
         self._expand(tree, {0: self._catch_up()}, deepest)
         expanded = {0}
-        while len(tree) <= self._most:
-            ranked = [node for node in tree.ranked() if node not in expanded and tree.depths[node] < deepest]
+        while self._full or len(tree) <= self._most:
+            likeliest = tree.ranked()[: self._most] if self._full else tree.ranked()
+            ranked = [node for node in likeliest if node not in expanded and tree.depths[node] < deepest]
             beams: list[int] = []
             chances = 0.0
             for node in ranked[:_MOST_BEAMS]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from backend.api.schemas import Completion, Sampling
@@ -51,6 +53,25 @@ def test_a_fixed_number_of_nodes_is_drafted_whatever_it_costs(nodes: int) -> Non
     speculation.begin([2, 5])
     speculation.observe(1)
     assert len(speculation.draft(1, 40, 400)) == 1 + nodes
+
+
+def test_a_full_draft_has_the_likeliest_nodes_however_deep() -> None:
+    """A draft that is sure of one path goes down it, and does not fill up with what is beside it."""
+
+    def sure(tokens: Sequence[int]) -> npt.NDArray[np.float32]:
+        row = np.zeros(N_VOCAB, np.float32)
+        row[2 + tokens[-1] % 3] = 6.0
+        return row
+
+    drafter = ModelDrafter(ToyModel(sure), 12, full=True)
+    drafter.begin([2, 5])
+    drafter.observe(1)
+    tree = DraftTree(1)
+    drafter.grow(tree, 40, flat())
+    assert len(tree) > 12
+    kept = tree.ranked()[:12]
+    assert set(kept) <= set(tree.parents), "one of the likeliest was not opened: a child of it could be likelier"
+    assert max(tree.depths[node] for node in kept) >= 6
 
 
 @pytest.mark.parametrize("other", ["same", "another"])

@@ -202,3 +202,76 @@ def test_a_grammar_holds_in_the_middle_of_a_tree(model: Model) -> None:
         words = text.rstrip(".").replace(",", " ").split()
         assert words
         assert all(any(full.startswith(w) for full in ("apple", "plum", "pear", "pie", "cake")) for w in words), text
+
+
+class Stopping(Branching):
+    """Stops the pass that reads its n-th tree, while that runs or just before."""
+
+    at = 3
+
+    def draft(self, token: int, deepest: int, room: int) -> DraftTree:
+        tree = super().draft(token, deepest, room)
+        self.at -= len(tree) > 1
+        if not self.at:
+            self.model.request_abort(True)
+        return tree
+
+    def __init__(self, model: Model, fixed: int) -> None:
+        super().__init__(model, fixed=fixed)
+        self.model = model
+
+
+def test_an_abort_while_a_tree_is_read_leaves_the_cache_of_what_was_written(model: Model) -> None:
+    try:
+        session, end, prompt = write(model, Stopping(model, 6), temperature=0, max_tokens=60)
+        assert end.reason == "cancelled"
+    finally:
+        model.request_abort(False)
+    tokens = list(session.tokens)
+    assert len(tokens) > prompt
+    here = log_softmax(model.forward(TokenTree.chain([28]))[0].copy()).astype(np.float64)
+    model.rewind(0)
+    model.forward(TokenTree.chain(tokens))
+    model.commit(range(len(tokens)))
+    fresh = log_softmax(model.forward(TokenTree.chain([28]))[0].copy()).astype(np.float64)
+    assert float((np.exp(fresh) * (fresh - here)).sum()) < ROUNDING
+
+
+@pytest.mark.parametrize("drafts", [Speculation, Branching])
+@pytest.mark.parametrize("engine", [LlamaCppModel, NativeModel])
+def test_a_tree_never_reaches_beyond_the_context(
+    smollm2: Path, engine: type[LlamaCppModel | NativeModel], drafts: type[Speculation]
+) -> None:
+    model = engine(smollm2, n_ctx=80, n_threads=1, n_batch=64)
+    try:
+        _, plain, prompt = write(model, None, temperature=0)
+        length = model.length
+        session, end, _ = write(model, drafts(model, fixed=20), temperature=0)
+        assert (end.reason, plain.reason) == ("context_full", "context_full")
+        assert model.length == length == len(session.tokens)
+        assert end.drafts.accepted > 0
+        assert end.drafts.passes + end.drafts.accepted == length - prompt
+    finally:
+        model.close()
+
+
+@pytest.mark.parametrize("begin", [6, 11, 17])
+def test_a_stop_string_ends_the_answer_within_an_accepted_run(precise: NativeModel, begin: int) -> None:
+    session, _, prompt = write(precise, None, temperature=0, max_tokens=40)
+    pieces = [precise.tokenizer.piece(token).decode() for token in session.tokens[prompt:]]
+    stop = pieces[begin][-1] + "".join(pieces[begin + 1 : begin + 3]) + pieces[begin + 3][:2]  # of four tokens
+    text = "".join(pieces)
+    found = []
+    for speculation in (None, Speculation(precise, fixed=12), Branching(precise, fixed=12)):
+        precise.rewind(0)
+        completion = Completion(prompt=PROMPT, sampling=Sampling(temperature=0, max_tokens=40, stop=[stop]))
+        own = Session(precise, speculation)
+        items = list(generate(own, completion, lambda: False))
+        end = items[-1]
+        assert isinstance(end, End)
+        assert end.reason == "stop"
+        assert speculation is None or end.drafts.accepted > 2
+        assert own.tokens == session.tokens[: len(own.tokens)]
+        assert precise.length == len(own.tokens)
+        found.append("".join(getattr(item, "text", "") for item in items))
+    assert found == [text[: text.index(stop)]] * 3

@@ -68,7 +68,7 @@ class PositionPanel(QWidget):
         self._slider: ModelSlider | None = None
         self._beside = 0
         self._showing = False
-        self._moving = self._answering = False
+        self._moving = self._answering = self._fixed = False
         self.handle = _Handle()
         self.handle.setAccessibleName(self.tr("Speed or quality"))
         self.handle.valueChanged.connect(self._slid)
@@ -104,6 +104,8 @@ class PositionPanel(QWidget):
         """
         self._slider = loaded.slider if loaded is not None else None
         self._moving, self._answering = moving, answering
+        self._fixed = loaded is not None and loaded.streamed_bytes > 0
+        self.handle.setEnabled(not self._fixed)
         if self._slider is None or loaded is None:
             self._pause.stop()
             return
@@ -133,7 +135,9 @@ class PositionPanel(QWidget):
         self.takes.setText(takes)
         self.gives.setText(told.format(quality))
         self.holds.setText(self.tr("{0} of memory with the conversation").format(size(point.bytes + self._beside)))
-        if self._moving:
+        if self._fixed:
+            words = self.tr("Part of the model is read from the disk: it stays at this position while it is loaded.")
+        elif self._moving:
             words = self.tr("From the next answer on.") if self._answering else self.tr("Changing…")
         else:
             words = self.tr("Marks were measured when the model was made.")

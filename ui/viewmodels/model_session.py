@@ -252,7 +252,8 @@ class ModelSession(QObject):
         before, self.loaded = self.loaded, model
         if model is not None and model.slider is not None and (before is None or before.entry.path != model.entry.path):
             position = self.positions.get(model.entry.path)
-            if position is not None and position != model.slider.position:
+            fixed = model.streamed_bytes > 0  # what stays in memory was chosen for the position
+            if position is not None and position != model.slider.position and not fixed:
                 self.move(position)
         # Not while another model is being loaded: a model that ends the engine must not be tried for ever.
         self._wanted = model.entry.path if model is not None else None

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
+from msgspec import structs
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
@@ -177,6 +178,26 @@ def test_a_model_that_comes_back_stands_where_it_was_left(loop: Loop, window: Ma
     loop.until(panel.isVisible)
     loop.turn(6)
     assert fake.called("move_model") == [0.25]
+
+
+def test_a_model_that_is_read_from_the_disk_stays_where_it_is_and_says_so(
+    loop: Loop, window: MainWindow, fake: FakeClient
+) -> None:
+    panel = attach(loop, window, fake)
+    sliding = fake_sliding(0.5)
+    window.models.positions[sliding.entry.path] = 0.9  # where it was left: no move is asked for that would be refused
+    fake.publish_model(structs.replace(sliding, streamed_bytes=400_000_000))
+    loop.until(panel.isVisible)
+    assert not panel.handle.isEnabled()
+    assert panel.handle.value() == 500
+    assert panel.note.text().startswith("Part of the model is read from the disk")
+    assert not window.models.moving
+    fake.publish_model(fake_loaded())
+    loop.until(lambda: not panel.isVisible())
+    fake.publish_model(fake_sliding(0.9))
+    loop.until(panel.isVisible)
+    assert panel.handle.isEnabled()
+    assert "disk" not in panel.note.text()
 
 
 def test_the_wheel_scrolls_the_page_behind_it(loop: Loop, window: MainWindow, fake: FakeClient) -> None:

@@ -53,6 +53,7 @@ class ChatFollower(QObject):
         self._busy = False
         self._opening = ""
         self._reading: set[str] = set()
+        self._again: set[str] = set()  # of these, asked for once more: what is on its way may be older than a change
         link.attached.connect(self._attached)
         link.state_changed.connect(self._link_changed)
         link.turn_started.connect(self._turn_started)
@@ -98,11 +99,13 @@ class ChatFollower(QObject):
     def _read(self, conversation_id: str) -> None:
         """Ask for a conversation, once at a time."""
         if conversation_id in self._reading:
+            self._again.add(conversation_id)
             return
         self._reading.add(conversation_id)
 
         def failed(error: ErrorInfo) -> None:
             self._reading.discard(conversation_id)
+            self._again.discard(conversation_id)
             if self._opening == conversation_id:
                 self._opening = ""
                 self._cannot_open(conversation_id, error)
@@ -120,6 +123,9 @@ class ChatFollower(QObject):
     def _have_read(self, detail: ConversationDetail) -> None:
         conversation_id = detail.conversation.id
         self._reading.discard(conversation_id)
+        if conversation_id in self._again:
+            self._again.discard(conversation_id)
+            self._read(conversation_id)
         if any(message.status == "streaming" and message.id in self._over for message in detail.messages):
             self._read(conversation_id)  # its end was told while this was on its way
             return
@@ -244,6 +250,7 @@ class ChatFollower(QObject):
     def _attached(self, _status: BackendStatus) -> None:
         self.refresh_list()
         self._reading.clear()
+        self._again.clear()
         self._over.clear()
         for conversation_id in {*self._kept, *([self._opening] if self._opening else [])}:
             self._read(conversation_id)
@@ -252,6 +259,7 @@ class ChatFollower(QObject):
         if self._link.alive:
             return
         self._reading.clear()
+        self._again.clear()
         self._live.clear()
         for state in self._kept.values():
             hit = state.interrupt()

@@ -216,3 +216,29 @@ def test_a_new_engine_that_does_not_know_the_open_conversation(
     link.attach(fake)
     loop.until(lambda: window.chat.open_id == "")
     assert window.chat_screen.composer.text() == "not sent yet"
+
+
+def test_a_reading_that_was_on_its_way_before_a_turn_was_deleted_is_done_again(
+    loop: Loop, window: MainWindow, fake: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, *_ = attach(loop, window, fake)
+    show(loop, window, first)
+    question = window.chat.branch()[0]
+    go, asked, read = asyncio.Event(), asyncio.Event(), fake.conversation
+
+    async def slow(conversation_id: str) -> ConversationDetail:
+        detail = await read(conversation_id)  # as it was before
+        asked.set()
+        await go.wait()
+        return detail
+
+    monkeypatch.setattr(fake, "conversation", slow)
+    window.chat.read_again(first)
+    loop.until(asked.is_set)
+    window.chat.delete_turn(question.id)
+    loop.until(lambda: fake.called("delete_turn"))
+    loop.turn()
+    monkeypatch.setattr(fake, "conversation", read)
+    go.set()
+    loop.until(lambda: not window.chat.branch())
+    assert window.chat_screen.view.message_ids() == []

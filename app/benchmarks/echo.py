@@ -84,12 +84,14 @@ class Echo:
     Attributes:
         answer: the text of every answer. tok_s: its speed.
         ended: set when an answer has ended, by itself or by Stop.
+        sent: characters of the answer that is being written.
     """
 
     def __init__(self, answer: str, tok_s: float) -> None:
         self.answer = answer
         self.tok_s = tok_s
         self.ended = asyncio.Event()
+        self.sent = 0
         self._details: dict[str, bytes] = {}
         self._queue: asyncio.Queue[AnyEvent] = asyncio.Queue()
         self._writing: asyncio.Task[None] | None = None
@@ -156,6 +158,7 @@ class Echo:
         )  # fmt: skip
         self._cancelled = False
         self.ended.clear()
+        self.sent = 0
         self._say(TurnStarted(conversation_id=conversation_id, user=user, assistant=answer))
         self._writing = asyncio.get_running_loop().create_task(self._write(answer))
         return TurnTicket(user=user, assistant=msgspec.structs.replace(answer))
@@ -197,6 +200,7 @@ class Echo:
                 )  # fmt: skip
                 self._say(event)
                 offset += len(text)
+                self.sent = offset
         answer.content = self.answer[:offset]
         answer.status = "stopped" if self._cancelled else "complete"
         answer.stats = TurnStats(

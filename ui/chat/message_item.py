@@ -15,6 +15,7 @@ from ui.chat.actions_row import ActionsRow
 from ui.chat.body import MessageBody
 from ui.chat.composer import MessageInput
 from ui.chat.file_chips import ChipFlow, FileChip
+from ui.chat.markdown.growing import Pieces
 from ui.chat.message_menu import message_menu
 from ui.chat.thinking import ThinkingFold
 from ui.theme import color, metrics
@@ -60,7 +61,7 @@ class MessageItem(QWidget):
         self._shaded = False
         self._card = QRectF()
         self._column = width
-        self._content = ""
+        self._content = Pieces()
         self._thinking: ThinkingFold | None = None
         self._thought_done = self.is_user
         self._thinking_since = 0.0
@@ -86,7 +87,7 @@ class MessageItem(QWidget):
 
     def content(self) -> str:
         """All of the message's text that is shown, thoughts included."""
-        return self._content
+        return self._content.whole()
 
     def _show_files(self) -> None:
         if list(self._file_chips) == [file.id for file in self.message.attachments]:
@@ -118,7 +119,7 @@ class MessageItem(QWidget):
 
     def _show_content(self, content: str) -> None:
         """Takes another text, in its two parts."""
-        self._content = content
+        self._content = Pieces(content)
         streaming = self.message.status == "streaming"
         parts = Thought(None, content) if self.is_user else split_thought(content, streaming=streaming)
         # Once a streaming text has begun with something else, or its thought has ended, the rest is the answer.
@@ -159,7 +160,7 @@ class MessageItem(QWidget):
         ended = self.message.status == "streaming" and message.status != "streaming"
         self.message = message
         self._show_files()
-        if self._content != message.content or ended:
+        if self.content() != message.content or ended:
             self._show_content(message.content)
         if ended:
             self.body.finish()
@@ -189,10 +190,10 @@ class MessageItem(QWidget):
     def append(self, text: str) -> None:
         """More of the answer."""
         if self._thought_done:
-            self._content += text
+            self._content.append(text)
             self.body.append(text)
         else:
-            self._show_content(self._content + text)
+            self._show_content(self.content() + text)
         self.body.set_caret(True)
 
     def set_figures(self, text: str) -> None:
@@ -386,7 +387,7 @@ class MessageItem(QWidget):
         if self.is_editing() and self._editor is not None:
             height = self._editor.arrange(width - 2 * pad_x)
             self._editor.setGeometry(left + pad_x, y, width - 2 * pad_x, height)
-        elif self.body.markdown_source() or self.message.status == "streaming":
+        elif not self.body.markdown.blank or self.message.status == "streaming":
             height = self.body.fit(width - 2 * pad_x)
             self.body.move(left + pad_x, y)
         else:

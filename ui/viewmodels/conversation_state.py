@@ -12,13 +12,16 @@ __all__ = ["ConversationState"]
 class ConversationState:
     """A conversation's messages by id, with the branch from root to head.
 
-    Plain Python: no Qt, no requests. Messages are the schema's structs and are replaced or mended in place.
+    Plain Python: no Qt, no requests. Messages are the schema's structs and are replaced or mended in place. Text that
+    streams in is put together when a message is asked for: token by token, all of a long one was copied each time.
     """
 
     def __init__(self, conversation: Conversation, messages: Iterable[Message] = ()) -> None:
         self.conversation = conversation
         self._messages: dict[str, Message] = {}
         self._children: dict[str | None, list[str]] = {}
+        self._pieces: dict[str, list[str]] = {}  # message id -> streamed text that its content does not have yet
+        self._lengths: dict[str, int] = {}  # of the content with these pieces
         for message in messages:
             self.put(message)
 
@@ -37,6 +40,7 @@ class ConversationState:
 
     def get(self, message_id: str) -> Message | None:
         """The message of that id, if it is in this conversation."""
+        self._join()
         return self._messages.get(message_id)
 
     def __len__(self) -> int:
@@ -46,6 +50,7 @@ class ConversationState:
 
     def branch(self) -> list[Message]:
         """The messages that are shown, root first. A loop or a missing parent in damaged data ends the walk."""
+        self._join()
         path: list[Message] = []
         seen: set[str] = set()
         at = self.head_id
@@ -95,6 +100,8 @@ class ConversationState:
         if message.id not in self._messages:
             family = self._children.setdefault(message.parent_id, [])
             family.append(message.id)
+        self._pieces.pop(message.id, None)
+        self._lengths.pop(message.id, None)
         self._messages[message.id] = message
 
     def show(self, head_id: str) -> None:
@@ -107,14 +114,29 @@ class ConversationState:
         Text that is already there is kept and not doubled: an offset inside the content cuts it there first.
         """
         message = self._messages.get(delta.message_id)
-        if message is None or delta.offset > len(message.content):
+        if message is None:
             return False
-        message.content = message.content[: delta.offset] + delta.text
+        length = self._lengths.get(message.id, len(message.content))
+        if delta.offset > length:
+            return False
+        if delta.offset < length:
+            self._join()
+            message.content = message.content[: delta.offset]
+        self._pieces.setdefault(message.id, []).append(delta.text)
+        self._lengths[message.id] = delta.offset + len(delta.text)
         message.status = "streaming"
         return True
 
+    def _join(self) -> None:
+        for message_id, pieces in self._pieces.items():
+            message = self._messages[message_id]
+            message.content = "".join([message.content, *pieces])
+        self._pieces.clear()
+        self._lengths.clear()
+
     def interrupt(self) -> list[Message]:
         """The engine went away: every streaming answer keeps its text and is marked as interrupted."""
+        self._join()
         hit = [message for message in self._messages.values() if message.status == "streaming"]
         for message in hit:
             message.status = "interrupted"
@@ -126,6 +148,7 @@ class ConversationState:
         The engine writes text down in pieces, so after its death the store may lack the last words that were on
         screen. A finished message is taken as it is stored.
         """
+        self._join()
         shown = {key: message.content for key, message in self._messages.items()}
         self.conversation = detail.conversation
         self._messages.clear()

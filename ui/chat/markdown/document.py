@@ -18,6 +18,7 @@ from PySide6.QtGui import QTextCursor, QTextDocument
 from ui.chat.markdown.fence import OpenFence
 from ui.chat.markdown.formula_object import FORMULA, OBJECT, formula_format, formula_painter, wanted_of
 from ui.chat.markdown.formulas import Wanted, formulas
+from ui.chat.markdown.growing import GrowingText, Pieces
 from ui.chat.markdown.highlight import HighlightJob, canonical
 from ui.chat.markdown.parser import Env, groups, parse_blocks
 from ui.chat.markdown.parts import CodeBlock, Mark, Marker, Span
@@ -57,7 +58,7 @@ class MarkdownDocument:
     def __init__(self, document: QTextDocument, *, verbatim: bool = False) -> None:
         self.document = document
         self.verbatim = verbatim
-        self.source = ""
+        self._source = Pieces()
         self._streaming = False
         self._jobs: list[HighlightJob] = []
         document.setUndoRedoEnabled(False)
@@ -73,13 +74,12 @@ class MarkdownDocument:
         self.document.setIndentWidth(look.indent)
         self.document.documentLayout().registerHandler(FORMULA, formula_painter())
         self.truncated = False
-        self._text = ""  # the source with plain line ends
+        self._text = GrowingText()  # the source with plain line ends; settled is what is written for good
         self._lines = 0  # of it
-        self._stable = 0  # characters of it that are written for good
         self._mark = Mark()
         self._env: Env = {}
         self._fence: OpenFence | None = None
-        self._settled: list[Written] = []  # top-level blocks before `_stable`
+        self._settled: list[Written] = []  # top-level blocks of the settled text
         self._open: list[Written] = []  # and behind it
         self._calm = False  # plain words may be added without parsing
         self._spaces = ""  # at the end of the source, not shown until a word follows
@@ -87,6 +87,16 @@ class MarkdownDocument:
         self._jobs.clear()
 
     # what it knows
+
+    @property
+    def source(self) -> str:
+        """The text as it was given."""
+        return self._source.whole()
+
+    @property
+    def blank(self) -> bool:
+        """Whether it was given no text at all."""
+        return len(self._source) == 0
 
     @property
     def codes(self) -> list[CodeBlock]:
@@ -112,7 +122,7 @@ class MarkdownDocument:
 
     def set_source(self, text: str) -> None:
         """Shows another text, complete."""
-        self.source = text
+        self._source = Pieces(text)
         self._streaming = False
         self._write_all()
 
@@ -124,12 +134,12 @@ class MarkdownDocument:
         """Adds text at the end."""
         if not chunk:
             return
-        self.source += chunk
+        self._source.append(chunk)
         self._streaming = True
         if self.truncated:
             return
         chunk = normalise(chunk)
-        self._text += chunk
+        self._text.append(chunk)
         self._lines += chunk.count("\n")
         if len(self._text) > _MAX_SHOWN or self._lines > _MAX_LINES:
             self._write_all()
@@ -143,11 +153,11 @@ class MarkdownDocument:
         self._streaming = False
         if self.truncated:
             return
-        if self._approximate or self._text != normalise(self.source) or not self._as_parsed_whole():
+        if self._approximate or self._text.whole() != normalise(self.source) or not self._as_parsed_whole():
             self._write_all()
             return
         if self._fence is not None:
-            self._fence.finish(self._text[self._stable :])
+            self._fence.finish(self._text.tail)
             self._fence = None
         self._queue_highlights()
 
@@ -203,18 +213,18 @@ class MarkdownDocument:
         text = normalise(self.source)
         shown = _shorten(text)
         self.truncated = len(shown) < len(text)
-        self._text = shown
+        self._text = GrowingText(shown)
         self._lines = shown.count("\n")
         self._edit(self._write_text)
         self._queue_highlights()
 
     def _write_text(self) -> None:
-        text = self._text
+        text = self._text.tail
         if self.verbatim:
             self._write_verbatim()
         elif len(text) > _MAX_MARKDOWN or self.truncated:
             self._writer.plain(text)
-            self._stable = len(text)
+            self._text.settle(len(text))
             self._mark = self._writer.mark()
             self._approximate = True
         elif self._streaming:
@@ -232,7 +242,7 @@ class MarkdownDocument:
 
     def _write_verbatim(self) -> None:
         self._writer.rewind(Mark())
-        for part in parts_of(self._text):
+        for part in parts_of(self._text.whole()):
             if part.is_code:
                 code = self._writer.open_code(part.language)
                 code.pieces.append(part.text)
@@ -261,7 +271,7 @@ class MarkdownDocument:
         """Inserts plain words behind plain words; False where the tail must be parsed instead."""
         if not self._calm or self._writer.open_format is None:
             return False
-        before = self._text[self._stable : len(self._text) - len(chunk)]
+        before = self._text.tail[: -len(chunk)]
         line = before[before.rfind("\n") + 1 :]
         special = _SPECIAL_OPEN if _MARKS.search(before) else _SPECIAL
         if special.search(chunk) or not _PLAIN_END.match(line[-1:]) or not _HAS_LETTER.search(line):
@@ -278,8 +288,8 @@ class MarkdownDocument:
         return True
 
     def _grow_fence(self, fence: OpenFence) -> None:
-        taken, closed = fence.take(self._text[self._stable :])
-        self._stable += taken
+        taken, closed = fence.take(self._text.tail)
+        self._text.settle(taken)
         if closed:
             self._fence = None
             self._mark = self._writer.mark()
@@ -292,8 +302,8 @@ class MarkdownDocument:
         writer.rewind(self._mark)
         self._calm = False
         self._spaces = ""
-        tail = self._text[self._stable :]
-        base = self._text.count("\n", 0, self._stable)
+        tail = self._text.tail
+        base = self._text.stable_lines
         env: Env = {"references": dict(self._env.get("references", {}))}
         found = groups(parse_blocks(tail, env))
         if len(env["references"]) > len(self._env.get("references", {})):
@@ -318,7 +328,7 @@ class MarkdownDocument:
             if i == cut and writer.item_mark is not None:
                 self._settle(writer.item_mark, lines, item_line, env, starts[: cut + 1])
                 self._open = [(group.kind, base + item_line)]
-        if len(self._text) - self._stable > _MAX_TAIL:
+        if len(self._text.tail) > _MAX_TAIL:
             self._cut_tail()
             return
         self._calm = bool(found) and found[-1].kind in ("paragraph_open", *LISTS)
@@ -329,7 +339,7 @@ class MarkdownDocument:
     def _settle(self, mark: Mark, lines: list[str], line: int, env: Env, starts: list[Written]) -> None:
         """What lies before `line` of the tail stays as it is; `starts` are the blocks that begin there."""
         self._mark = mark
-        self._stable += sum(map(len, lines[:line])) + line
+        self._text.settle(sum(map(len, lines[:line])) + line)
         self._settled += starts
         kept = {k: v for k, v in env.get("references", {}).items() if v.get("map", (0, 0))[1] <= line}
         self._env = {"references": {**self._env.get("references", {}), **kept}}
@@ -338,14 +348,14 @@ class MarkdownDocument:
         """The tail is an open fence from here on."""
         self._settled.append(start)
         self._open = []
-        self._stable = len(self._text) - sum(map(len, code)) - len(code) + 1
+        self._text.settle(len(self._text.tail) - sum(map(len, code)) - len(code) + 1)
         self._fence = fence
         self._grow_fence(fence)
 
     def _cut_tail(self) -> None:
         """Settles most of an overlong tail as if the text ended there; put right when it is finished."""
         self._approximate = True
-        tail = self._text[self._stable :]
+        tail = self._text.tail
         cut = tail.rfind("\n", 1, len(tail) - 1) + 1 or tail.rfind(" ") + 1 or len(tail)
         self._writer.rewind(self._mark)
         env: Env = {"references": dict(self._env.get("references", {}))}
@@ -353,7 +363,7 @@ class MarkdownDocument:
         for i, group in enumerate(groups(parse_blocks(tail[:cut], env))):
             self._writer.write(group, env, lines, continued=self._mark if i == 0 and self._mark.list_markup else None)
         self._mark = self._writer.mark()
-        self._stable += cut
+        self._text.settle(cut)
         self._write_tail()
 
     def _as_parsed_whole(self) -> bool:
@@ -362,7 +372,7 @@ class MarkdownDocument:
         They are, but for rare cases in which a later line gives an earlier one another meaning. A parse of the blocks
         alone takes 2 ms for a long answer.
         """
-        return self.verbatim or same_structure(self._settled + self._open, groups(parse_blocks(self._text, {})))
+        return self.verbatim or same_structure(self._settled + self._open, groups(parse_blocks(self._text.whole(), {})))
 
 
 def _shorten(text: str) -> str:

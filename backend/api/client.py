@@ -31,13 +31,15 @@ from backend.api.downloads import (
     NetworkState,
     NewDownload,
     Offer,
+    Purpose,
+    Recommendations,
     RemoteRepository,
     SearchResult,
 )
 from backend.api.errors import NutshellError
 from backend.api.event_reader import CONNECT_S, READ_S, open_events, refusal, unavailable
 from backend.api.hub_client import HubCalls
-from backend.api.plan_schemas import ModelPlan
+from backend.api.plan_schemas import ModelPlan, ModelTrial
 from backend.api.schemas import (
     AnyEvent,
     Attachment,
@@ -97,6 +99,8 @@ _PLAN_S = 300.0
 _HUB_S = 60.0
 #: A file is read for 30 s at most, and its tokens are counted.
 _FILE_S = 120.0
+#: For ten tokens: a model that is read from a slow disk takes some seconds for each.
+_TRIAL_S = 300.0
 #: For another position of a slider: it waits for the answer that is being written, and reads from the disk.
 _MOVE_S = 600.0
 
@@ -151,6 +155,10 @@ class Client(HubCalls):
     async def plan_load(self, request: LoadModel) -> ModelPlan:
         """Whether a model fits as it is to be loaded."""
         return await self._ask("POST", "/api/models/plan", ModelPlan, request)
+
+    async def try_model(self) -> ModelTrial:
+        """A few tokens of the model that is loaded, with their speed."""
+        return await self._ask("POST", "/api/models/trial", ModelTrial, read_s=_TRIAL_S)
 
     async def speculate(self, choice: Speculate) -> LoadedModel:
         """Guesses otherwise from the next answer on."""
@@ -252,6 +260,10 @@ class Client(HubCalls):
     async def offers(self) -> list[Offer]:
         """The catalogue, planned for this machine."""
         return await self._ask("GET", "/api/catalogue", list[Offer])
+
+    async def recommended(self, purpose: Purpose) -> Recommendations:
+        """Three models of the catalogue for a purpose, on this machine."""
+        return await self._ask("GET", f"/api/catalogue/recommended?purpose={purpose}", Recommendations)
 
     async def downloads(self) -> list[Download]:
         """Every download that is known, newest first."""

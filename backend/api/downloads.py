@@ -9,14 +9,20 @@ from msgspec import Meta, Struct
 from backend.api.schemas import ErrorInfo
 
 __all__ = [
+    "BuildIdea",
     "Deleted",
     "Download",
     "DownloadLimit",
     "DownloadState",
+    "Figure",
     "NetworkCall",
     "NetworkState",
     "NewDownload",
     "Offer",
+    "Purpose",
+    "Reason",
+    "Recommendation",
+    "Recommendations",
     "RemoteChoice",
     "RemoteRepository",
     "SearchResult",
@@ -83,6 +89,68 @@ class Offer(Struct, kw_only=True):
     low: float
     high: float
     suggested: Literal["", "best", "code", "fast"] = ""
+
+
+Purpose = Literal["chat", "code", "reason", "languages", "files"]
+#: "slow": it fits, and no model that fits is read as it comes
+Reason = Literal["best", "lighter", "quick", "slow"]
+
+
+class Figure(Struct, kw_only=True):
+    """One published figure of a build: `value`, beside `original` for the model that it was made from."""
+
+    metric: str
+    value: float
+    original: float | None = None
+    conditions: str = ""
+    source: str = ""
+
+
+class Recommendation(Struct, kw_only=True):
+    """A model for a purpose.
+
+    Attributes:
+        choice: what to download of the offer's repository.
+        reason: why it is one of the few.
+        bits: of a weight, in all.
+        effective: parameters at full precision that would say as much, by rule of thumb (`planner.recommending`).
+        figures: what was published of this build.
+    """
+
+    offer: Offer
+    choice: str
+    reason: Reason
+    bits: float
+    effective: int
+    figures: list[Figure] = []
+
+
+class BuildIdea(Struct, kw_only=True):
+    """A build that could be made on this machine and would say more than what is offered ready.
+
+    Attributes:
+        repository: of the model in full. level: the build to make of it.
+        bytes: of the build. source_bytes: of the download that it is made from. ram, tokens: as of an `Offer`.
+    """
+
+    id: str
+    name: str
+    repository: str
+    level: str
+    parameters: int
+    bytes: int
+    source_bytes: int
+    ram: int
+    tokens: float
+    effective: int
+
+
+class Recommendations(Struct, kw_only=True):
+    """GET /api/catalogue/recommended?purpose=P: up to three models, the best first."""
+
+    purpose: Purpose
+    models: list[Recommendation]
+    idea: BuildIdea | None = None
 
 
 class NewDownload(Struct, kw_only=True):

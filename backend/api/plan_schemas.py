@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from backend.api.schemas import LoadModel
 
-__all__ = ["ModelPlan"]
+__all__ = ["ModelPlan", "ModelTrial"]
 
 
 class ModelPlan(Struct, kw_only=True):
@@ -31,5 +31,24 @@ class ModelPlan(Struct, kw_only=True):
     ram: int = 0
     free: int = 0
     tokens: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+
+
+class ModelTrial(Struct, kw_only=True):
+    """The answer to POST /api/models/trial: a few tokens of the model that is loaded.
+
+    Attributes:
+        text: what it wrote. tokens: of it.
+        tok_s: tokens a second. ttft_s: seconds to the first.
+        expected, low, high: tokens a second that were expected, and their range; 0 where nothing was.
+    """
+
+    name: str
+    text: str
+    tokens: int
+    tok_s: float
+    ttft_s: float
+    expected: float = 0.0
     low: float = 0.0
     high: float = 0.0

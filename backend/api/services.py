@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backend.api.downloads import Offer, SearchResult
+from backend.api.downloads import Offer, Purpose, Recommendations, SearchResult
 from backend.api.errors import NutshellError
 from backend.api.events import EventHub
 from backend.api.hub_schemas import RepositoryFits
 from backend.api.naming import find
-from backend.api.plan_schemas import ModelPlan
+from backend.api.plan_schemas import ModelPlan, ModelTrial
 from backend.api.schemas import HardwareReport, LoadedModel, LoadModel, ModelEntry
 from backend.chat.service import Chat
 from backend.hardware.memory import memory_report
@@ -122,6 +122,34 @@ class Services:
         from backend.planner.offers import offers
 
         return offers(this_machine(self.data_dir), self.learned.about, leaving=self._leaving())
+
+    def recommended(self, purpose: Purpose) -> Recommendations:
+        """Three models for a purpose; some tenths of a second, called off the loop."""
+        from backend.planner.machine import this_machine
+        from backend.planner.offers import offers
+        from backend.planner.recommending import recommended
+
+        machine, leaving = this_machine(self.data_dir), self._leaving()
+        found = offers(machine, self.learned.about, leaving=leaving)
+        return recommended(purpose, found, machine, self.learned.about, leaving=leaving)
+
+    async def trial(self) -> ModelTrial:
+        """A few tokens of the loaded model, beside what the planner expects of it."""
+        from backend.chat.trial import try_model
+
+        loaded = self.engine.loaded
+        if loaded is None:
+            self.engine.model()  # says so
+        assert loaded is not None
+        request = LoadModel(
+            path=loaded.entry.path, n_ctx=loaded.n_ctx, n_threads=loaded.n_threads, memory_budget=loaded.streamed_bytes,
+            kv="q8" if loaded.kv == "q8" else "f16",
+        )  # fmt: skip
+        try:
+            expected = await asyncio.to_thread(self.plan, loaded.entry, request)
+        except NutshellError:  # the planner does not know its kind; it can be tried all the same
+            expected = ModelPlan(name=loaded.entry.name, verdict="fits")
+        return await try_model(self.engine, expected)
 
     def plan(self, entry: ModelEntry, request: LoadModel) -> ModelPlan:
         """Whether a model of this machine fits as it is to be loaded; called off the loop."""

@@ -11,14 +11,14 @@ from backend.planner.learned import Correction
 from backend.planner.plan import Machine, Wishes, best, plan
 from backend.planner.subject import subjects_of
 
-__all__ = ["offers"]
+__all__ = ["GOOD_BITS", "QUICK", "READING", "Known", "offers"]
 
 #: (engine, scheme, model) -> what earlier loads taught
 Known = Callable[[str, str, str], Correction]
 #: tokens a second: as fast as people read, and as fast as answers of a quick helper should come
-_READING, _QUICK = 6.0, 25.0
+READING, QUICK = 6.0, 25.0
 #: bits of a weight, in all: below, a model says no more than one of half its size
-_LEAST_BITS = 3.0
+GOOD_BITS = 3.0
 _ORDER = {"fits": 0, "fits if": 1, "does not fit": 2}
 
 
@@ -80,7 +80,7 @@ def _suggest(found: Sequence[Offer]) -> None:
     fitting = [
         one
         for one in found
-        if one.verdict == "fits" and one.tokens >= _READING and 8 * one.bytes >= _LEAST_BITS * one.parameters
+        if one.verdict == "fits" and one.tokens >= READING and 8 * one.bytes >= GOOD_BITS * one.parameters
     ]
 
     def mark(why: str, wanted: Callable[[Offer], bool]) -> None:
@@ -90,4 +90,4 @@ def _suggest(found: Sequence[Offer]) -> None:
 
     mark("best", lambda one: "general" in one.uses)
     mark("code", lambda one: "code" in one.uses)
-    mark("fast", lambda one: "general" in one.uses and one.tokens >= _QUICK)
+    mark("fast", lambda one: "general" in one.uses and one.tokens >= QUICK)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final, cast, get_args
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from backend.api.body import body
-from backend.api.downloads import Deleted, DownloadLimit, NetworkCall, NetworkState, NewDownload
+from backend.api.downloads import Deleted, DownloadLimit, NetworkCall, NetworkState, NewDownload, Purpose
 from backend.api.errors import ConflictError, InvalidRequestError
-from backend.api.failures import Json
+from backend.api.failures import FieldError, Json
 from backend.api.services import Services
 from backend.hub.network import NETWORK, PURPOSES
 from backend.hub.removal import remove as remove_model
 
 __all__ = ["routes"]
+
+_PURPOSES: Final = get_args(Purpose)
 
 
 def routes(services: Services) -> list[Route]:
@@ -73,8 +76,15 @@ def routes(services: Services) -> list[Route]:
     async def offered(request: Request) -> Response:
         return Json(await asyncio.to_thread(services.offers))
 
+    async def recommended(request: Request) -> Response:
+        purpose = request.query_params.get("purpose", "")
+        if purpose not in _PURPOSES:
+            raise FieldError(f"'purpose' must be one of: {', '.join(_PURPOSES)}.", param="purpose")
+        return Json(await asyncio.to_thread(services.recommended, cast("Purpose", purpose)))
+
     return [
         Route("/api/catalogue", offered),
+        Route("/api/catalogue/recommended", recommended),
         Route("/api/models/{id}", remove, methods=["DELETE"]),
         Route("/api/hub/search", search),
         Route("/api/hub/repositories/{owner}/{name}", repository),

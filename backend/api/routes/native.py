@@ -59,6 +59,9 @@ def routes(services: Services) -> list[Route]:
         entry = await named_entry(services.models, wanted.id, wanted.path)
         return Json(await asyncio.to_thread(services.plan, entry, wanted))
 
+    async def trial(request: Request) -> Response:
+        return Json(await services.trial())
+
     async def move(request: Request) -> Response:
         return Json(await services.loader.move((await body(request, MoveModel)).position))
 
@@ -108,6 +111,7 @@ def routes(services: Services) -> list[Route]:
         Route("/api/models", models),
         Route("/api/models/load", load, methods=["POST"]),
         Route("/api/models/plan", plan, methods=["POST"]),
+        Route("/api/models/trial", trial, methods=["POST"]),
         Route("/api/models/position", move, methods=["POST"]),
         Route("/api/models/speculation", passes),
         Route("/api/models/drafts", drafts),

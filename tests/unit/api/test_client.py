@@ -9,10 +9,12 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from backend.api.client import Client
+from backend.api.downloads import Purpose
 from backend.api.errors import (
     ConflictError,
     EngineUnavailableError,
@@ -491,6 +493,63 @@ def test_a_load_is_planned(tiny_gguf: Path, tmp_path: Path) -> None:
             assert found.tokens > 0
             with pytest.raises(NotFoundError):
                 await client.plan_load(LoadModel(id="nothing"))
+
+        run(running, test)
+
+
+def test_models_are_recommended_for_a_purpose(server: RunningServer) -> None:
+    async def test(client: Client) -> None:
+        found = await client.recommended("code")
+        assert found.purpose == "code"
+        assert all("code" in one.offer.uses for one in found.models)
+        with pytest.raises(InvalidRequestError, match="purpose"):
+            await client.recommended(cast("Purpose", "cooking"))
+
+    run(server, test)
+
+
+def test_the_loaded_model_is_tried(server: RunningServer) -> None:
+    async def test(client: Client) -> None:
+        found = await client.try_model()
+        assert found.name
+        assert found.text
+        assert 0 < found.tokens <= 10
+        assert found.ttft_s > 0
+        assert (await client.status()).busy is False
+
+    run(server, test)
+
+
+def test_no_model_is_tried_while_one_answers_or_none_is_loaded(slow: RunningServer, tmp_path: Path) -> None:
+    async def answering(client: Client) -> None:
+        made = await client.create_conversation(NewConversation())
+        stream = client.chat_stream(made.id, StartTurn(text="Go on"))
+        async for event in stream:
+            if isinstance(event, TurnDelta):
+                with pytest.raises(ConflictError, match="answering"):
+                    await client.try_model()
+                break
+        await stream.aclose()
+
+    run(slow, answering)
+    with running_server(tmp_path / "empty", load=False) as running:
+
+        async def empty(client: Client) -> None:
+            with pytest.raises(NutshellError, match="No model is loaded"):
+                await client.try_model()
+
+        run(running, empty)
+
+
+def test_the_trial_has_the_planners_figures(tiny_gguf: Path, tmp_path: Path) -> None:
+    entry = ModelEntry(id="c" * 16, name="Tiny", path=str(tiny_gguf), source="file", bytes=1)
+    with running_server(tmp_path, loader=loader_of(lambda: scripted("Friday")), entries=[entry], load=False) as running:
+
+        async def test(client: Client) -> None:
+            await client.wait_for_job(await client.load_model(LoadModel(id=entry.id)))
+            found = await client.try_model()
+            assert found.low <= found.expected <= found.high
+            assert found.expected > 0
 
         run(running, test)
 

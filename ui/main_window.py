@@ -29,6 +29,7 @@ from ui.shell.drops import ModelDrop
 from ui.shell.engine_notices import EngineNotices
 from ui.shell.exchange import Exchange
 from ui.shell.failed_page import FailedPage
+from ui.shell.first_model import FirstModel
 from ui.shell.housekeeping import Housekeeping
 from ui.shell.notices import Notices
 from ui.shell.panes import Panes
@@ -91,7 +92,9 @@ class MainWindow(QMainWindow):
         self.compression = CompressionSession(link, self)
         self.downloads = DownloadSession(link, self)
         self.housekeeping = Housekeeping(self, about)
-        self.commands = Actions(self, (*command_table(Commands(self)), *self.housekeeping.commands()))
+        self.first_model = FirstModel(self)
+        mine = (*self.housekeeping.commands(), *self.first_model.commands())
+        self.commands = Actions(self, (*command_table(Commands(self)), *mine))
         self._model_menu: ModelMenu | None = None
         self._menu: QMenu | None = None
         self._hardware: HardwarePage | None = None
@@ -117,6 +120,7 @@ class MainWindow(QMainWindow):
         self._drop = ModelDrop(self, self.chat_screen.composer.input.viewport())
         self._connect()
         self._restore()
+        self.first_model.connect()
         self._refresh()
 
     def _middle(self) -> QWidget:
@@ -294,7 +298,9 @@ class MainWindow(QMainWindow):
         enable(can_ask and answered, "answer.regenerate", "answer.continue")
         enable(answered, "answer.copy")
         enable(can_ask and self.chat.message("", "user") is not None, "message.edit")
-        enable(link.ready, "model.open", "model.get", "model.compress", "view.hardware", "view.network")
+        enable(
+            link.ready, "model.open", "model.recommend", "model.get", "model.compress", "view.hardware", "view.network"
+        )
         enable(models.loaded is not None and not models.loading, "model.unload")
         self.chat_screen.composer.set_enabled_reason(self._why_not_send())
 
@@ -358,7 +364,8 @@ class MainWindow(QMainWindow):
                 "answer.continue",
             )
             fill(menu, "answer.copy", "message.edit", "answer.follow_ups", "-")
-            fill(menu, "model.choose", "model.open", "model.get", "model.compress", "model.unload", "model.serve", "-")
+            fill(menu, "model.choose", "model.open", "model.recommend", "model.get", "model.compress")
+            fill(menu, "model.unload", "model.serve", "-")
             look = menu.addMenu(self.tr("Appearance"))
             fill(look, "theme.system", "theme.light", "theme.dark", "-", "theme.contrast", "theme.motion", "-")
             fill(look, "view.zoom_in", "view.zoom_out", "view.zoom_reset")
@@ -493,6 +500,7 @@ class MainWindow(QMainWindow):
             self._download_page = DownloadPage(self.downloads)
             self._download_page.use_requested.connect(self._use_build)
             self._download_page.close_requested.connect(self.show_chat)
+            self._download_page.recommend_requested.connect(self.first_model.show)
             self._download_page.folder.moved.connect(self.models.refresh)
             self.pages.addWidget(self._download_page)
         self.notices.withdraw(_DOWNLOAD)
@@ -502,12 +510,18 @@ class MainWindow(QMainWindow):
     def _download_ended(self, one: Download) -> None:
         if one.state == "finished":
             self.models.refresh()
+        if self.first_model.shown and self.first_model.brings(one):
+            return
         if self._download_page is not None and self.pages.currentWidget() is self._download_page:
             return
         name = one.repository.split("/")[-1]
         if one.state == "finished":
             text = self.tr("{0} is here.").format(name)
-            self.notices.show(_DOWNLOAD, text, action=self.tr("Use it"), run=lambda: self._use_build(one.path))
+            use = partial(self._use_build, one.path)
+            run, action = (
+                (self.first_model.show, self.tr("Try it")) if self.first_model.brings(one) else (use, self.tr("Use it"))
+            )
+            self.notices.show(_DOWNLOAD, text, action=action, run=run)
         elif one.error is not None:
             self.notices.show(
                 _DOWNLOAD, error_words(one.error), level="error", action=self.tr("Show"), run=self.show_downloads,
@@ -519,8 +533,10 @@ class MainWindow(QMainWindow):
         self.show_chat()
 
     def _menu_commands(self) -> list[tuple[QAction, str]]:
-        known = (("model.get", "download"), ("model.open", "folder"), ("model.compress", "compress"))
-        return [(self.commands[name], icon) for name, icon in known]
+        known = {
+            "model.recommend": "search", "model.get": "download", "model.open": "folder", "model.compress": "compress",
+        }  # fmt: skip
+        return [(self.commands[name], icon) for name, icon in known.items()]
 
     def toggle_model_menu(self) -> None:
         """Open or close the menu of models, built when it is first wanted."""

@@ -92,8 +92,8 @@ class Offer(Struct, kw_only=True):
 
 
 Purpose = Literal["chat", "code", "reason", "languages", "files"]
-#: "slow": it fits, and no model that fits is read as it comes
-Reason = Literal["best", "lighter", "quick", "slow"]
+#: "alike": about as large as the best; "slow": it fits, but writes slower than people read
+Reason = Literal["best", "lighter", "quick", "alike", "slow"]
 
 
 class Figure(Struct, kw_only=True):

@@ -194,6 +194,7 @@ class Settings:
     default_preset = _Setting("", "Preset", "The preset that new chats begin with.", shown=False)
     last_conversation = _Setting("", "Conversation", "The conversation that was open last.", shown=False)
     new_chat_draft = _Setting("", "Draft", "What was typed into a new chat and not sent.", shown=False, secret=True)
+    recommending = _Setting("", "Models", "Where the search for a first model was left.", shown=False)
     unsent_files = _Setting("", "Files", "What was attached and not sent.", shown=False, secret=True)
     window_geometry = _Setting("", "Window", "Size and place of the window, as the system gave them.", shown=False)
 

@@ -24,6 +24,8 @@ _USE: Final[dict[Purpose, str]] = {
 #: tokens that a model must take for questions about files: a paper of 20 pages and the talk about it
 _FILES_CONTEXT: Final = 32_000
 _MOST: Final = 3
+#: of the memory of the one before it, for a model that is to be called lighter
+_LIGHTER: Final = 0.75
 #: (bits of a weight, ln of what perplexity grows by): our own builds of a 1.5B, see app/notes/log.md, and a Q8_0
 _LOSS: Final = ((2.16, 0.35), (3.11, 0.107), (3.83, 0.051), (4.85, 0.020), (8.5, 0.0))
 #: ln of perplexity that halving a model costs: the exponent of Kaplan et al. 2020 (arXiv:2001.08361, section 3.2,
@@ -43,7 +45,9 @@ def recommended(
     Args:
         purpose: what it is for.
         offers: the catalogue, planned for this machine.
-        machine, known, leaving: as for `offers`; for builds that could be made here.
+        machine: for builds that could be made here.
+        known: what loads taught; None: nothing.
+        leaving: bytes of the model that is loaded and would leave.
     """
     suited = [one for one in offers if _suits(one, purpose)]
     fitting = [one for one in suited if one.verdict == "fits" and 8 * one.bytes >= GOOD_BITS * one.parameters]
@@ -59,15 +63,17 @@ def recommended(
 def _chosen(fitting: Sequence[Offer]) -> dict[str, Reason]:
     """Of models that say ever less, id -> why it is one of the few."""
     chosen: dict[str, Reason] = {}
+    room = math.inf  # bytes of memory that the next may take
     wanted: tuple[tuple[Reason, float], ...] = (("best", READING), ("lighter", 2 * READING), ("quick", QUICK))
     for reason, tokens in wanted:
-        one = next((one for one in fitting if one.id not in chosen and one.tokens >= tokens), None)
+        left = (one for one in fitting if one.id not in chosen and one.tokens >= tokens and one.ram <= room)
+        one = next(left, None)
         if one is not None:
             chosen[one.id] = reason
-    for one in sorted(fitting, key=lambda one: -one.tokens):
-        if len(chosen) < _MOST:
-            rate = one.tokens
-            chosen.setdefault(one.id, "quick" if rate >= QUICK else "lighter" if rate >= READING else "slow")
+            room = _LIGHTER * one.ram
+    for one in fitting:
+        if len(chosen) < _MOST and one.id not in chosen:
+            chosen[one.id] = "quick" if one.tokens >= QUICK else "alike" if one.tokens >= READING else "slow"
     return chosen
 
 

@@ -17,7 +17,7 @@ from msgspec import UNSET
 from msgspec.structs import asdict, replace
 
 from backend.api.errors import EngineUnavailableError, InvalidRequestError, NoModelError, NotFoundError, NutshellError
-from backend.api.plan_schemas import ModelPlan
+from backend.api.plan_schemas import ModelPlan, ModelTrial
 from backend.api.schemas import (
     AnyEvent,
     BackendStatus,
@@ -192,6 +192,10 @@ class FakeClient(FakeComposing, FakeCompressions, FakeDownloads):
         FakeDownloads.__init__(self)
         self.details = {detail.conversation.id: detail for detail in details}
         self.planned = ModelPlan(name="", verdict="does not fit")
+        self.trial = ModelTrial(
+            name="A model", text="Friday, Saturday, Sunday.", tokens=10, tok_s=12.4, ttft_s=0.3, expected=12.0,
+            low=10.0, high=14.0,
+        )  # fmt: skip
         self.entries = fake_models() if models is None else models
         self.loaded = loaded
         self.pass_report = PassReport()
@@ -328,6 +332,10 @@ class FakeClient(FakeComposing, FakeCompressions, FakeDownloads):
         """Another model, or none, is loaded now."""
         self.loaded = loaded
         self.publish(ModelChanged(model=loaded))
+
+    async def try_model(self) -> ModelTrial:
+        self._called("try_model")
+        return deepcopy(self.trial)
 
     async def move_model(self, position: float) -> LoadedModel:
         self._called("move_model", position)

@@ -12,6 +12,8 @@ from backend.api.downloads import (
     NetworkState,
     NewDownload,
     Offer,
+    Purpose,
+    Recommendations,
     RemoteChoice,
     RemoteRepository,
     SearchResult,
@@ -20,7 +22,7 @@ from backend.api.errors import NotFoundError
 from backend.api.hub_schemas import Fit, FolderState, MoveFolder, NewToken, RepositoryFits, TokenState
 from backend.api.schemas import ErrorInfo, Job, JobChanged
 
-__all__ = ["FakeDownloads", "fake_download", "fake_offers", "fake_repository"]
+__all__ = ["FakeDownloads", "fake_download", "fake_offers", "fake_recommendations", "fake_repository"]
 
 _ids = count(1)
 
@@ -63,16 +65,30 @@ def fake_offers() -> list[Offer]:
     return offers(Machine(cores=8, memory_total=16 * 10**9, memory_free=10 * 10**9, rates=Rates(ram=50e9)))
 
 
+def fake_recommendations(purpose: Purpose = "chat", free: int = 10) -> Recommendations:
+    """Those of a laptop with so many GB free."""
+    from backend.planner.offers import offers
+    from backend.planner.plan import Machine
+    from backend.planner.recommending import recommended
+    from backend.planner.speed import Rates
+
+    machine = Machine(cores=8, memory_total=2 * free * 10**9, memory_free=free * 10**9, rates=Rates(ram=50e9))
+    return recommended(purpose, offers(machine), machine)
+
+
 class FakeDownloads:
     """Mixed into `FakeClient`.
 
     Attributes:
         catalogue: planned models. fetched: the records. found: what a search finds. offered: what repositories have.
+        free_gb: memory for the models that are recommended. told: these.
     """
 
     def __init__(self) -> None:
         self.fetched: list[Download] = []
         self.catalogue: list[Offer] = []
+        self.free_gb = 10
+        self.told: list[Recommendations] = []
         self.found = [
             SearchResult(
                 repository="bartowski/Qwen2.5-7B-Instruct-GGUF",
@@ -193,6 +209,11 @@ class FakeDownloads:
         self._called("offers")
         return deepcopy(self.catalogue)
 
+    async def recommended(self, purpose: Purpose) -> Recommendations:
+        self._called("recommended", purpose)
+        self.told.append(fake_recommendations(purpose, self.free_gb))
+        return deepcopy(self.told[-1])
+
     async def downloads(self) -> list[Download]:
         self._called("downloads")
         return deepcopy(self.fetched)
@@ -200,6 +221,7 @@ class FakeDownloads:
     async def start_download(self, request: NewDownload) -> Job:
         self._called("start_download", request)
         one = fake_download("queued", choice=request.choice, done=0.0)
+        one.repository = request.repository
         self.fetched.insert(0, one)
         return self._begin(one)
 

@@ -17,11 +17,12 @@ class EmptyState(QWidget):
 
     Signals:
         prompt_chosen(str): the text of an example.
-        compress_requested: make a model smaller.
+        compress_requested: make a model smaller. recommend_requested: find a model for this machine.
     """
 
     prompt_chosen = Signal(str)
     compress_requested = Signal()
+    recommend_requested = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -43,10 +44,25 @@ class EmptyState(QWidget):
             column.addWidget(button, 0, Qt.AlignmentFlag.AlignHCenter)
             self.buttons.append(button)
         column.addSpacing(metrics.l)
+        self.small = text_label(
+            self.tr("You are talking to the small model that came with Nutshell. A better one may run well here."),
+            "muted",
+            wrap=True,
+        )
+        self.small.setAlignment(Qt.AlignmentFlag.AlignHCenter)
+        self.small.hide()
+        column.addWidget(self.small)
+        self.recommend = HoverButton(self.tr("Find a model for this machine…"), icon="search")
+        self.recommend.clicked.connect(self.recommend_requested)
+        column.addWidget(self.recommend, 0, Qt.AlignmentFlag.AlignHCenter)
         self.compress = HoverButton(self.tr("Make a model smaller…"), icon="compress")
         self.compress.clicked.connect(self.compress_requested)
         column.addWidget(self.compress, 0, Qt.AlignmentFlag.AlignHCenter)
         column.addStretch(3)
+
+    def set_beginner(self, beginner: bool) -> None:
+        """Whether there is no model but the one that came with the program: then it says so."""
+        self.small.setVisible(beginner)
 
     def _examples(self) -> list[tuple[str, str]]:
         return [

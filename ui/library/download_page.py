@@ -13,7 +13,7 @@ from ui.library.offer_list import OfferList
 from ui.library.repository_view import RepositoryView, ResultList
 from ui.theme import metrics
 from ui.viewmodels.download_session import DownloadSession
-from ui.widgets import IconButton, NoticeBar, text_label
+from ui.widgets import HoverButton, IconButton, NoticeBar, text_label
 from ui.widgets.page import fill_with_page
 
 __all__ = ["DownloadPage"]
@@ -22,10 +22,11 @@ _WIDEST = 820
 
 
 class DownloadPage(QWidget):
-    """Signals: use_requested(str): path of a model that is here; close_requested: back to the chat."""
+    """Signals: use_requested(str): path of a model that is here; close_requested; recommend_requested."""
 
     use_requested = Signal(str)
     close_requested = Signal()
+    recommend_requested = Signal()
 
     def __init__(self, session: DownloadSession, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -59,6 +60,8 @@ class DownloadPage(QWidget):
             "muted",
             wrap=True,
         )
+        self.recommend = HoverButton(self.tr("Not sure which? Let Nutshell find one…"), icon="search")
+        self.recommend.clicked.connect(self.recommend_requested)
         self.notice = NoticeBar(closable=True)
         self.folder = FolderLine(session.link)
         self.folder.problem.connect(self._problem)
@@ -76,6 +79,7 @@ class DownloadPage(QWidget):
         column.addLayout(head)
         column.addWidget(intro)
         column.addLayout(line)
+        column.addWidget(self.recommend, 0, Qt.AlignmentFlag.AlignLeading)
         column.addWidget(self.notice)
         column.addWidget(self.folder)
         column.addLayout(self._downloads)

@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QVBoxLayout, QWi
 
 from ui.theme import metrics
 
-__all__ = ["fill_with_page"]
+__all__ = ["PageStack", "fill_with_page"]
 
 
 def fill_with_page(screen: QWidget, page: QWidget, *, sideways: bool = False) -> None:
@@ -28,3 +28,29 @@ def fill_with_page(screen: QWidget, page: QWidget, *, sideways: bool = False) ->
     outer = QVBoxLayout(screen)
     outer.setContentsMargins(0, 0, 0, 0)
     outer.addWidget(area)
+
+
+class PageStack(QWidget):
+    """Pages of which one is shown, and as tall as that one: a QStackedWidget is as tall as its tallest page."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._column = QVBoxLayout(self)
+        self._column.setContentsMargins(0, 0, 0, 0)
+        self._current: QWidget | None = None
+
+    def add(self, page: QWidget) -> None:
+        """One more; it is shown by `show_page`."""
+        page.hide()
+        self._column.addWidget(page)
+
+    def current(self) -> QWidget | None:
+        """The one that is shown."""
+        return self._current
+
+    def show_page(self, page: QWidget) -> None:
+        """Shows one, and no other."""
+        if self._current is not None:
+            self._current.hide()
+        self._current = page
+        page.show()

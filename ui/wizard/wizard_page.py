@@ -12,6 +12,7 @@ from ui.theme import metrics
 from ui.viewmodels.compression_session import CompressionSession
 from ui.viewmodels.compression_words import error_words
 from ui.widgets import ConfirmDialog, IconButton, NoticeBar, text_label
+from ui.widgets.page import PageStack
 from ui.wizard.missing_page import MissingPage
 from ui.wizard.plan_page import PlanPage
 from ui.wizard.progress_page import ProgressPage
@@ -22,32 +23,6 @@ from ui.wizard.steps import StepLine
 __all__ = ["WizardPage"]
 
 _WIDEST = 820
-
-
-class _Stack(QWidget):
-    """Pages of which one is shown, and as tall as that one: a QStackedWidget is as tall as its tallest page."""
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._column = QVBoxLayout(self)
-        self._column.setContentsMargins(0, 0, 0, 0)
-        self._current: QWidget | None = None
-
-    def add(self, page: QWidget) -> None:
-        """One more; it is shown by `show_page`."""
-        page.hide()
-        self._column.addWidget(page)
-
-    def current(self) -> QWidget | None:
-        """The one that is shown."""
-        return self._current
-
-    def show_page(self, page: QWidget) -> None:
-        """Shows one, and no other."""
-        if self._current is not None:
-            self._current.hide()
-        self._current = page
-        page.show()
 
 
 class WizardPage(QWidget):
@@ -81,7 +56,7 @@ class WizardPage(QWidget):
         self.plan = PlanPage(session)
         self.progress = ProgressPage(session)
         self.result = ResultPage(session)
-        self.pages = _Stack()
+        self.pages = PageStack()
         for page in (self.missing, self.source, self.plan, self.progress, self.result):
             self.pages.add(page)
         content = QWidget()

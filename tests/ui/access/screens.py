@@ -25,6 +25,7 @@ from tests.ui import test_gallery
 from tests.ui.library import test_download_gallery
 from tests.ui.palette import test_palette_gallery
 from tests.ui.presets import test_presets_gallery
+from tests.ui.recommend import test_recommend_gallery
 from tests.ui.shell.support import Loop
 from tests.ui.test_gallery import Stage, conversations
 from tests.ui.wizard import test_wizard_gallery
@@ -38,6 +39,7 @@ SCENES: dict[str, tuple[QSize, Scene]] = {
     **test_download_gallery.SCENES,
     **test_palette_gallery.SCENES,
     **test_presets_gallery.SCENES,
+    **test_recommend_gallery.SCENES,
     **test_wizard_gallery.SCENES,
 }
 

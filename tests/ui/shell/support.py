@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -70,10 +70,17 @@ def qt_loop(app: QApplication) -> Iterator[Loop]:
 
 
 @contextmanager
-def shown_window(loop: Loop, width: int, height: int) -> Iterator[MainWindow]:
+def shown_window(
+    loop: Loop,
+    width: int,
+    height: int,
+    *,
+    settings: Mapping[str, object] | None = None,
+    save: Callable[[dict[str, object]], object] | None = None,
+) -> Iterator[MainWindow]:
     """A window of this size, in pixels, that no engine is attached to yet; closed with its link at the end."""
     link = EngineLink(frame_ms=5)
-    made = MainWindow(link, {})
+    made = MainWindow(link, settings or {}, save)
     made.resize(width, height)
     made.show()
     yield made

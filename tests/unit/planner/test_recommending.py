@@ -48,8 +48,21 @@ def _bits(one: Offer) -> float:
 
 def test_each_says_why() -> None:
     for one in recommended("chat", offers(LAPTOP), LAPTOP).models:
-        least = {"best": READING, "lighter": 2 * READING, "quick": QUICK, "slow": 0.0}[one.reason]
+        least = {"best": READING, "lighter": 2 * READING, "quick": QUICK, "alike": READING, "slow": 0.0}[one.reason]
         assert one.offer.tokens >= least
+
+
+def test_a_lighter_one_is_lighter() -> None:
+    told = set()
+    for free in (3, 5, 10, 20):
+        found = recommended("chat", offers(_with(free)), _with(free)).models
+        best = found[0].offer
+        for one in found[1:]:
+            told.add(one.reason)
+            if one.reason == "lighter":
+                assert one.offer.ram <= 0.75 * best.ram
+                assert one.offer.tokens > best.tokens
+    assert "lighter" in told
 
 
 def test_what_is_to_be_downloaded_is_a_build_of_the_catalogue() -> None:

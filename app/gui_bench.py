@@ -27,6 +27,7 @@ _MESSAGES = 2000
 _FRAMES = 400
 _STEP = 120  # pixels of a notch of the wheel
 _STOPS = 5
+_STREAMS = 3  # of the long answer
 
 
 class _Heart:
@@ -87,7 +88,7 @@ class _Bench:
         figures["kb_per_message"] = self._grown()
         await self._stream(400)  # lexers and formula fonts are loaded once
         self.window.commands["chat.new"].trigger()
-        figures |= await self._stream(self.tokens)
+        figures |= await self._streams()
         stops = [await self._stop() for _ in range(_STOPS)]
         figures["stop_ms"] = max(stops)
         return figures
@@ -146,8 +147,30 @@ class _Bench:
         gc.collect()
         return (psutil.Process().memory_info().rss - self._before) / 1000 / _MESSAGES
 
-    async def _stream(self, tokens: int) -> dict[str, float]:
-        """An answer from its first token to its last; CPU time of the window's thread per token, tenth by tenth."""
+    async def _streams(self) -> dict[str, float]:
+        """The same answer several times; of each tenth the least it cost, for a shared machine makes some dearer."""
+        worst = 0.0
+        tenths = [float("inf")] * 10
+        for number in range(_STREAMS):
+            if number:
+                self.window.commands["chat.new"].trigger()
+            stall, costs = await self._stream(self.tokens)
+            worst = max(worst, stall)
+            tenths = [min(pair) for pair in zip(tenths, costs, strict=True)]
+        return {
+            "stall_ms_max": worst,
+            "repaint_ratio_last_first": tenths[-1] / max(tenths[0], 1e-9),
+            "us_per_token_first": tenths[0],
+            "us_per_token_last": tenths[-1],
+            "tokens": self.tokens,
+        }
+
+    async def _stream(self, tokens: int) -> tuple[float, list[float]]:
+        """An answer from its first token to its last.
+
+        Returns:
+            Milliseconds of the longest pause; microseconds of the window's thread per token, tenth by tenth.
+        """
         from app.benchmarks.echo import long_answer
 
         echo = self.echo
@@ -171,14 +194,7 @@ class _Bench:
         await _until(lambda: not self.window.chat.busy)
         worst = heart.stop()
         costs = [(b[0] - a[0]) - idle * (b[1] - a[1]) for a, b in itertools.pairwise(marks)]
-        per_token = [cost / (tokens / 10) * 1e6 for cost in costs]
-        return {
-            "stall_ms_max": worst,
-            "repaint_ratio_last_first": per_token[-1] / max(per_token[0], 1e-9),
-            "us_per_token_first": per_token[0],
-            "us_per_token_last": per_token[-1],
-            "tokens": tokens,
-        }
+        return worst, [cost / (tokens / 10) * 1e6 for cost in costs]
 
     async def _stop(self) -> float:
         """Milliseconds from Esc to a window that is ready for the next question."""

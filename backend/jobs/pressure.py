@@ -17,6 +17,8 @@ _EVERY_S = 3.0
 #: them. Weights that are mapped count as free in what the system says, so these are of what cannot be given back.
 _SHORT, _LEAST_SHORT = 0.04, 300_000_000
 _GONE, _LEAST_GONE = 0.015, 120_000_000
+#: The same of all memory at most: a container of 300 MB for a model of 100 has less than these bytes to spare.
+_MOST_SHORT, _MOST_GONE = 0.15, 0.06
 #: looks in a row that must agree: a program that starts takes a second's worth of memory and gives it back
 _LOOKS = 2
 logger = logging.getLogger(__name__)
@@ -73,9 +75,11 @@ class MemoryWatch:
             self._short = self._gone = 0
             return
         memory = self._read()
-        free, short = memory.available, max(_SHORT * memory.total, _LEAST_SHORT)
+        free, total = memory.available, memory.total
+        short = max(_SHORT * total, min(_LEAST_SHORT, _MOST_SHORT * total))
+        gone = max(_GONE * total, min(_LEAST_GONE, _MOST_GONE * total))
         self._short = self._short + 1 if free < short else 0
-        self._gone = self._gone + 1 if free < max(_GONE * memory.total, _LEAST_GONE) else 0
+        self._gone = self._gone + 1 if free < gone else 0
         if free > 2 * short:
             self._warned = False
         if self._gone >= _LOOKS:

@@ -12,6 +12,7 @@ import psutil
 
 from backend.api.errors import NutshellError
 from backend.api.schemas import LoadedModel, TurnStats
+from backend.hardware.memory import held_bytes
 from backend.planner.learned import Learned, Observation
 from backend.planner.memory import KvType
 from backend.planner.plan import Machine, Wishes, plan
@@ -74,12 +75,12 @@ class Observer:
 
     Args:
         learned: where it is noted.
-        held: bytes of this process.
+        held: bytes of this process with a model.
     """
 
-    def __init__(self, learned: Learned, held: Callable[[], int] | None = None) -> None:
+    def __init__(self, learned: Learned, held: Callable[[Path], int] | None = None) -> None:
         self._learned = learned
-        self._held = held or _own_share
+        self._held = held or _own
         self._seen: LoadedModel | None = None
         self._thread = ThreadPoolExecutor(1, "observer")
 
@@ -109,14 +110,14 @@ class Observer:
             )
             used = max(stats.context_used, 1)
             kv: KvType = "q8" if loaded.kv == "q8" else "f16"
-            self._learned.add(observation(subject, loaded.n_threads, loaded.n_ctx, kv, self._held(), seen, used=used))
+            self._learned.add(
+                observation(
+                    subject, loaded.n_threads, loaded.n_ctx, kv, self._held(Path(loaded.entry.path)), seen, used=used
+                )
+            )
         except (NutshellError, OSError, ValueError, psutil.Error) as error:
             _log.info("what this answer showed is not remembered: %r", error)
 
 
-def _own_share() -> int:
-    process = psutil.Process()
-    try:
-        return int(process.memory_full_info().pss)
-    except AttributeError:  # Linux alone tells it
-        return int(process.memory_info().rss)
+def _own(model: Path) -> int:
+    return held_bytes(psutil.Process(), model)

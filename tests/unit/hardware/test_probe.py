@@ -106,7 +106,10 @@ def test_cgroup_version_2_takes_the_tightest_of_the_path(tmp_path: Path) -> None
     group(tmp_path / "proc/self", {"cgroup": "0::/user/app\n"})
     root = tmp_path / "cg"
     group(root, {"memory.stat": "anon 5\n"})
-    group(root / "user", {"memory.max": "4000\n", "memory.current": "3000", "memory.stat": "inactive_file 500\nx\n"})
+    group(
+        root / "user",
+        {"memory.max": "4000\n", "memory.current": "3000", "memory.stat": "inactive_file 300\nactive_file 200\nx\n"},
+    )
     group(root / "user/app", {"memory.max": "max\n", "memory.current": "1"})
     assert list(cgroup_memory(tmp_path / "proc", root)) == [(4000, 2500)]
     report = memory_report(tmp_path / "proc", root, "linux")
@@ -115,7 +118,7 @@ def test_cgroup_version_2_takes_the_tightest_of_the_path(tmp_path: Path) -> None
 
 def test_cgroup_version_1_and_containers_that_see_themselves_as_root(tmp_path: Path) -> None:
     group(tmp_path / "proc/self", {"cgroup": "5:cpu:/docker/1\n4:memory:/docker/1\n"})
-    limits = {"memory.limit_in_bytes": "5000", "memory.usage_in_bytes": "9000", "memory.stat": "total_inactive_file 1"}
+    limits = {"memory.limit_in_bytes": "5000", "memory.usage_in_bytes": "9000", "memory.stat": "total_active_file 1"}
     group(tmp_path / "cg/memory", limits)
     group(tmp_path / "cg/memory/docker", {"memory.limit_in_bytes": "9223372036854771712"})
     assert list(cgroup_memory(tmp_path / "proc", tmp_path / "cg")) == [(5000, 8999)]

@@ -82,7 +82,14 @@ def test_the_warning_comes_again_after_there_was_room() -> None:
 
 
 @pytest.mark.parametrize(
-    ("total", "free", "steps"), [(2 * GB, 290 * MB, 1), (2 * GB, 310 * MB, 0), (64 * GB, 2 * GB, 1)]
+    ("total", "free", "steps"),
+    [
+        (2 * GB, 290 * MB, 1),
+        (2 * GB, 310 * MB, 0),
+        (64 * GB, 2 * GB, 1),
+        (300 * MB, 40 * MB, 1),
+        (300 * MB, 50 * MB, 0),
+    ],
 )
 def test_what_is_short_depends_on_the_machine(total: int, free: int, steps: int) -> None:
     assert len(looks(Keeper(), free, free, free, total=total)) == steps

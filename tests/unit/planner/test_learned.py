@@ -118,7 +118,8 @@ class TestObserver:
     def observer(self, learned: Learned) -> Observer:
         self.asked_on: list[str] = []
 
-        def held() -> int:
+        def held(model: Path) -> int:
+            assert model.is_file()
             self.asked_on.append(threading.current_thread().name)
             return 123 * MB
 

@@ -44,25 +44,22 @@ class EmptyState(QWidget):
             column.addWidget(button, 0, Qt.AlignmentFlag.AlignHCenter)
             self.buttons.append(button)
         column.addSpacing(metrics.l)
-        self.small = text_label(
-            self.tr("You are talking to the small model that came with Nutshell. A better one may run well here."),
-            "muted",
-            wrap=True,
-        )
-        self.small.setAlignment(Qt.AlignmentFlag.AlignHCenter)
-        self.small.hide()
-        column.addWidget(self.small)
-        self.recommend = HoverButton(self.tr("Find a model for this machine…"), icon="search")
+        self.recommend = HoverButton(self.tr("Find a better model for this machine…"), icon="search")
         self.recommend.clicked.connect(self.recommend_requested)
         column.addWidget(self.recommend, 0, Qt.AlignmentFlag.AlignHCenter)
         self.compress = HoverButton(self.tr("Make a model smaller…"), icon="compress")
         self.compress.clicked.connect(self.compress_requested)
         column.addWidget(self.compress, 0, Qt.AlignmentFlag.AlignHCenter)
         column.addStretch(3)
+        self.set_beginner(False)
 
     def set_beginner(self, beginner: bool) -> None:
-        """Whether there is no model but the one that came with the program: then it says so."""
-        self.small.setVisible(beginner)
+        """Whether there is no model but the one that came with the program.
+
+        One of two buttons is shown: both are more than fits at 200 %.
+        """
+        self.recommend.setVisible(beginner)
+        self.compress.setVisible(not beginner)
 
     def _examples(self) -> list[tuple[str, str]]:
         return [

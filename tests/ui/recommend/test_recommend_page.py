@@ -257,7 +257,9 @@ def test_it_is_offered_where_a_beginner_looks(window: MainWindow, fake: FakeClie
     assert fake.entries
     window.link.attach(fake)
     empty = window.chat_screen.view.empty_state()
-    loop.until(lambda: not empty.small.isHidden())
+    assert empty.recommend.isHidden()
+    loop.until(lambda: empty.recommend.isVisible())
+    assert empty.compress.isHidden()
     QTest.mouseClick(empty.recommend, Qt.MouseButton.LeftButton)
     assert isinstance(window.pages.currentWidget(), RecommendPage)
     window.show_downloads()

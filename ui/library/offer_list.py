@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QButtonGroup, QFrame, QHBoxLayout, QPushButton, QV
 
 from backend.api.downloads import Offer
 from ui.theme import metrics
-from ui.viewmodels.words import parameters, size
+from ui.viewmodels.words import parameters, rate, size
 from ui.widgets import ElidedLabel, HoverButton, text_label
 from ui.widgets.labels import Tone
 
@@ -122,7 +122,7 @@ class OfferList(QWidget):
                 (self.tr("Does not fit. {0}").format(offer.remedy), "secondary"),
                 (" · ".join((*what, download)), "muted"),
             ]
-        speed = self.tr("about {0} tokens a second").format(_round(offer.tokens))
+        speed = self.tr("about {0} tokens a second").format(rate(offer.tokens))
         memory = self.tr("{0} of memory").format(size(offer.ram))
         if offer.verdict == "fits if":
             return [
@@ -133,7 +133,3 @@ class OfferList(QWidget):
             (" · ".join((self.tr("Fits"), memory, speed)), "secondary"),
             (" · ".join((*what, download)), "muted"),
         ]
-
-
-def _round(rate: float) -> str:
-    return f"{rate:.1f}" if rate < 10 else f"{rate:.0f}"

@@ -6,9 +6,9 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from backend.api.downloads import BuildIdea, Recommendation, Recommendations
-from ui.recommend.words import facts, figure_words, idea_words, rate, reason
+from ui.recommend.words import facts, figure_words, idea_words, reason
 from ui.theme import metrics
-from ui.viewmodels.words import parameters, size
+from ui.viewmodels.words import parameters, rate, size
 from ui.widgets import ElidedLabel, Meter, text_label
 
 __all__ = ["ModelsPage", "PickCard"]

@@ -8,9 +8,9 @@ from PySide6.QtCore import QCoreApplication
 
 from backend.api.downloads import BuildIdea, Figure, Recommendation
 from backend.api.plan_schemas import ModelTrial
-from ui.viewmodels.words import count, parameters, size
+from ui.viewmodels.words import count, parameters, rate, size
 
-__all__ = ["facts", "figure_words", "idea_words", "purposes", "rate", "reason", "trial_words"]
+__all__ = ["facts", "figure_words", "idea_words", "purposes", "reason", "trial_words"]
 
 #: tokens a second: as fast as people read
 _READING = 6.0
@@ -33,11 +33,6 @@ def purposes() -> list[tuple[str, str, str]]:
         ("languages", _tr("Use other languages than English"), _tr("Talk and translate in many languages.")),
         ("files", _tr("Ask about my files"), _tr("It can hold long texts: reports, papers, notes.")),
     ]
-
-
-def rate(tokens: float) -> str:
-    """Tokens a second, as precise as anyone needs."""
-    return f"{tokens:.1f}" if tokens < 10 else f"{tokens:.0f}"
 
 
 def reason(one: Recommendation) -> str:

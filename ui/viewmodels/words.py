@@ -14,6 +14,7 @@ __all__ = [
     "parameter_words",
     "parameters",
     "quantization_words",
+    "rate",
     "size",
     "source_name",
     "title_from",
@@ -67,6 +68,11 @@ def parameter_words(number: int) -> str:
     """The same with its word: "135M parameters", "" when unknown."""
     short = parameters(number)
     return _tr("{0} parameters").format(short) if short else ""
+
+
+def rate(tokens: float) -> str:
+    """Tokens a second, as precise as anyone needs."""
+    return f"{tokens:.1f}" if tokens < 10 else f"{tokens:.0f}"
 
 
 def quantization_words(name: str) -> str:

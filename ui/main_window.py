@@ -39,10 +39,10 @@ from ui.sidebar.sidebar import Sidebar
 from ui.theme import Mode, metrics
 from ui.viewmodels.chat_session import ChatSession
 from ui.viewmodels.compression_session import CompressionSession
-from ui.viewmodels.compression_words import error_words, state_words
+from ui.viewmodels.compression_words import state_words
 from ui.viewmodels.download_session import DownloadSession
 from ui.viewmodels.model_session import ModelSession
-from ui.viewmodels.words import model_name
+from ui.viewmodels.words import error_words, model_name
 from ui.widgets import show_toast
 from ui.widgets.notice import NoticeBar
 from ui.wizard.wizard_page import WizardPage

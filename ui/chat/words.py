@@ -6,12 +6,12 @@ import unicodedata
 
 from PySide6.QtCore import QCoreApplication
 
-from backend.api.schemas import ErrorInfo, Message, Sampling, TurnStats
+from backend.api.schemas import Message, Sampling, TurnStats
+from ui.viewmodels.words import error_words
 
 __all__ = [
     "count",
     "cut_line",
-    "error_text",
     "guesses",
     "live_rate",
     "plain_name",
@@ -140,11 +140,6 @@ def guesses(passes: int, drafted: int, accepted: int, speedup: float) -> str:
     return " · ".join(parts)
 
 
-def error_text(error: ErrorInfo) -> str:
-    """What, why and what to do, as sentences."""
-    return " ".join(part for part in (error.what, error.why, error.remedy) if part)
-
-
 def status_notice(message: Message) -> tuple[str, str, str]:
     """(sentences, word of the button or "", details) for an answer that did not end by itself; ("", "", "") else."""
     if message.status == "interrupted":
@@ -154,7 +149,7 @@ def status_notice(message: Message) -> tuple[str, str, str]:
     if message.status == "failed":
         if message.error is None:
             return _say("This answer could not be finished."), _say("Try again"), ""
-        return error_text(message.error), _say("Try again"), message.error.details
+        return error_words(message.error), _say("Try again"), message.error.details
     return "", "", ""
 
 

@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWi
 from backend.api.schemas import ErrorInfo, HardwareReport
 from ui.bridge.engine_link import EngineLink
 from ui.theme import bind_icon, metrics
-from ui.viewmodels.words import count, parameter_words, quantization_words, size
+from ui.viewmodels.words import count, error_words, parameter_words, quantization_words, size
 from ui.widgets import Meter, text_label
 from ui.widgets.page import fill_with_page
 
@@ -85,7 +85,7 @@ class HardwarePage(QWidget):
 
     def _failed(self, error: ErrorInfo) -> None:
         self.refresh_button.setEnabled(True)
-        self._say(" ".join(part for part in (error.what, error.why, error.remedy) if part))
+        self._say(error_words(error))
 
     def _say(self, sentence: str) -> None:
         self.state.setText(sentence)

@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QProgressBar, QPushButton, QV
 from backend.api.downloads import Download
 from ui.theme import metrics
 from ui.viewmodels.download_session import state_words
-from ui.viewmodels.words import quantization_words
+from ui.viewmodels.words import error_words, quantization_words
 from ui.widgets import ElidedLabel, IconButton, text_label
 
 __all__ = ["DownloadCard"]
@@ -65,7 +65,7 @@ class DownloadCard(QFrame):
         self.bar.setValue(round(_STEPS * one.done / one.bytes) if one.bytes else 0)
         self.bar.setVisible(one.state != "finished")
         error = one.error
-        sentence = " ".join(part for part in (error.what, error.why, error.remedy) if part) if error is not None else ""
+        sentence = error_words(error) if error is not None else ""
         self.problem.setText(sentence)
         self.problem.setVisible(bool(sentence))
         going = one.state in ("queued", "running")

@@ -13,6 +13,7 @@ from ui.library.offer_list import OfferList
 from ui.library.repository_view import RepositoryView, ResultList
 from ui.theme import metrics
 from ui.viewmodels.download_session import DownloadSession
+from ui.viewmodels.words import error_words
 from ui.widgets import HoverButton, IconButton, NoticeBar, text_label
 from ui.widgets.page import fill_with_page
 
@@ -175,5 +176,5 @@ class DownloadPage(QWidget):
             card.show_download(one, self.session.rate(one))
 
     def _problem(self, error: ErrorInfo) -> None:
-        sentence = " ".join(part for part in (error.what, error.why, error.remedy) if part)
+        sentence = error_words(error)
         self.notice.set_notice(sentence, level="error", details=error.details)

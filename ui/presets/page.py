@@ -26,7 +26,7 @@ from ui.presets.sharing import SUFFIX
 from ui.shell.exchange import file_stem
 from ui.theme import icon, icon_names, metrics, theme_changed
 from ui.viewmodels.model_session import ModelSession
-from ui.viewmodels.words import model_name
+from ui.viewmodels.words import error_words, model_name
 from ui.widgets import HoverButton, IconButton, NoticeBar, text_label
 from ui.widgets.dialogs import ConfirmDialog
 from ui.widgets.page import fill_with_page
@@ -313,7 +313,7 @@ class PresetsPage(QWidget):
         self.model.setCurrentIndex(max(0, self.model.findData(chosen or "")))
 
     def _problem(self, error: ErrorInfo) -> None:
-        sentence = " ".join(part for part in (error.what, error.why, error.remedy) if part)
+        sentence = error_words(error)
         self.notice.set_notice(sentence, level="error", details=error.details)
 
     def _tint(self) -> None:

@@ -13,6 +13,7 @@ from ui.recommend.purpose_page import PurposePage
 from ui.recommend.trial_page import TrialPage
 from ui.theme import metrics
 from ui.viewmodels.recommend_session import RecommendSession
+from ui.viewmodels.words import error_words
 from ui.widgets import IconButton, NoticeBar, text_label
 from ui.widgets.page import PageStack, fill_with_page
 from ui.wizard.steps import StepLine
@@ -117,5 +118,5 @@ class RecommendPage(QWidget):
         self.chat_requested.emit()
 
     def _problem(self, error: ErrorInfo) -> None:
-        sentence = " ".join(part for part in (error.what, error.why, error.remedy) if part)
+        sentence = error_words(error)
         self.notice.set_notice(sentence, level="error", details=error.details)

@@ -13,6 +13,7 @@ from backend.api.schemas import BackendStatus, ErrorInfo
 from ui.bridge.engine_link import EngineLink
 from ui.settings.token_panel import TokenPanel
 from ui.theme import metrics
+from ui.viewmodels.words import error_words
 from ui.widgets import ElidedLabel, HoverButton, IconButton, NoticeBar, text_label
 from ui.widgets.page import fill_with_page
 
@@ -129,7 +130,7 @@ class NetworkPage(QWidget):
         self._problem(error)
 
     def _problem(self, error: ErrorInfo) -> None:
-        sentence = " ".join(part for part in (error.what, error.why, error.remedy) if part)
+        sentence = error_words(error)
         self.notice.set_notice(sentence, level="error", details=error.details)
 
     def _attached(self, _status: BackendStatus) -> None:

@@ -21,6 +21,7 @@ from ui.theme import metrics, theme_changed
 from ui.viewmodels.attaching import PendingFile
 from ui.viewmodels.chat_session import ChatSession
 from ui.viewmodels.model_session import ModelSession
+from ui.viewmodels.words import error_words
 from ui.widgets.announce import announce, spoken
 from ui.widgets.dialogs import ConfirmDialog
 
@@ -319,7 +320,7 @@ class ChatScreen(QWidget):
         self.view.finish_message(structs.replace(message))
         error = message.error
         if error is not None:
-            words = " ".join(part for part in (error.what, error.why, error.remedy) if part)
+            words = error_words(error)
             announce(self.view, words, urgent=True)
         else:
             announce(self.view, self.tr("Answer: {0}").format(spoken(message.content)))

@@ -12,6 +12,7 @@ from ui.bridge.engine_link import EngineLink
 from ui.shell.notices import Notices
 from ui.viewmodels.chat_session import ChatSession
 from ui.viewmodels.model_session import ModelSession
+from ui.viewmodels.words import error_words
 from ui.widgets.notice import Level
 
 __all__ = ["EngineNotices"]
@@ -100,7 +101,7 @@ class EngineNotices(QObject):
         elif state == "failed":
             self._broken = False
             error = self._link.error or ErrorInfo(code="engine_unavailable", what=sentence)
-            text = " ".join(part for part in (error.what, error.why, error.remedy) if part)
+            text = error_words(error)
             self._notices.show(
                 _ENGINE, text, level="error", action=self.tr("Try again"), run=self.retry_requested.emit,
                 details=error.details,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from PySide6.QtCore import QObject
 
 from backend.api.schemas import ErrorInfo
+from ui.viewmodels.words import error_words
 from ui.widgets.notice import Level, NoticeBar
 
 __all__ = ["Notices"]
@@ -49,7 +50,7 @@ class Notices(QObject):
 
     def error(self, name: str, error: ErrorInfo) -> None:
         """Put an error in front: what, why and remedy as sentences, the rest to fold open."""
-        text = " ".join(part for part in (error.what, error.why, error.remedy) if part)
+        text = error_words(error)
         self.show(name, text, level="error", details=error.details)
 
     def withdraw(self, name: str) -> None:

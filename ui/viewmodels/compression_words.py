@@ -5,12 +5,10 @@ from __future__ import annotations
 from PySide6.QtCore import QCoreApplication
 
 from backend.api.compression import Compression, CompressionSource, Position
-from backend.api.schemas import ErrorInfo
-from ui.viewmodels.words import size
+from ui.viewmodels.words import error_words, size
 
 __all__ = [
     "duration",
-    "error_words",
     "level_code",
     "level_name",
     "limit_words",
@@ -183,8 +181,3 @@ def state_words(compression: Compression) -> str:
     }.get(compression.state, "{0} %")
     done = min(1.0, compression.done / compression.total) if compression.total > 0 else 0.0
     return words.format(int(100 * done))
-
-
-def error_words(error: ErrorInfo) -> str:
-    """What, why and remedy in one paragraph."""
-    return " ".join(part for part in (error.what, error.why, error.remedy) if part)

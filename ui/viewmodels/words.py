@@ -7,9 +7,12 @@ from datetime import date, datetime, timedelta
 
 from PySide6.QtCore import QCoreApplication
 
+from backend.api.schemas import ErrorInfo
+
 __all__ = [
     "count",
     "date_group",
+    "error_words",
     "model_name",
     "parameter_words",
     "parameters",
@@ -26,6 +29,11 @@ TITLE_LENGTH = 48
 
 def _tr(text: str) -> str:
     return QCoreApplication.translate("words", text)
+
+
+def error_words(error: ErrorInfo) -> str:
+    """What, why and remedy in one paragraph."""
+    return " ".join(part for part in (error.what, error.why, error.remedy) if part)
 
 
 def size(number: int) -> str:

@@ -9,8 +9,8 @@ from PySide6.QtWidgets import QBoxLayout, QFrame, QHBoxLayout, QPushButton, QVBo
 from backend.api.compression import CompressionOptions
 from ui.theme import bind_icon, metrics
 from ui.viewmodels.compression_session import CompressionSession
-from ui.viewmodels.compression_words import error_words, loss_words, source_note
-from ui.viewmodels.words import model_name, size
+from ui.viewmodels.compression_words import loss_words, source_note
+from ui.viewmodels.words import error_words, model_name, size
 from ui.widgets import ElidedLabel, HoverButton, NoticeBar, text_label
 from ui.wizard.curve_plot import CurvePlot
 from ui.wizard.options_form import OptionsForm

@@ -9,8 +9,8 @@ from PySide6.QtWidgets import QBoxLayout, QFrame, QHBoxLayout, QProgressBar, QPu
 from backend.api.compression import Compression
 from ui.theme import bind_icon, metrics
 from ui.viewmodels.compression_session import CompressionSession
-from ui.viewmodels.compression_words import duration, error_words, level_code, level_name, state_words
-from ui.viewmodels.words import model_name, size
+from ui.viewmodels.compression_words import duration, level_code, level_name, state_words
+from ui.viewmodels.words import error_words, model_name, size
 from ui.widgets import ElidedLabel, NoticeBar, text_label
 from ui.wizard.error_plot import ErrorPlot
 from ui.wizard.stage_list import StageList, stages_for

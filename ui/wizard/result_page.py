@@ -8,8 +8,8 @@ from PySide6.QtWidgets import QFileDialog, QFrame, QGridLayout, QHBoxLayout, QLa
 from backend.api.compression import Answer, Compression, CompressionResult, ExportFormat, Measured
 from ui.theme import metrics
 from ui.viewmodels.compression_session import CompressionSession
-from ui.viewmodels.compression_words import duration, error_words, measured_words, percent
-from ui.viewmodels.words import count, model_name, size
+from ui.viewmodels.compression_words import duration, measured_words, percent
+from ui.viewmodels.words import count, error_words, model_name, size
 from ui.widgets import ElidedLabel, NoticeBar, text_label
 
 __all__ = ["ResultPage"]

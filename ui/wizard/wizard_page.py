@@ -10,7 +10,7 @@ from backend.api.compression import Compression, CompressionOptions, Compression
 from backend.api.schemas import ErrorInfo
 from ui.theme import metrics
 from ui.viewmodels.compression_session import CompressionSession
-from ui.viewmodels.compression_words import error_words
+from ui.viewmodels.words import error_words
 from ui.widgets import ConfirmDialog, IconButton, NoticeBar, text_label
 from ui.widgets.page import PageStack
 from ui.wizard.missing_page import MissingPage

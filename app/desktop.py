@@ -87,6 +87,7 @@ class Desktop(QObject):
             zoom=settings.zoom,
             reduced_motion=settings.reduced_motion,
             high_contrast=settings.high_contrast,
+            wrap_code=settings.wrap_code,
         )
         self.link = EngineLink(self)
         self.link.attached.connect(self._attached)

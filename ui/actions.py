@@ -53,6 +53,7 @@ class CommandTarget(Protocol):
     def theme_dark(self) -> None: ...
     def theme_contrast(self) -> None: ...
     def less_motion(self) -> None: ...
+    def wrap_code(self) -> None: ...
     def focus_search(self) -> None: ...
     def focus_composer(self) -> None: ...
     def attach_files(self) -> None: ...
@@ -268,6 +269,15 @@ def _look_commands(do: CommandTarget) -> tuple[Command, ...]:
         make("theme.dark", _tr("Dark"), do.theme_dark, (), "moon", checkable=True, long=_tr("Dark colours")),
         make("theme.contrast", _tr("High contrast"), do.theme_contrast, checkable=True),
         make("theme.motion", _tr("No motion"), do.less_motion, checkable=True),
+        make(
+            "view.wrap_code",
+            _tr("Wrap code"),
+            do.wrap_code,
+            (),
+            "wrap",
+            checkable=True,
+            long=_tr("Wrap long lines of code"),
+        ),
     )
 
 

@@ -155,6 +155,7 @@ class MainWindow(QMainWindow):
         self.engine_notices.back.connect(self.toast)
         self._drop.dropped.connect(self.models.load_path)
         self.chat_screen.composer.send_requested.connect(self._sent)
+        self.chat_screen.view.wrap_requested.connect(self.commands["view.wrap_code"].trigger)
         self.chat_screen.view.empty_state().compress_requested.connect(self.toggle_wizard)
         self.compression.unfinished_found.connect(self._offer_to_go_on)
         self.compression.ended.connect(self._compression_ended)
@@ -200,6 +201,7 @@ class MainWindow(QMainWindow):
         self.commands[f"theme.{self.theme()}"].setChecked(True)
         self.commands["theme.contrast"].setChecked(bool(self._settings.get("high_contrast", False)))
         self.commands["theme.motion"].setChecked(bool(self._settings.get("reduced_motion", False)))
+        self.commands["view.wrap_code"].setChecked(bool(self._settings.get("wrap_code", True)))
         self.commands["model.serve"].setChecked(bool(self._settings.get("serve_enabled", False)))
         self.commands["app.notify"].setChecked(bool(self._settings.get("notify", True)))
         suggest = bool(self._settings.get("follow_ups", False))
@@ -229,7 +231,7 @@ class MainWindow(QMainWindow):
         switches = {
             "model.serve": "serve_enabled", "app.notify": "notify", "answer.follow_ups": "follow_ups",
             "theme.contrast": "high_contrast",
-            "theme.motion": "reduced_motion",
+            "theme.motion": "reduced_motion", "view.wrap_code": "wrap_code",
         }  # fmt: skip
         for name, setting in switches.items():
             if setting in values:
@@ -368,7 +370,7 @@ class MainWindow(QMainWindow):
             fill(menu, "model.unload", "model.serve", "-")
             look = menu.addMenu(self.tr("Appearance"))
             fill(look, "theme.system", "theme.light", "theme.dark", "-", "theme.contrast", "theme.motion", "-")
-            fill(look, "view.zoom_in", "view.zoom_out", "view.zoom_reset")
+            fill(look, "view.wrap_code", "-", "view.zoom_in", "view.zoom_out", "view.zoom_reset")
             fill(menu, "view.sidebar", "view.inspector", "view.presets", "view.hardware", "view.network", "-")
             fill(
                 menu.addMenu(self.tr("Help")), "app.shortcuts", "view.logs", "app.diagnostics", "-", "app.notify",

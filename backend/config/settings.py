@@ -111,6 +111,8 @@ class Settings:
     )
     high_contrast = _Setting(False, "High contrast", "Black and white, for eyes that need more contrast.")
     reduced_motion = _Setting(False, "No motion", "Nothing slides or fades.")
+    wrap_code = _Setting(True, "Wrap code", "Breaks lines of code that are too long; off, they are moved sideways.")
+    recent_commands = _Setting("", "Commands", "What was chosen from the list of all commands.", shown=False)
     zoom = _Setting(1.0, "Text size", "1 is the normal size of all text.", minimum=0.5, maximum=3.0)
     last_model = _Setting("", "Model", "The model that is loaded at the start; empty for the built-in one.")
     n_ctx = _Setting(

@@ -22,7 +22,7 @@ from tests.fakes.client import GB, FakeClient, fake_conversation, fake_loaded, f
 from tests.ui.shell.support import Loop
 from ui.bridge.engine_link import EngineLink
 from ui.main_window import MainWindow
-from ui.theme import DARK, LIGHT, Mode, apply_theme
+from ui.theme import DARK, LIGHT, Mode, apply_theme, current
 
 OUT = Path(__file__).parent.parent / "gallery" / "out"
 WIDE, MEDIUM, NARROW = QSize(1180, 780), QSize(860, 720), QSize(460, 720)
@@ -161,6 +161,22 @@ def streaming(stage: Stage) -> None:
     )
     stage.fake.say(answer, "both = list(merge(a, b, c))\n```\n\nNone of the three lists is")
     stage.loop.until(lambda: stage.window.chat.branch()[-1].content.endswith("is"))
+
+
+@scene()
+def code_that_is_not_wrapped(stage: Stage) -> None:
+    wide = "merged = heapq.merge(" + ", ".join(f"list_number_{n}" for n in range(1, 12)) + ", key=lambda one: one.size)"
+    code = f"A call of many lists:\n\n```python\nimport heapq\n\n{wide}\nprint(*merged)\n```\n\nIt copies none of them."
+    one = fake_conversation("A long line", [("Merge eleven lists in one call", code)])
+    stage.fake.details = {one.conversation.id: one}
+    stage.attach().open()
+    app = QApplication.instance()
+    assert isinstance(app, QApplication)
+    apply_theme(app, current().name, wrap_code=False)  # type: ignore[arg-type]  # the names of the usual palettes
+    item = stage.window.chat_screen.view.item(one.messages[-1].id)
+    assert item is not None
+    (bar,) = item.body.code_scroll_bars()
+    bar.setValue(bar.maximum() // 3)
 
 
 @scene()
@@ -570,7 +586,7 @@ def draw_scene(name: str, mode: Mode, size: QSize, play: Scene, loop: Loop, qapp
         window.deleteLater()
         loop.turn()
         qapp.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
-        apply_theme(qapp, "light", zoom=1.0, reduced_motion=False, high_contrast=False)
+        apply_theme(qapp, "light", zoom=1.0, reduced_motion=False, high_contrast=False, wrap_code=True)
     assert image.size() == size * image.devicePixelRatio()
     colours, commonest = drawn(image)
     assert colours > 20, "hardly anything is drawn"

@@ -20,9 +20,10 @@ from PySide6.QtGui import (
     QTextOption,
     QWheelEvent,
 )
-from PySide6.QtWidgets import QFrame, QSizePolicy, QTextBrowser, QTextEdit, QWidget
+from PySide6.QtWidgets import QFrame, QScrollBar, QSizePolicy, QTextBrowser, QTextEdit, QWidget
 
 from ui.chat.code_buttons import CodeButtons
+from ui.chat.code_scroll import CodeScroll
 from ui.chat.guessed import guessed_spans, shades_in
 from ui.chat.markdown import CodeBlock, MarkdownDocument, Span
 from ui.chat.markdown.formula_object import OBJECT, with_formulas
@@ -47,16 +48,19 @@ class MessageBody(QTextBrowser):
     Signals:
         height_changed: `fit` would give another height now.
         reveal_requested(QRectF): a part, in its own coordinates, that should be scrolled into view.
+        wrap_requested(bool): long lines of code shall be broken, or go on, everywhere.
     """
 
     height_changed = Signal()
     reveal_requested = Signal(QRectF)
+    wrap_requested = Signal(bool)
 
     def __init__(self, parent: QWidget | None = None, *, verbatim: bool = False, width: int = 0) -> None:
         super().__init__(parent)
         self._height = 0
         self._caret = False
         self._buttons: list[CodeButtons] = []
+        self._scrolls: list[CodeScroll] = []  # of the blocks of code, while they are not wrapped
         self._colouring = QTimer(self)
         self._colouring.setSingleShot(True)
         self._colouring.setInterval(_PAUSE_MS)
@@ -81,6 +85,9 @@ class MessageBody(QTextBrowser):
         self._shades: list[QTextEdit.ExtraSelection] = []  # what was guessed
         self.markdown = MarkdownDocument(self.document(), verbatim=verbatim)
         self.document().documentLayout().documentSizeChanged.connect(self._size_changed)
+        # What is wide moves alone; the message as a whole does not.
+        self.horizontalScrollBar().valueChanged.connect(lambda _value: self.horizontalScrollBar().setValue(0))
+        self.cursorPositionChanged.connect(self._show_cursor)
         self.anchorClicked.connect(self._open)
         formulas().ready.connect(self._formula_ready)
         if width > 0:
@@ -238,8 +245,12 @@ class MessageBody(QTextBrowser):
         self._paint_code_areas(painter, area, start)
         self._paint_spans(painter, area, start)
         painter.end()
+        moved = self._move_code(area)
         super().paintEvent(event)
         painter = QPainter(self.viewport())
+        if moved:
+            self._paint_edges(painter, moved)
+            self._paint_spans(painter, area, start)
         self._paint_markers(painter, area, start)
         if self._caret:
             self._paint_caret(painter)
@@ -258,6 +269,28 @@ class MessageBody(QTextBrowser):
             painter.setPen(line)
             painter.setBrush(color("code"))
             painter.drawRoundedRect(rect, metrics.radius_card, metrics.radius_card)
+
+    def _move_code(self, area: QRectF) -> list[QRectF]:
+        """Puts the lines of code that are in `area` where their bars say; returns the blocks with such lines."""
+        moved = []
+        for scroll in self._scrolls:
+            if scroll.code is not None and scroll.bar.maximum() > 0:
+                rect = self._code_rect(scroll.code)
+                if rect.intersects(area):
+                    scroll.apply(rect.intersected(area))
+                    moved.append(rect)
+        return moved
+
+    def _paint_edges(self, painter: QPainter, moved: Sequence[QRectF]) -> None:
+        """Covers what stands beside its block after it was moved."""
+        for rect in moved:
+            below = rect.adjusted(0, self.markdown.header_height + 1, 0, -metrics.s)
+            inside = below.adjusted(1, 0, -1, 0)
+            for edge in (inside.left(), inside.right() - metrics.m):
+                painter.fillRect(QRectF(edge, below.top(), metrics.m, below.height()), color("code"))
+            painter.fillRect(QRectF(0, below.top(), below.left(), below.height()), color("window"))
+            for edge in (rect.left(), rect.right() - 1):
+                painter.fillRect(QRectF(edge, below.top(), 1, below.height()), color("line"))
 
     def _paint_spans(self, painter: QPainter, area: QRectF, start: int) -> None:
         for span in self.markdown.spans:
@@ -326,6 +359,7 @@ class MessageBody(QTextBrowser):
         codes = self.markdown.codes
         while len(self._buttons) < len(codes):
             self._buttons.append(CodeButtons(self.viewport()))
+            self._buttons[-1].wrap.clicked.connect(self.wrap_requested)
         first = len(codes) - 2 if tail_only else bisect.bisect_left(codes, since, key=lambda code: code.header) - 1
         first = max(0, first)
         for i, buttons in enumerate(self._buttons[first:], first):
@@ -334,6 +368,41 @@ class MessageBody(QTextBrowser):
                 continue
             buttons.serve(codes[i])
             buttons.place(self._code_rect(codes[i]), self.markdown.header_height)
+        self._place_scrolls(first, grown=tail_only)
+
+    def _place_scrolls(self, first: int, *, grown: bool) -> None:
+        codes = [] if metrics.wrap_code else self.markdown.codes
+        while len(self._scrolls) < len(codes):
+            scroll = CodeScroll(self.document(), self.viewport())
+            scroll.bar.valueChanged.connect(self.viewport().update)
+            self._scrolls.append(scroll)
+        for i, scroll in enumerate(self._scrolls[first:], first):
+            if i >= len(codes):
+                scroll.hide()
+                continue
+            scroll.serve(codes[i])
+            scroll.place(self._code_rect(codes[i]), grown=grown)
+
+    def code_scroll_bars(self) -> list[QScrollBar]:
+        """The bars under code that is wider than its place, first to last."""
+        return [scroll.bar for scroll in self._scrolls if not scroll.bar.isHidden()]
+
+    def _scroll_at(self, y: float) -> CodeScroll | None:
+        """What moves the code at a height, where it can be moved."""
+        for scroll in self._scrolls:
+            if scroll.code is not None and scroll.bar.maximum() > 0:
+                rect = self._code_rect(scroll.code)
+                if rect.top() <= y <= rect.bottom():
+                    return scroll
+        return None
+
+    def _show_cursor(self) -> None:
+        if not self.hasFocus():
+            return
+        scroll = self._scroll_at(self.cursorRect().center().y())
+        if scroll is not None:
+            scroll.show(self.textCursor().position())
+            self.viewport().update()
 
     def code_buttons(self) -> list[QWidget]:
         """The buttons that copy a code block, first to last."""
@@ -342,7 +411,12 @@ class MessageBody(QTextBrowser):
     def code_focus_order(self) -> list[QWidget]:
         """All buttons on code, as Tab goes through them."""
         shown = self._buttons[: len(self.markdown.codes)]
-        return [button for buttons in shown for button in (buttons.copy, buttons.save)]
+        found: list[QWidget] = []
+        for i, buttons in enumerate(shown):
+            found += buttons.all()
+            if i < len(self._scrolls) and not self._scrolls[i].bar.isHidden():
+                found.append(self._scrolls[i].bar)
+        return found
 
     # behaviour
 
@@ -358,7 +432,15 @@ class MessageBody(QTextBrowser):
         return None
 
     def wheelEvent(self, event: QWheelEvent) -> None:
-        event.ignore()  # the conversation scrolls, not the message
+        sideways = event.pixelDelta().x() or event.angleDelta().x()
+        if not sideways and event.modifiers() & Qt.KeyboardModifier.ShiftModifier:
+            sideways = event.angleDelta().y()
+        scroll = self._scroll_at(event.position().y()) if abs(sideways) > abs(event.angleDelta().y()) / 2 else None
+        if scroll is None:
+            event.ignore()  # the conversation scrolls, not the message
+            return
+        scroll.bar.setValue(scroll.bar.value() - sideways)
+        event.accept()
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
         super().mouseMoveEvent(event)

@@ -1,4 +1,4 @@
-"""What can be done with a block of code: copy it, save it as a file."""
+"""What can be done with a block of code: copy it, save it as a file, wrap its long lines or not."""
 
 from __future__ import annotations
 
@@ -57,7 +57,10 @@ class CodeButtons:
     def __init__(self, parent: QWidget) -> None:
         self.copy = _Button("copy", "", parent)
         self.save = _Button("download", "", parent)
+        self.wrap = _Button("wrap", "", parent)
+        self.wrap.setCheckable(True)
         self._label("copy")
+        self.wrap.set_label(self.copy.tr("Wrap long lines"))
         self.save.set_label(self.copy.tr("Save code as a file…"))
         self._code: CodeBlock | None = None
         self._since = 0.0
@@ -72,7 +75,8 @@ class CodeButtons:
         """Shows them in the first `header` pixels of the block's `area`."""
         side = self.copy.width()
         inset = (header - side) // 2
-        for number, button in enumerate((self.copy, self.save)):
+        self.wrap.setChecked(metrics.wrap_code)
+        for number, button in enumerate(reversed(self.all())):
             left = area.right() - side - inset - number * (side + metrics.xs)
             spot = area.topLeft().toPoint()
             spot.setX(int(left))
@@ -84,8 +88,12 @@ class CodeButtons:
 
     def hide(self) -> None:
         """There is no such block any more."""
-        self.copy.hide()
-        self.save.hide()
+        for button in self.all():
+            button.hide()
+
+    def all(self) -> tuple[QWidget, ...]:
+        """In the order of Tab, the last one at the edge."""
+        return self.wrap, self.save, self.copy
 
     def save_to(self, path: str) -> None:
         """Writes the code into a file, and says so."""

@@ -63,6 +63,7 @@ class MessageColumn(QWidget):
     file_opened = Signal(object)
     picture_wanted = Signal(str)
     delete_requested = Signal(str)
+    wrap_requested = Signal(bool)
     prompt_chosen = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -223,6 +224,7 @@ class MessageColumn(QWidget):
         item.reply_edited.connect(lambda text: self.reply_edited.emit(message_id, text))
         item.quoted.connect(self.quote_requested)
         item.file_opened.connect(self.file_opened)
+        item.wrap_requested.connect(self.wrap_requested)
         for file in entry.message.attachments:
             if file.mime.startswith("image/"):
                 self._want_picture(item, file.id)

@@ -39,6 +39,7 @@ class ConversationView(MessageColumn):
         continue_requested(id): go on with a stopped or interrupted answer.
         reply_edited(id, text): an answer in other words, to be kept beside the first.
         quote_requested(str): words to be answered to. delete_requested(id): the turn of a message shall go.
+        wrap_requested(bool): long lines of code shall be broken, or go on, everywhere.
         file_opened(Attachment): a file of a message was clicked. picture_wanted(id): `set_picture` follows.
         prompt_chosen(str): an example of the empty state.
         gap_found(id): text is missing before a piece that arrived; the whole message is wanted (`replace_message`).

@@ -39,7 +39,7 @@ class MessageItem(QWidget):
         reply_edited(str): an answer in other words. quoted(str): words that an answer shall be about.
         branch(int): -1 or +1.
         file_opened(Attachment): a file of it was clicked.
-        reveal_requested(QRectF): a part that should be scrolled into view.
+        reveal_requested(QRectF): a part that should be scrolled into view. wrap_requested(bool): see `MessageBody`.
     """
 
     height_changed = Signal()
@@ -50,6 +50,7 @@ class MessageItem(QWidget):
     branch = Signal(int)
     file_opened = Signal(object)
     reveal_requested = Signal(QRectF)
+    wrap_requested = Signal(bool)
 
     def __init__(self, parent: QWidget, message: Message, *, width: int = 0, model_name: str = "") -> None:
         super().__init__(parent)
@@ -74,6 +75,7 @@ class MessageItem(QWidget):
         self.row = ActionsRow(self)
         self.body.height_changed.connect(self.height_changed)
         self.body.reveal_requested.connect(self._reveal_in_body)
+        self.body.wrap_requested.connect(self.wrap_requested)
         self.row.triggered.connect(self._act)
         self.row.branch.connect(self.branch)
         self.setAccessibleName(self.tr("Message from {0}").format(speaker))
@@ -139,6 +141,7 @@ class MessageItem(QWidget):
         if self._thinking is None:
             self._thinking = ThinkingFold(self)
             self._thinking.height_changed.connect(self.height_changed)
+            self._thinking.wrap_requested.connect(self.wrap_requested)
             self._thinking.reveal_requested.connect(
                 lambda rect: (
                     self.reveal_requested.emit(rect.translated(self._thinking.pos().toPointF()))

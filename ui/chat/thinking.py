@@ -20,10 +20,12 @@ class ThinkingFold(QWidget):
     Signals:
         height_changed: `arrange` would answer otherwise now.
         reveal_requested(QRectF): a part that should be scrolled into view.
+        wrap_requested(bool): see `MessageBody`.
     """
 
     height_changed = Signal()
     reveal_requested = Signal(QRectF)
+    wrap_requested = Signal(bool)
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
@@ -66,7 +68,9 @@ class ThinkingFold(QWidget):
 
     def focus_order(self) -> list[QWidget]:
         """What Tab reaches in it."""
-        return [self.button, *([self.body] if self.body is not None and self.is_open() else [])]
+        if self.body is None or not self.is_open():
+            return [self.button]
+        return [self.button, self.body, *self.body.code_focus_order()]
 
     def restyle(self) -> None:
         """The theme or the zoom changed."""
@@ -104,6 +108,7 @@ class ThinkingFold(QWidget):
             self.body.setAccessibleName(self.tr("Thoughts"))
             self.body.height_changed.connect(self.height_changed)
             self.body.reveal_requested.connect(self._reveal)
+            self.body.wrap_requested.connect(self.wrap_requested)
             self.body.set_source(self._text)
         if self.body is not None:
             self.body.setVisible(opened)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Commands"]
 
-#: Commands that the palette remembers as used lately, until the window closes.
+#: Commands that the palette remembers as used lately.
 _RECENT = 5
 _ZOOM_STEPS = (0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 1.75, 2.0)
 
@@ -34,7 +34,6 @@ class Commands:
         self._window = window
         self._palette: CommandPalette | None = None
         self._presets: PresetsPage | None = None
-        self._recent: list[str] = []  # keys of the palette, the last one first
 
     # Conversations
 
@@ -287,6 +286,7 @@ class Commands:
                 zoom=zoom,
                 reduced_motion=commands["theme.motion"].isChecked(),
                 high_contrast=commands["theme.contrast"].isChecked(),
+                wrap_code=commands["view.wrap_code"].isChecked(),
             )
 
     def theme_contrast(self) -> None:
@@ -297,6 +297,12 @@ class Commands:
     def less_motion(self) -> None:
         """Nothing slides, or again as usual."""
         self._window.keep(reduced_motion=self._window.commands["theme.motion"].isChecked())
+        self._apply_theme()
+
+    def wrap_code(self) -> None:
+        """Break lines of code that are too long, or let them go on."""
+        wrap = self._window.commands["view.wrap_code"].isChecked()
+        self._window.keep(wrap_code=wrap)
         self._apply_theme()
 
     def show_palette(self) -> None:
@@ -313,10 +319,15 @@ class Commands:
         window = self._window
         kinds = (preset_entries(window, self.start_preset), chat_entries(window), model_entries(window))
         others = kinds if text.strip() else ()
-        return find(text, command_entries(window.commands), others, self._recent)
+        return find(text, command_entries(window.commands), others, self._recent())
+
+    def _recent(self) -> list[str]:
+        """Keys of the palette, the last one that was chosen first."""
+        return str(self._window.setting("recent_commands") or "").splitlines()
 
     def _chose(self, key: str) -> None:
-        self._recent = [key, *(one for one in self._recent if one != key)][:_RECENT]
+        recent = [key, *(one for one in self._recent() if one != key)]
+        self._window.keep(recent_commands="\n".join(recent[:_RECENT]))
 
     def show_shortcuts(self) -> None:
         """List the keys of all commands."""

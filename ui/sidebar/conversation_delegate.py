@@ -98,10 +98,9 @@ class ConversationDelegate(QStyledItemDelegate):
     def _paint_fold(self, painter: QPainter, option: QStyleOptionViewItem, area: QRect, *, folded: bool) -> None:
         """A small arrow before a folder's name, which moves aside for it."""
         right = option.direction == Qt.LayoutDirection.RightToLeft
-        name = ("chevron-left" if right else "chevron-right") if folded else "chevron-down"
         side = metrics.px(14)
         x = area.right() - side + metrics.xs if right else area.left() - metrics.xs
-        arrow = pixmap(name, "muted", self._ratio(option), size=side)
+        arrow = pixmap("chevron-right" if folded else "chevron-down", "muted", self._ratio(option), size=side)
         painter.drawPixmap(QPoint(x, area.center().y() - side // 2 + 1), arrow)
         step = side
         area.adjust(0 if right else step, 0, -step if right else 0, 0)

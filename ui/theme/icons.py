@@ -8,7 +8,7 @@ from pathlib import Path
 
 import shiboken6
 from PySide6.QtCore import QByteArray, QObject, QRectF, Qt
-from PySide6.QtGui import QIcon, QPainter, QPixmap
+from PySide6.QtGui import QGuiApplication, QIcon, QPainter, QPixmap
 from PySide6.QtSvg import QSvgRenderer
 
 from ui.theme.metrics import metrics
@@ -18,6 +18,8 @@ __all__ = ["bind_icon", "icon", "icon_names", "pixmap"]
 
 _FOLDER = Path(__file__).parent / "icons"
 _DISABLED_OPACITY = 0.45
+#: forwards and back; arrows that go up, down or to the disk are the same for all
+_MIRRORED = {"chevron-left": "chevron-right", "chevron-right": "chevron-left"}
 
 
 class _State:
@@ -37,17 +39,18 @@ def icon_names() -> list[str]:
 def icon(name: str, role: Role = "text") -> QIcon:
     """An icon in the colour of `role`, for 1x, 2x and 3x screens, with a faded form for disabled controls.
 
-    It keeps its colour when the theme changes: use `bind_icon` for what stays on screen.
+    It keeps its colour when the theme changes: use `bind_icon` for what stays on screen. What points forwards or back
+    points the other way where the program runs from right to left.
 
     Raises:
         FileNotFoundError: no icon of that name.
     """
-    return _icon(name, _state.palette.value(role), metrics.icon)
+    return _icon(_facing(name), _state.palette.value(role), metrics.icon)
 
 
 def pixmap(name: str, role: Role = "text", ratio: float = 1.0, *, size: int = 0) -> QPixmap:
     """One icon as a pixmap for a screen of the given device pixel ratio; `size` in pixels, 0 for that of all icons."""
-    return _render(name, _state.palette.value(role), size or metrics.icon, ratio, 1.0)
+    return _render(_facing(name), _state.palette.value(role), size or metrics.icon, ratio, 1.0)
 
 
 def bind_icon(target: QObject, name: str, role: Role = "text") -> None:
@@ -62,6 +65,11 @@ def retint(palette: Palette) -> None:
     for target, (name, role) in list(_state.bound.items()):
         if shiboken6.isValid(target):
             _give(target, name, role)
+
+
+def _facing(name: str) -> str:
+    right = QGuiApplication.layoutDirection() == Qt.LayoutDirection.RightToLeft
+    return _MIRRORED.get(name, name) if right else name
 
 
 def _give(target: QObject, name: str, role: Role) -> None:

@@ -33,7 +33,7 @@ class _Theme(QObject):
 
 _theme = _Theme()
 
-#: emitted after the palette, the zoom or the fonts changed; connect to it whatever is painted by hand.
+#: emitted after the palette, the zoom, the fonts or the wrapping of code changed; connect whatever is painted by hand.
 theme_changed: SignalInstance = _theme.changed
 
 
@@ -54,6 +54,7 @@ def apply_theme(
     zoom: float | None = None,
     reduced_motion: bool | None = None,
     high_contrast: bool | None = None,
+    wrap_code: bool | None = None,
 ) -> None:
     """Puts a palette, the stylesheet and the base font in force, and re-tints every icon bound with `bind_icon`.
 
@@ -64,6 +65,7 @@ def apply_theme(
         reduced_motion: True switches animation off; None keeps what is.
         high_contrast: True takes the palettes of high contrast; False takes them only where the system asks for more
             contrast; None keeps what is.
+        wrap_code: False lets long lines of code go on where they would be broken; None keeps what is.
     """
     if high_contrast is not None:
         _theme.high_contrast = high_contrast
@@ -71,6 +73,9 @@ def apply_theme(
         metrics.zoom = min(2.0, max(0.8, zoom))
     if reduced_motion is not None:
         metrics.reduced_motion = reduced_motion
+    rewrap = wrap_code is not None and wrap_code != metrics.wrap_code
+    if wrap_code is not None:
+        metrics.wrap_code = wrap_code
     _theme.mode = mode
     hints = app.styleHints()
     if mode == "system":
@@ -82,7 +87,7 @@ def apply_theme(
         _theme.follows = app
         hints.colorSchemeChanged.connect(_system_changed)
         hints.accessibility().contrastPreferenceChanged.connect(_system_changed)
-    _put_in_force(app)
+    _put_in_force(app, rewrap=rewrap)
 
 
 def _system_changed() -> None:
@@ -100,13 +105,15 @@ def _wanted(app: QApplication) -> Palette:
     return DARK if dark else LIGHT
 
 
-def _put_in_force(app: QApplication) -> None:
+def _put_in_force(app: QApplication, *, rewrap: bool = False) -> None:
     _theme.palette = _wanted(app)
     if app.style().name() != "fusion":
         app.setStyle("Fusion")
     sheet = build_stylesheet(_theme.palette, metrics, _marks(_theme.palette))
-    if sheet == app.styleSheet():
-        return  # a new sheet, though equal, would polish every widget again
+    if sheet == app.styleSheet():  # a new sheet, though equal, would polish every widget again
+        if rewrap:
+            _theme.changed.emit()
+        return
     app.setFont(metrics.font("control"))
     app.setPalette(_qpalette(_theme.palette))
     app.setStyleSheet(sheet)

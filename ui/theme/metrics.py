@@ -24,11 +24,13 @@ _FONTS: Final[dict[str, tuple[int, QFont.Weight]]] = {
 class Metrics:
     """Lengths are logical pixels, already scaled by `zoom` (1.0 = 100 %).
 
-    One instance, `metrics`, is shared; `apply_theme` sets its `zoom` and `reduced_motion`.
+    One instance, `metrics`, is shared; `apply_theme` sets its `zoom`, `reduced_motion` and `wrap_code`.
     """
 
     zoom: float = 1.0
     reduced_motion: bool = False
+    #: lines of code that are too long are broken; else they go on and are moved sideways
+    wrap_code: bool = True
 
     #: line height of body text, in per cent of the font's own
     line_height_pct: int = 155

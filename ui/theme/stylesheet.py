@@ -193,6 +193,9 @@ def _bars(p: Palette, m: Metrics) -> str:
 QScrollBar:vertical {{ background: transparent; width: {m.px(12)}px; margin: 0; }}
 QScrollBar:horizontal {{ background: transparent; height: {m.px(12)}px; margin: 0; }}
 QScrollBar::handle {{ background: {p.line}; border-radius: {m.px(3)}px; margin: {m.px(3)}px; }}
+QScrollBar[slim="true"]:horizontal {{ height: {m.px(8)}px; }}
+QScrollBar[slim="true"]::handle {{ border-radius: {m.px(2)}px; margin: {m.px(2)}px; }}
+QScrollBar[slim="true"]::handle:focus {{ background: {p.accent}; }}
 QScrollBar::handle:disabled {{ background: transparent; }}
 QScrollBar::handle:hover {{ background: {p.muted}; }}
 QScrollBar::handle:vertical {{ min-height: {m.px(32)}px; }}

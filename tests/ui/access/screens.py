@@ -73,7 +73,7 @@ def screen(
         window.deleteLater()
         loop.turn()
         app.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
-        apply_theme(app, "light", zoom=1.0, reduced_motion=False)
+        apply_theme(app, "light", zoom=1.0, reduced_motion=False, wrap_code=True)
 
 
 def interactive(window: QWidget) -> list[QWidget]:

@@ -78,3 +78,19 @@ def test_a_dropped_message_keeps_its_thought(view: ConversationView) -> None:
     entry = view._entries[0]
     view._drop(entry)
     assert entry.message.content == WHOLE[:30]
+
+
+def test_code_in_a_thought_is_reached_by_tab_and_asks_for_wrapping(view: ConversationView) -> None:
+    view.append_message(message("a", "assistant", "<think>\n```py\nx = 1\n```\n</think>\nDone."))
+    item = view.item("a")
+    assert item is not None
+    fold = item.thinking()
+    assert fold is not None
+    fold.button.click()
+    assert fold.body is not None
+    names = [widget.accessibleName() for widget in item.focus_order()]
+    assert names[:5] == [fold.button.text(), "Thoughts", "Wrap long lines", "Save code as a file…", "Copy code"]
+    asked: list[bool] = []
+    view.wrap_requested.connect(asked.append)
+    fold.body.code_focus_order()[0].click()  # type: ignore[attr-defined]
+    assert asked == [False]

@@ -9,11 +9,12 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
 from tests.fakes.client import FakeClient
-from tests.ui.shell.support import Loop
+from tests.ui.shell.support import Loop, shown_window
 from ui.main_window import MainWindow
 from ui.palette.command_palette import CommandPalette
 from ui.palette.fuzzy import fold, score
 from ui.palette.shortcuts import ShortcutsDialog
+from ui.theme import apply_theme
 
 
 def opened(window: MainWindow) -> CommandPalette:
@@ -116,6 +117,21 @@ def test_what_was_used_last_stands_first(window: MainWindow) -> None:
     assert palette.texts()[1] == "New chat"
     assert palette._entries.entries[-1].why  # what cannot be done now stands at the end
     press(palette, Qt.Key.Key_Escape)
+
+
+def test_what_was_used_last_is_known_in_the_next_window(loop: Loop, qapp: QApplication) -> None:
+    kept: dict[str, object] = {}
+    with shown_window(loop, 1000, 700, save=kept.update) as first:
+        palette = opened(first)
+        for words in ("high contrast", "dark colours", "high contrast"):
+            palette.field.setText(words)
+            press(palette, Qt.Key.Key_Return)
+            palette = opened(first)
+        press(palette, Qt.Key.Key_Escape)
+    assert str(kept["recent_commands"]).splitlines() == ["theme.contrast", "theme.dark"]
+    apply_theme(qapp, "light", high_contrast=False)
+    with shown_window(loop, 1000, 700, settings=dict(kept)) as second:
+        assert opened(second).texts()[:2] == ["High contrast", "Dark colours"]
 
 
 def test_what_cannot_be_done_now_says_why_and_is_not_done(window: MainWindow, fake: FakeClient, loop: Loop) -> None:

@@ -14,7 +14,7 @@ from PySide6.QtWidgets import QApplication, QLineEdit, QMenu
 from backend.api.errors import DiskFullError, EngineUnavailableError
 from backend.api.plan_schemas import ModelPlan
 from backend.api.schemas import ErrorInfo, Job, JobChanged, LoadModel, Sampling, SearchHit
-from tests.fakes.client import FakeClient, fake_loaded
+from tests.fakes.client import FakeClient, fake_conversation, fake_loaded
 from tests.ui.shell.support import Loop
 from ui.actions import command_table
 from ui.bridge.engine_link import EngineLink
@@ -774,3 +774,26 @@ def test_the_model_menu_outlives_the_field_that_had_the_focus(loop: Loop, window
     loop.until(lambda: window.sidebar.list.findChild(QLineEdit) is None)
     assert menu._before is None
     menu.close_popover()
+
+
+def test_a_button_on_code_changes_it_everywhere_and_for_good(
+    loop: Loop, window: MainWindow, saved: Saved, qapp: QApplication
+) -> None:
+    long = "x = " + " + ".join(["value"] * 80)
+    fake = FakeClient([fake_conversation("Code", [("?", f"```py\n{long}\n```"), ("?", f"```py\n{long}\n```")])])
+    attach(loop, window, fake)
+    open_first(loop, window, fake)
+    view = window.chat_screen.view
+    bodies = [item.body for item in map(view.item, view.message_ids()) if item is not None and not item.is_user]
+    heights = [body.height() for body in bodies]
+    try:
+        bodies[0].code_focus_order()[0].click()  # type: ignore[attr-defined]
+        assert saved["wrap_code"] is False
+        assert not window.commands["view.wrap_code"].isChecked()
+        assert all(body.height() < before for body, before in zip(bodies, heights, strict=True))
+        assert all(len(body.code_scroll_bars()) == 1 for body in bodies)
+        window.adopt({"wrap_code": True})  # another window says so
+        assert window.commands["view.wrap_code"].isChecked()
+    finally:
+        apply_theme(qapp, "light", wrap_code=True)
+    assert [body.height() for body in bodies] == heights

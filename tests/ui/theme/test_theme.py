@@ -28,6 +28,7 @@ from ui.theme import (
 from ui.widgets import IconButton
 
 UI = Path(ui.__file__).parent
+_ARROWS = ("chevron-right", "chevron-left", "chevron-down")
 
 
 def tint(made: QIcon) -> set[str]:
@@ -179,3 +180,21 @@ def test_icon_buttons_have_a_name_and_tell_their_shortcut(qtbot: QtBot) -> None:
 def test_an_unknown_icon_is_an_error() -> None:
     with pytest.raises(FileNotFoundError):
         icon("no-such-icon")
+
+
+def test_what_points_forwards_points_left_from_right_to_left(qapp: QApplication) -> None:
+    onwards, back, down = (icon(name).pixmap(18, 18).toImage() for name in _ARROWS)
+    qapp.setLayoutDirection(Qt.LayoutDirection.RightToLeft)
+    try:
+        assert [icon(name).pixmap(18, 18).toImage() for name in _ARROWS] == [back, onwards, down]
+    finally:
+        qapp.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
+    assert icon("chevron-right").pixmap(18, 18).toImage() == onwards != back
+
+
+def test_wrapping_alone_is_told_once(qapp: QApplication) -> None:
+    told: list[bool] = []
+    theme_changed.connect(lambda: told.append(metrics.wrap_code))
+    for wrap in (False, False, True):
+        apply_theme(qapp, "light", wrap_code=wrap)
+    assert told == [False, True]

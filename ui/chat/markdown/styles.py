@@ -1,4 +1,4 @@
-"""Text formats from the colour roles and the type scale, made once per palette and zoom."""
+"""Text formats from the colour roles and the type scale, made once per palette, zoom and wrapping of code."""
 
 from __future__ import annotations
 
@@ -38,10 +38,11 @@ _CODE_LINE_HEIGHT: Final = 1.45
 
 
 class Styles:
-    """Formats for one palette at one zoom."""
+    """Formats for one palette at one zoom; `wrap_code` breaks lines of code that are too long."""
 
-    def __init__(self, palette: Palette) -> None:
+    def __init__(self, palette: Palette, *, wrap_code: bool) -> None:
         self.palette = palette
+        self.wrap_code = wrap_code
         self.body_font = metrics.font("body")
         self.code_font = metrics.font("code")
         self.indent = metrics.px(11)  # one unit of indentation; a list level takes two
@@ -131,6 +132,7 @@ class Styles:
         made.setRightMargin(self.code_pad)
         made.setLineHeight(self.code_line, _LINE_TYPE_MINIMUM)
         made.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
+        made.setNonBreakableLines(not self.wrap_code)
         made.setProperty(KIND, CODE_LINE)
         return made
 
@@ -168,10 +170,10 @@ class Styles:
 
 
 @lru_cache(maxsize=4)
-def _styles(palette: Palette, zoom: float) -> Styles:
-    return Styles(palette)
+def _styles(palette: Palette, zoom: float, wrap_code: bool) -> Styles:
+    return Styles(palette, wrap_code=wrap_code)
 
 
 def styles() -> Styles:
-    """The formats for the palette and the zoom in force."""
-    return _styles(current(), metrics.zoom)
+    """The formats for the palette, the zoom and the wrapping in force."""
+    return _styles(current(), metrics.zoom, metrics.wrap_code)

@@ -164,7 +164,7 @@ async def _measured(case: _Case, machine: Machine, learned: Learned, data: Path)
         learned.add(observation(subject, machine.cores, case.context, case.kv, held, seen, used=case.context))
     return {
         "config": case.name,
-        "predicted_mb": round(expected.memory.total / 1e6, 1),
+        "predicted_mb": round(expected.memory.peak / 1e6, 1),
         "measured_mb": round(held / 1e6, 1),
         "memory_known_from": wishes.learned.of_memory,
         "predicted_tok_s": None if case.draft else round(expected.speed.tokens, 2),

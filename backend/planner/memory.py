@@ -31,13 +31,17 @@ _RING_LAYER, _RING_READS = 1.3, 16 << 20
 PROCESS = 45 << 20
 #: Our own tokenizer: 23 MB stay, with 49,152 entries as with 151,936.
 _TOKENIZER = 23_000_000
-#: llama.cpp's vocabulary: 460 to 540 bytes for an entry.
-_ENTRY = 540
+#: llama.cpp's vocabulary: 553 bytes for an entry, between 49,152 and 151,936.
+_ENTRY = 553
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes of one model; `learned`: what earlier loads took beyond the rest, negative where they took less."""
+    """Bytes of one model.
+
+    `learned`: what earlier loads took beyond the rest, negative where they took less. `copied`: weights that llama.cpp
+    holds a second time; the mapped ones are read no more, so the system can have their pages and they are not needed.
+    """
 
     weights: int
     kv: int
@@ -46,11 +50,17 @@ class Memory:
     process: int = PROCESS
     draft: int = 0
     learned: int = 0
+    copied: int = 0
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """All that is needed."""
         return self.weights + self.kv + self.compute + self.tokenizer + self.process + self.draft + self.learned
+
+    @property
+    def peak(self) -> int:
+        """What the process holds while nobody else wants memory."""
+        return self.total + self.copied
 
 
 def pass_tokens(weight_bytes: int, engine: Engine) -> int:
@@ -93,7 +103,7 @@ def tokenizer_bytes(architecture: Architecture, engine: Engine) -> int:
     return _TOKENIZER if engine == "native" else architecture.vocab_size * _ENTRY
 
 
-def compute_bytes(architecture: Architecture, engine: Engine, n_batch: int, rows: int = 1) -> int:
+def compute_bytes(architecture: Architecture, engine: Engine, n_batch: int, rows: int = 1, cells: int = 0) -> int:
     """What a pass works in.
 
     Args:
@@ -101,14 +111,15 @@ def compute_bytes(architecture: Architecture, engine: Engine, n_batch: int, rows
         engine: which.
         n_batch: most nodes of a pass.
         rows: nodes of which logits are wanted at once: 1 in plain decoding, all of a tree's with speculation. llama.cpp
-            keeps room for a row of each sequence.
+            reserves more of them, which is never touched and so never held.
+        cells: of the cache; llama.cpp's mask has two bytes for each and each node.
 
     For each node: its state twice, queries, keys, values, and the feed-forward part three times, as float32. Measured
-    with 0.1B and 0.5B: 6.6 and 17 MB of 256 nodes in our engine (6.9 and 18 here), 21 and 45 MB of 512 in llama.cpp
-    (21 and 47 here), logits apart.
+    with 0.1B and 0.5B: 6.6 and 17 MB of 256 nodes in our engine (6.9 and 18 here). llama.cpp touches 15 and 39 MB of
+    512 nodes (15 and 39 here), and 35 of 256 with 1.5B (36), mask apart; 4 MB are there from the load on.
     """
     inner = (architecture.expert_size or architecture.intermediate_size) * max(architecture.experts_used, 1)
     width = 2 * architecture.hidden_size + architecture.q_width + 2 * architecture.kv_width + 3 * inner
     if engine == "native":
         return 4 * (n_batch * width + rows * architecture.vocab_size)
-    return round(4.8 * n_batch * width) + (4 << 20) + 4 * max(rows, _SEQUENCES) * architecture.vocab_size
+    return round(4.4 * n_batch * width) + (4 << 20) + 4 * rows * architecture.vocab_size + 2 * n_batch * cells

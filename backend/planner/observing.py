@@ -62,7 +62,7 @@ def observation(
         scheme=subject.scheme,
         model=subject.name,
         threads=threads,
-        predicted=memory.total,
+        predicted=memory.peak,
         measured=held,
         read=subject.weights.per_token + in_use,
         token_s=seen.token_s,

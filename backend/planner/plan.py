@@ -183,10 +183,11 @@ def _settled(subject: Subject, machine: Machine, wishes: Wishes, context: int, k
     memory = Memory(
         weights=weights.total,
         kv=kv_bytes(architecture, context, kv, subject.engine, batch),
-        compute=compute_bytes(architecture, subject.engine, batch, rows),
+        compute=compute_bytes(architecture, subject.engine, batch, rows, context),
         tokenizer=tokenizer_bytes(architecture, subject.engine),
         draft=draft,
         learned=learned.memory,
+        copied=weights.copied,
     )
     free = machine.memory_free + wishes.leaving
     each = [size + memory.kv // max(layers, 1) for size in weights.layers]
@@ -244,7 +245,8 @@ def _draft_bytes(draft: Subject | None, context: int) -> int:
     if draft is None:
         return 0
     cache = kv_bytes(draft.architecture, context, "f16", draft.engine)
-    return draft.weights.total + cache + compute_bytes(draft.architecture, draft.engine, 64)
+    compute = compute_bytes(draft.architecture, draft.engine, 64, cells=context)
+    return draft.weights.total + cache + compute
 
 
 def _fitting(sizes: Sequence[int], room: float) -> int:

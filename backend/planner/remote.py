@@ -148,6 +148,7 @@ def _scaled(weights: Weights, factor: float) -> Weights:
         round(weights.head * factor),
         round(weights.row * factor),
         weights.active,
+        round(weights.copied * factor),
     )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from backend.formats.gguf_tables import TENSOR_TYPES
+from backend.formats.gguf_tables import TENSOR_TYPES, TensorType
 from backend.formats.pack_layout import buffer_sizes
 from backend.planner.architecture import Architecture, Tensor
+from backend.planner.mapped import is_copied
 from kernels.packed import PackedLinear
 
 __all__ = ["Weights", "by_layer", "gguf_weights", "hf_bytes", "native_bytes", "native_weights"]
@@ -42,6 +43,7 @@ class Weights:
         head: of the head and what else stands outside of the layers.
         row: of one row of the embedding, which is all of it that a token reads.
         active: share of the layers' bytes that one token reads: below 1 where there are experts.
+        copied: what llama.cpp holds a second time on a processor; not in the total.
     """
 
     embedding: int
@@ -49,6 +51,7 @@ class Weights:
     head: int
     row: int
     active: float = 1.0
+    copied: int = 0
 
     @property
     def total(self) -> int:
@@ -77,22 +80,34 @@ def gguf_weights(architecture: Architecture, scheme: str, *, head_apart: bool = 
     usual, more, head_type = _MIXTURES.get(scheme, (scheme, scheme, scheme))
     apart = head_apart and architecture.tied
 
-    def size(tensor: Tensor) -> int:
-        kind = usual
+    def kind_of(tensor: Tensor) -> str:
         if tensor.kind in ("plain", "router"):
-            kind = "F32"
-        elif tensor.kind == "head" or (tensor.kind == "embedding" and architecture.tied and not apart):
-            kind = head_type
-        elif tensor.kind in ("v", "down") and _more_bits(tensor.layer, architecture.layers):
-            kind = more
-        return _gguf_bytes(kind, tensor)
+            return "F32"
+        if tensor.kind == "head" or (tensor.kind == "embedding" and architecture.tied and not apart):
+            return head_type
+        return more if tensor.kind in ("v", "down") and _more_bits(tensor.layer, architecture.layers) else usual
 
-    found = _gathered(architecture, size)
+    def copied(tensor: Tensor) -> int:
+        if tensor.kind in ("plain", "router") or (tensor.kind == "embedding" and (apart or not architecture.tied)):
+            return 0
+        name = kind_of(tensor)
+        return _gguf_bytes(name, tensor) if is_copied(_gguf_type(name, tensor).name, tensor.rows) else 0
+
+    found = _gathered(architecture, lambda tensor: _gguf_bytes(kind_of(tensor), tensor))
+    found = replace(found, copied=sum(map(copied, architecture.tensors())))
     if not apart:
         return found
     second = _gguf_bytes(head_type, Tensor("head", -1, architecture.vocab_size, architecture.hidden_size))
     table = _gguf_bytes(usual, Tensor("embedding", -1, architecture.vocab_size, architecture.hidden_size))
-    return Weights(table, found.layers, found.head - table + second, table // architecture.vocab_size, found.active)
+    head = Tensor("head", -1, architecture.vocab_size, architecture.hidden_size)
+    more_copied = second if is_copied(_gguf_type(head_type, head).name, head.rows) else 0
+    return replace(
+        found,
+        embedding=table,
+        head=found.head - table + second,
+        row=table // architecture.vocab_size,
+        copied=found.copied + more_copied,
+    )
 
 
 def _more_bits(layer: int, layers: int) -> bool:
@@ -101,13 +116,17 @@ def _more_bits(layer: int, layers: int) -> bool:
     return layer < eighth or layer >= 7 * layers // 8 or (layer - eighth) % 3 == 2
 
 
-def _gguf_bytes(name: str, tensor: Tensor) -> int:
+def _gguf_type(name: str, tensor: Tensor) -> TensorType:
     kind = _TYPES[name]
     while tensor.columns % kind.block:
         if kind.name not in _FALLBACK:
-            kind = _TYPES["F16"]
-            break
+            return _TYPES["F16"]
         kind = _TYPES[_FALLBACK[kind.name]]
+    return kind
+
+
+def _gguf_bytes(name: str, tensor: Tensor) -> int:
+    kind = _gguf_type(name, tensor)
     return tensor.weights // kind.block * kind.bytes
 
 

@@ -35,6 +35,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
         threads: that computed.
         predicted, measured: bytes of the process (its share of what is shared), for the cells in use.
         read: bytes that a token reads; token_s: seconds of one without drafts, 0 where that was not seen.
+        besides: seconds of those that are not spent reading (`speed.besides_reading`).
         prefill: multiplications a second of a core while the prompt was read; 0 where it was too short to tell.
     """
 
@@ -44,6 +45,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     threads: int
     predicted: int
     measured: int
+    besides: float  # without a default: files from before it was kept are passed over
     read: int = 0
     token_s: float = 0.0
     prefill: float = 0.0
@@ -55,7 +57,8 @@ class Correction:
 
     Attributes:
         memory: bytes to add to the prediction. of_memory: what that was seen on.
-        ram: bytes a second that it reads from the memory, fixed costs included; 0: not known. of_ram: as above.
+        ram: bytes a second that it reads from the memory, our engine's fixed costs included; 0: not known.
+        of_ram: what that was seen on.
         core: multiplications a second of a core in prefill; 0: not known.
     """
 
@@ -106,7 +109,7 @@ class Learned:
         return Correction(
             memory=round(median(map(_beyond, memory))) if memory else 0,
             of_memory=of_memory,
-            ram=median(one.read / one.token_s for one in ram) if ram else 0.0,
+            ram=median(one.read / _reading(one) for one in ram) if ram else 0.0,
             of_ram=of_ram,
             core=median(one.prefill for one in core) if core else 0.0,
         )
@@ -122,6 +125,11 @@ def _nearest(known: Sequence[Observation], scheme: str, model: str) -> tuple[lis
         if found := list(these):
             return found, source
     return [], ""
+
+
+def _reading(one: Observation) -> float:
+    # On a faster processor the rest takes less than is reckoned, so never so much that hardly any reading is left.
+    return max(one.token_s - one.besides, one.token_s / 2)
 
 
 def _beyond(one: Observation) -> float:

@@ -16,7 +16,7 @@ from backend.hardware.memory import held_bytes
 from backend.planner.learned import Learned, Observation
 from backend.planner.memory import KvType
 from backend.planner.plan import Machine, Wishes, plan
-from backend.planner.speed import Rates
+from backend.planner.speed import Rates, besides_reading
 from backend.planner.subject import Subject, subject_of_file
 
 __all__ = ["Observer", "Seen", "observation"]
@@ -66,6 +66,7 @@ def observation(
         measured=held,
         read=subject.weights.per_token + in_use,
         token_s=seen.token_s,
+        besides=besides_reading(subject.architecture, subject.engine, in_use, threads, subject.architecture.layers),
         prefill=multiplied / seen.read_s / threads if seen.read_s > 0 else 0.0,
     )
 

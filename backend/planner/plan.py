@@ -18,7 +18,7 @@ from backend.planner.memory import (
     ring_bytes,
     tokenizer_bytes,
 )  # fmt: skip
-from backend.planner.speed import Rates, Speed, pass_seconds, speed
+from backend.planner.speed import Rates, Speed, besides_reading, pass_seconds, speed
 from backend.planner.subject import Subject
 
 __all__ = ["Machine", "Plan", "Wishes", "best", "plan"]
@@ -204,10 +204,12 @@ def _settled(subject: Subject, machine: Machine, wishes: Wishes, context: int, k
     on_disk = math.ceil(disk * layers / max(sum(weights.layers), 1))
     ram = rest - weights.total + budget if budget else rest
     threads = wishes.threads or machine.cores
-    read = weights.per_token + round(memory.kv * wishes.filled)
+    attended = round(memory.kv * wishes.filled)
+    read = weights.per_token + attended
     on_gpu_read = round(gpu / max(memory.total, 1) * read)
     rates = replace(machine.rates, ram=learned.ram, fixed=0.0) if learned.ram else machine.rates
     seconds = pass_seconds(max(read - on_gpu_read, 0), on_gpu_read, 0, rates)
+    seconds += besides_reading(architecture, subject.engine, attended, threads, layers - on_gpu)
     # What comes from the disk is read ahead while the rest is computed, all experts of a layer with it.
     seconds = max(seconds, pass_seconds(0, 0, disk, rates))
     fits = ram * _MARGIN <= free

@@ -19,7 +19,8 @@ MB = 1 << 20
 
 
 def _seen(model: str = "a", scheme: str = "q4", engine: str = "native", **more: float) -> Observation:
-    facts = {"predicted": 100 * MB, "measured": 110 * MB, "read": 50 * MB, "token_s": 0.01, "prefill": 4e10, **more}
+    facts = {"predicted": 100 * MB, "measured": 110 * MB, "read": 50 * MB, "token_s": 0.01, "besides": 0.0}
+    facts |= {"prefill": 4e10, **more}
     return Observation(engine=engine, scheme=scheme, model=model, threads=2, **facts)  # type: ignore[arg-type]
 
 
@@ -49,6 +50,20 @@ def test_a_speed_that_was_not_seen_does_not_count(learned: Learned) -> None:
     found = learned.about("native", "q4", "a")
     assert (found.of_memory, found.of_ram) == ("model", "scheme")
     assert (found.ram, found.core) == (50 * MB / 0.02, 2e10)
+
+
+def test_what_is_not_reading_says_nothing_of_the_memory_s_speed(learned: Learned) -> None:
+    learned.add(_seen("a", besides=0.002))
+    assert learned.about("native", "q4", "a").ram == pytest.approx(50 * MB / 0.008)
+    learned.add(_seen("b", "other", besides=0.05))  # reckoned on a slower processor: more than it took in all
+    assert learned.about("native", "other", "b").ram == pytest.approx(50 * MB / 0.005)
+
+
+def test_a_file_from_before_it_was_kept_is_passed_over(learned: Learned, tmp_path: Path) -> None:
+    learned.add(_seen())
+    file = tmp_path / "folder" / "learned.json"
+    file.write_text(file.read_text().replace('"besides":0.0,', ""))
+    assert learned.all() == []
 
 
 def test_one_odd_load_changes_little_and_old_ones_are_forgotten(learned: Learned) -> None:

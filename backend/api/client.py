@@ -39,7 +39,7 @@ from backend.api.downloads import (
 from backend.api.errors import NutshellError
 from backend.api.event_reader import CONNECT_S, READ_S, open_events, refusal, unavailable
 from backend.api.hub_client import HubCalls
-from backend.api.plan_schemas import ModelPlan, ModelTrial
+from backend.api.plan_schemas import ModelLadder, ModelPlan, ModelTrial
 from backend.api.schemas import (
     AnyEvent,
     Attachment,
@@ -155,6 +155,10 @@ class Client(HubCalls):
     async def plan_load(self, request: LoadModel) -> ModelPlan:
         """Whether a model fits as it is to be loaded."""
         return await self._ask("POST", "/api/models/plan", ModelPlan, request)
+
+    async def ladder(self) -> ModelLadder:
+        """The builds of the loaded model on this machine, from fast to best."""
+        return await self._ask("GET", "/api/models/ladder", ModelLadder)
 
     async def try_model(self) -> ModelTrial:
         """A few tokens of the model that is loaded, with their speed."""

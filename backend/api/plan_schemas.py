@@ -6,9 +6,9 @@ from typing import Literal
 
 from msgspec import Struct
 
-from backend.api.schemas import LoadModel
+from backend.api.schemas import KvChoice, LoadModel
 
-__all__ = ["ModelPlan", "ModelTrial"]
+__all__ = ["LadderStop", "ModelLadder", "ModelPlan", "ModelTrial"]
 
 
 class ModelPlan(Struct, kw_only=True):
@@ -21,6 +21,8 @@ class ModelPlan(Struct, kw_only=True):
         change: loads it as the first remedy says; None where that is nothing that this program can do.
         ram, free: bytes that it would take, and that are free for it.
         tokens, low, high: tokens a second that are expected, and their range.
+        context: cells of its cache. kv: how they are stored; "" where there is no choice.
+        budget: bytes of the weights that stay in memory while the others are read from the disk; 0: all stay.
     """
 
     name: str
@@ -33,6 +35,49 @@ class ModelPlan(Struct, kw_only=True):
     tokens: float = 0.0
     low: float = 0.0
     high: float = 0.0
+    context: int = 0
+    kv: KvChoice = ""
+    budget: int = 0
+
+
+class LadderStop(Struct, kw_only=True):
+    """One way to run the model that is loaded, or another build of it.
+
+    Attributes:
+        load: takes it.
+        plan: what it takes and gives; "fits if" where `load` has a change that makes it fit.
+        scheme: of its weights: "Q4_K_M", "aqlm-2x8", "slider".
+        engine: that runs it.
+        bytes: of the weights.
+        loss: nats a token by which it is worse than the model before it was compressed.
+        measured: when it was made; else what such bits usually cost.
+        fits: it can be taken now. Where not, `plan` says what would have to change.
+    """
+
+    load: LoadModel
+    plan: ModelPlan
+    scheme: str
+    engine: Literal["native", "llama.cpp"]
+    bytes: int
+    loss: float
+    measured: bool
+    fits: bool
+
+
+class ModelLadder(Struct, kw_only=True):
+    """GET /api/models/ladder: the builds of the loaded model that are on this machine, from the fastest to the best.
+
+    A build that is neither faster nor better than another one is left out, but not the one that is loaded. Those that
+    do not fit are at the end. Of the loaded model with a slider of its own there is one stop, where it stands.
+
+    Attributes:
+        path: of the loaded model.
+        own: its place among the stops; -1 where it cannot be computed.
+    """
+
+    path: str
+    stops: list[LadderStop] = []
+    own: int = -1
 
 
 class ModelTrial(Struct, kw_only=True):

@@ -14,7 +14,7 @@ from backend.api.errors import NutshellError
 from backend.api.events import EventHub
 from backend.api.hub_schemas import RepositoryFits
 from backend.api.naming import find
-from backend.api.plan_schemas import ModelPlan, ModelTrial
+from backend.api.plan_schemas import ModelLadder, ModelPlan, ModelTrial
 from backend.api.schemas import HardwareReport, LoadedModel, LoadModel, ModelEntry
 from backend.chat.service import Chat
 from backend.hardware.memory import memory_report
@@ -157,6 +157,17 @@ class Services:
         from backend.planner.machine import this_machine
 
         return plan_of_load(entry, request, this_machine(self.data_dir), self.learned.about, leaving=self._leaving())
+
+    def ladder(self) -> ModelLadder:
+        """The builds of the loaded model on this machine, from fast to best; called off the loop."""
+        from backend.planner.ladder import ladder
+        from backend.planner.machine import this_machine
+
+        loaded = self.engine.loaded
+        if loaded is None:
+            self.engine.model()  # says so
+        assert loaded is not None
+        return ladder(loaded, self.models.scan(), this_machine(self.data_dir), self.learned.about)
 
     def fits(self, name: str, revision: str) -> RepositoryFits:
         """Which models of a repository on the hub would run here; asks the hub, called off the loop."""

@@ -11,9 +11,9 @@ from backend.api.schemas import LoadModel, ModelEntry
 from backend.planner.machine import with_disk
 from backend.planner.offers import Known
 from backend.planner.plan import Machine, Wishes, plan
-from backend.planner.subject import subject_of_file
+from backend.planner.subject import Subject, subject_of_file
 
-__all__ = ["plan_of_load"]
+__all__ = ["plan_of_load", "plan_of_subject"]
 
 
 def plan_of_load(
@@ -31,7 +31,19 @@ def plan_of_load(
     Raises:
         ModelError: damaged, or of a kind that the planner cannot compute.
     """
-    subject = subject_of_file(Path(entry.path))
+    return plan_of_subject(subject_of_file(Path(entry.path)), entry, request, machine, known, leaving=leaving)
+
+
+def plan_of_subject(
+    subject: Subject,
+    entry: ModelEntry,
+    request: LoadModel,
+    machine: Machine,
+    known: Known | None = None,
+    *,
+    leaving: int = 0,
+) -> ModelPlan:
+    """The same of a model whose sizes are known already: `subject` is what `entry` is, at the position of `request`."""
     wishes = Wishes(
         context=request.n_ctx,
         kv="q8" if request.kv == "q8" else "",
@@ -59,6 +71,9 @@ def plan_of_load(
         change=change,
         ram=found.ram,
         free=found.free,
+        context=found.context,
+        kv=found.kv if subject.engine == "native" else "",
+        budget=found.budget,
         tokens=found.speed.tokens if finite else 0.0,
         low=found.speed.low if finite else 0.0,
         high=found.speed.high if finite else 0.0,

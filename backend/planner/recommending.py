@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Final
@@ -12,6 +11,7 @@ from backend.architectures import ARCHITECTURES
 from backend.planner.catalogue import Entry, catalogue
 from backend.planner.offers import GOOD_BITS, QUICK, READING, Known
 from backend.planner.plan import Machine, Wishes, plan
+from backend.planner.quality import expected_loss
 from backend.planner.subject import Subject
 from backend.planner.weights import native_weights
 
@@ -26,8 +26,6 @@ _FILES_CONTEXT: Final = 32_000
 _MOST: Final = 3
 #: of the memory of the one before it, for a model that is to be called lighter
 _LIGHTER: Final = 0.75
-#: (bits of a weight, ln of what perplexity grows by): our own builds of a 1.5B, see app/notes/log.md, and a Q8_0
-_LOSS: Final = ((2.16, 0.35), (3.11, 0.107), (3.83, 0.051), (4.85, 0.020), (8.5, 0.0))
 #: ln of perplexity that halving a model costs: the exponent of Kaplan et al. 2020 (arXiv:2001.08361, section 3.2,
 #: 0.076) at a loss of 2.1 nats a token
 _HALVING: Final = 2.1 * (2**0.076 - 1)
@@ -82,17 +80,7 @@ def effective(parameters: int, bits: float) -> int:
 
     What a build's bits cost is taken from our own builds of one model; a larger one loses less.
     """
-    points = _LOSS
-    if bits <= points[0][0]:
-        loss = points[0][1]
-    elif bits >= points[-1][0]:
-        loss = points[-1][1]
-    else:
-        (low, above), (high, below) = next(
-            pair for pair in itertools.pairwise(points) if pair[0][0] <= bits <= pair[1][0]
-        )
-        loss = above + (below - above) * (bits - low) / (high - low)
-    return round(parameters * 2 ** (-loss / _HALVING))
+    return round(parameters * 2 ** (-expected_loss(bits) / _HALVING))
 
 
 def _suits(one: Offer, purpose: Purpose) -> bool:

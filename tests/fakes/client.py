@@ -17,7 +17,7 @@ from msgspec import UNSET
 from msgspec.structs import asdict, replace
 
 from backend.api.errors import EngineUnavailableError, InvalidRequestError, NoModelError, NotFoundError, NutshellError
-from backend.api.plan_schemas import ModelPlan, ModelTrial
+from backend.api.plan_schemas import LadderStop, ModelLadder, ModelPlan, ModelTrial
 from backend.api.schemas import (
     AnyEvent,
     BackendStatus,
@@ -192,6 +192,7 @@ class FakeClient(FakeComposing, FakeCompressions, FakeDownloads):
         FakeDownloads.__init__(self)
         self.details = {detail.conversation.id: detail for detail in details}
         self.planned = ModelPlan(name="", verdict="does not fit")
+        self.stops: list[LadderStop] = []  # of the ladder
         self.trial = ModelTrial(
             name="A model", text="Friday, Saturday, Sunday.", tokens=10, tok_s=12.4, ttft_s=0.3, expected=12.0,
             low=10.0, high=14.0,
@@ -332,6 +333,12 @@ class FakeClient(FakeComposing, FakeCompressions, FakeDownloads):
         """Another model, or none, is loaded now."""
         self.loaded = loaded
         self.publish(ModelChanged(model=loaded))
+
+    async def ladder(self) -> ModelLadder:
+        path = self.loaded.entry.path if self.loaded is not None else ""
+        own = next((place for place, one in enumerate(self.stops) if one.load.path == path), -1)
+        self._called("ladder")
+        return ModelLadder(path=path, stops=deepcopy(self.stops), own=own)
 
     async def try_model(self) -> ModelTrial:
         self._called("try_model")

@@ -59,6 +59,9 @@ def routes(services: Services) -> list[Route]:
         entry = await named_entry(services.models, wanted.id, wanted.path)
         return Json(await asyncio.to_thread(services.plan, entry, wanted))
 
+    async def ladder(request: Request) -> Response:
+        return Json(await asyncio.to_thread(services.ladder))
+
     async def trial(request: Request) -> Response:
         return Json(await services.trial())
 
@@ -111,6 +114,7 @@ def routes(services: Services) -> list[Route]:
         Route("/api/models", models),
         Route("/api/models/load", load, methods=["POST"]),
         Route("/api/models/plan", plan, methods=["POST"]),
+        Route("/api/models/ladder", ladder),
         Route("/api/models/trial", trial, methods=["POST"]),
         Route("/api/models/position", move, methods=["POST"]),
         Route("/api/models/speculation", passes),

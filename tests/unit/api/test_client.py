@@ -655,3 +655,18 @@ def test_conversations_are_mended_exported_imported_and_purged(server: RunningSe
         assert made.id not in [c.id for c in await client.conversations(deleted=True)]
 
     run(server, test)
+
+
+def test_the_ladder_is_of_the_loaded_model(tiny_gguf: Path, tmp_path: Path) -> None:
+    entry = ModelEntry(id="c" * 16, name="Tiny", path=str(tiny_gguf), source="file", bytes=1, layers=2)
+    with running_server(tmp_path, loader=loader_of(lambda: scripted("Friday")), entries=[entry], load=False) as running:
+
+        async def test(client: Client) -> None:
+            with pytest.raises(NutshellError, match="No model is loaded"):
+                await client.ladder()
+            await client.wait_for_job(await client.load_model(LoadModel(id=entry.id)))
+            found = await client.ladder()
+            assert (found.path, found.own, len(found.stops)) == (entry.path, 0, 1)
+            assert found.stops[0].plan.tokens > 0
+
+        run(running, test)

@@ -72,7 +72,7 @@ def plan_of_subject(
         ram=found.ram,
         free=found.free,
         context=found.context,
-        kv=found.kv if subject.engine == "native" else "",
+        kv="" if subject.engine == "llama.cpp" else "q8" if found.kv == "q8" else "f16",
         budget=found.budget,
         tokens=found.speed.tokens if finite else 0.0,
         low=found.speed.low if finite else 0.0,

@@ -96,6 +96,38 @@ def test_a_slider_is_moved_between_two_answers_and_stands_there_the_next_time(
     assert places[0] < 1.0
 
 
+def test_one_slider_goes_from_a_build_to_another_and_the_chat_stays(
+    home: Paths, qapp: QApplication, tiny_gguf: Path
+) -> None:
+    from tests.packs import write_rounded_pack
+
+    shutil.copyfile(tiny_gguf, home.models / "tiny.gguf")
+    small = write_rounded_pack(tiny_gguf, home.models / "mine.nutshell", "q4", name="Mine")
+
+    async def act(person: Person) -> None:
+        await person.ready()
+        models, inspector = person.window.models, person.window.inspector
+        person.drop(small)
+        await person.until(lambda: models.loaded is not None and models.loaded.entry.path == str(small))
+        await person.until(lambda: not inspector.position_section.isHidden())
+        person.brief(8)
+        await person.answered("Hello")
+        open_id = person.window.chat.open_id
+        assert [one.load is None for one in inspector.position.track.stops] == [True, False]
+        inspector.position.handle.setValue(1000)  # rests, and takes the other build
+        await person.until(
+            lambda: models.loaded is not None and models.loaded.entry.path == str(home.models / "tiny.gguf")
+        )
+        await person.until(lambda: not models.moving and not models.loading)
+        await person.answered("And now?")
+        assert person.window.chat.open_id == open_id
+        await person.until(lambda: inspector.position.track.here == 1)
+        inspector.position.handle.setValue(0)
+        await person.until(lambda: models.loaded is not None and models.loaded.entry.path == str(small))
+
+    play(qapp, act)
+
+
 def _finds(position: float, places: list[float]) -> Callable[[Person], Awaitable[None]]:
     async def act(person: Person) -> None:
         models = person.window.models

@@ -19,6 +19,7 @@ from backend.api.errors import EngineUnavailableError
 from backend.api.schemas import ConversationDetail, ErrorInfo, Folder, GpuReport, Message, SearchHit, TurnStats
 from backend.api.speculation_schemas import DraftSuggestion, PassReport
 from tests.fakes.client import GB, FakeClient, fake_conversation, fake_loaded, fake_sliding
+from tests.ui.shell.ladders import three_builds
 from tests.ui.shell.support import Loop
 from ui.bridge.engine_link import EngineLink
 from ui.main_window import MainWindow
@@ -103,7 +104,7 @@ class Stage:
             lambda: (
                 self.fake.following.is_set()
                 and len(self.window.chat.list) == len(self.fake.details)
-                and self.window.models.list.rowCount() == 9
+                and self.window.models.list.rowCount() > len(self.fake.entries)
             )
         )
         return self
@@ -537,6 +538,29 @@ def zoomed(stage: Stage) -> None:
 @scene()
 def high_contrast(stage: Stage) -> None:
     stage.attach().open()
+
+
+@scene()
+def builds_of_one_model(stage: Stage) -> None:
+    _small, middle, _large = three_builds(stage.fake)
+    stage.fake.loaded = fake_loaded(middle)
+    stage.attach().open()
+    stage.loop.until(lambda: stage.window.inspector.position.track.shown)
+    stage.window.inspector.position.handle.setValue(30)
+
+
+@scene()
+def a_build_that_does_not_fit(stage: Stage) -> None:
+    _small, middle, _large = three_builds(stage.fake)
+    stage.fake.loaded = fake_loaded(middle)
+    stage.attach().open()
+    stage.loop.until(lambda: stage.window.inspector.position.track.shown)
+    stage.window.inspector.position.handle.setValue(1000)
+
+
+@scene()
+def builds_right_to_left(stage: Stage) -> None:
+    a_build_that_does_not_fit(stage)
 
 
 @scene()

@@ -63,6 +63,7 @@ class Inspector(QWidget):
         self.sampling.changed.connect(self._changed)
         self.position = PositionPanel()
         self.position.wanted.connect(models.move)
+        self.position.taken.connect(lambda stop: models.take(stop.load, stop.name))
         self.speedup = SpeedupPanel()
         self.speedup.wanted.connect(models.speculate)
         self.speedup.asks_report.connect(self._ask_passes)
@@ -238,10 +239,10 @@ class Inspector(QWidget):
         self._show_memory()
 
     def _show_position(self, _busy: object = None) -> None:
-        """Models that were made at several sizes have a slider."""
-        loaded = self._models.loaded
-        self.position.set_model(loaded, moving=self._models.moving, answering=self._chat.busy)
-        self.position_section.setVisible(loaded is not None and loaded.slider is not None)
+        """Models that were made at several sizes, or are here in several builds, have a slider."""
+        models = self._models
+        self.position.set_model(models.loaded, models.ladder, moving=models.moving, answering=self._chat.busy)
+        self.position_section.setVisible(self.position.track.shown)
 
     def _show_speedup(self, _busy: object = None) -> None:
         """Models that cannot drop what they have read cannot guess."""

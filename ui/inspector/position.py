@@ -1,19 +1,20 @@
-"""The slider of a model that was made at several sizes: from fast to best, with what each position takes and gives."""
+"""The slider from fast to best: the model's own positions and its other builds, with what each takes and gives."""
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 
 from PySide6.QtCore import QRect, Qt, QTimer, Signal
-from PySide6.QtGui import QPainter, QPaintEvent, QWheelEvent
+from PySide6.QtGui import QBrush, QPainter, QPaintEvent, QRegion, QWheelEvent
 from PySide6.QtWidgets import QHBoxLayout, QStyle, QStyleOptionSlider, QVBoxLayout, QWidget
 
-from backend.api.schemas import LoadedModel, ModelSlider, SliderPoint
+from backend.api.plan_schemas import ModelLadder
+from backend.api.schemas import LoadedModel
 from ui.inspector.fields import MirroredSlider
 from ui.theme import color, metrics, theme_changed
-from ui.viewmodels.compression_words import quality_words, speed
-from ui.viewmodels.words import size
+from ui.viewmodels.compression_words import level_code, quality_words, speed
+from ui.viewmodels.track import Stop, Track, track_of
+from ui.viewmodels.words import count, model_name, size
 from ui.widgets import text_label
 
 __all__ = ["PositionPanel"]
@@ -25,11 +26,12 @@ PAUSE_MS = 400
 
 
 class _Handle(MirroredSlider):
-    """A slider with marks under its groove; the wheel scrolls the page behind it."""
+    """A slider with marks under its groove, hatched behind its limit; the wheel scrolls the page behind it."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(Qt.Orientation.Horizontal, parent)
         self.marks: list[float] = []
+        self.limit = 1.0
         self.setRange(0, _STEPS)
         self.setSingleStep(_STEPS // 50)
         self.setPageStep(_STEPS // 10)
@@ -44,9 +46,18 @@ class _Handle(MirroredSlider):
         groove, handle = self._part(QStyle.SubControl.SC_SliderGroove), self._part(QStyle.SubControl.SC_SliderHandle)
         way, half = groove.width() - handle.width(), handle.width() // 2
         top, tall, wide = self.height() - metrics.px(6), metrics.px(5), metrics.px(2)
+        rtl = self.layoutDirection() == Qt.LayoutDirection.RightToLeft
         for mark in self.marks:
-            x = round((1 - mark if self.layoutDirection() == Qt.LayoutDirection.RightToLeft else mark) * way)
+            x = round((1 - mark if rtl else mark) * way)
             painter.fillRect(groove.left() + half + x - wide // 2, top, wide, tall, color("muted"))
+        if self.limit < 1:
+            begin = round(self.limit * way) + handle.width() + metrics.px(2)
+            far = QRect(groove.left() + begin, groove.center().y() - metrics.px(4), 0, metrics.px(8))
+            far.setRight(groove.right())
+            if rtl:
+                far.moveLeft(groove.left() + groove.right() - far.right())
+            painter.setClipRegion(QRegion(self.rect()) - QRegion(handle, QRegion.RegionType.Ellipse))
+            painter.fillRect(far, QBrush(color("muted"), Qt.BrushStyle.BDiagPattern))
 
     def _part(self, part: QStyle.SubControl) -> QRect:
         option = QStyleOptionSlider()
@@ -55,25 +66,30 @@ class _Handle(MirroredSlider):
 
 
 class PositionPanel(QWidget):
-    """Shows the slider of the loaded model, and asks for another position when the handle rests.
+    """Shows the track of the loaded model, and asks for another stop when the handle rests.
 
     Signals:
-        wanted: another position, 0 (fast) to 1 (best).
+        wanted(float): another position of the loaded model's own slider, 0 (fast) to 1 (best).
+        taken(Stop): another build.
     """
 
     wanted = Signal(float)
+    taken = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._slider: ModelSlider | None = None
-        self._beside = 0
+        self.track = Track()
+        self._loaded: LoadedModel | None = None
+        self._planned: int = 0
         self._showing = False
         self._moving = self._answering = self._fixed = False
+        self._refused = ""  # why the stop cannot be taken that the handle was let go at
         self.handle = _Handle()
         self.handle.setAccessibleName(self.tr("Speed or quality"))
         self.handle.valueChanged.connect(self._slid)
         self.handle.sliderReleased.connect(self._rested)
         self.takes = text_label("", wrap=True)
+        self.build = text_label("", "secondary", wrap=True)
         self.holds = text_label("", "secondary", wrap=True)
         self.gives = text_label("", "secondary", wrap=True)
         self.note = text_label("", "secondary", wrap=True)
@@ -86,7 +102,7 @@ class PositionPanel(QWidget):
         column.setSpacing(metrics.xs)
         column.addWidget(self.handle)
         column.addLayout(ends)
-        for label in (self.takes, self.gives, self.holds, self.note):
+        for label in (self.takes, self.gives, self.holds, self.build, self.note):
             column.addWidget(label)
         self._pause = QTimer(self)
         self._pause.setSingleShot(True)
@@ -94,65 +110,123 @@ class PositionPanel(QWidget):
         self._pause.timeout.connect(self._rested)
         theme_changed.connect(self.handle.update)
 
-    def set_model(self, loaded: LoadedModel | None, *, moving: bool, answering: bool) -> None:
+    def set_model(
+        self, loaded: LoadedModel | None, ladder: ModelLadder | None, *, moving: bool, answering: bool
+    ) -> None:
         """Another state of the model. A handle that is held, or has not rested yet, stays where it is.
 
         Args:
             loaded: the model.
-            moving: another position was asked for and is on its way.
+            ladder: its other builds, where they are known.
+            moving: another stop was asked for and is on its way.
             answering: an answer is being written.
         """
-        self._slider = loaded.slider if loaded is not None else None
+        if loaded is None and moving:
+            return  # the old build has gone, and the new one is on its way
+        another = loaded is None or self._loaded is None or loaded.entry.path != self._loaded.entry.path
+        self._loaded, self.track = loaded, track_of(loaded, ladder)
+        self._planned = ladder.stops[ladder.own].plan.context if ladder is not None and ladder.own >= 0 else 0
         self._moving, self._answering = moving, answering
-        self._fixed = loaded is not None and loaded.streamed_bytes > 0
+        if another or moving:
+            self._refused = ""
+        alone = all(one.load is None for one in self.track.stops)
+        self._fixed = loaded is not None and loaded.streamed_bytes > 0 and alone
         self.handle.setEnabled(not self._fixed)
-        if self._slider is None or loaded is None:
+        if not self.track.stops:
             self._pause.stop()
             return
-        self._beside = loaded.kv_bytes
-        self.handle.marks = [point.place for point in self._slider.points if point.measured]
+        self.handle.marks = [one.place for one in self.track.stops if one.measured or one.position is None]
+        self.handle.limit = self.track.limit
         if not (moving or self.handle.isSliderDown() or self._pause.isActive()):
-            self._showing = True
-            self.handle.setValue(round(self._slider.position * _STEPS))
-            self._showing = False
+            self._stand()
         self.handle.update()
         self._show()
 
-    def point(self) -> SliderPoint | None:
-        """The position under the handle: the last one that is not to the right of it."""
-        if self._slider is None or not self._slider.points:
-            return None
-        places = [point.place for point in self._slider.points]
-        return self._slider.points[max(bisect_right(places, (self.handle.value() + 0.5) / _STEPS) - 1, 0)]
+    def stop(self) -> Stop | None:
+        """What the handle is at."""
+        number = self.track.at(self.handle.value() / _STEPS)
+        return self.track.stops[number] if number >= 0 else None
+
+    def _stand(self) -> None:
+        """The handle goes to where the loaded model is."""
+        if self.track.here >= 0:
+            self._showing = True
+            self.handle.setValue(round(self.track.stops[self.track.here].place * _STEPS))
+            self._showing = False
 
     def _show(self) -> None:
-        point = self.point()
-        if point is None:
+        stop = self.stop()
+        if stop is None:
             return
-        takes = " · ".join(word for word in (size(point.bytes), speed(point.tok_s)) if word)
-        quality = quality_words(math.expm1(min(point.kl, 50.0)))
-        told = self.tr("{0} (measured)") if point.measured else self.tr("{0} (expected)")
+        takes = " · ".join(word for word in (size(stop.bytes), speed(stop.tok_s)) if word)
+        quality = quality_words(math.expm1(min(stop.loss, 50.0)))
+        told = self.tr("{0} (measured)") if stop.measured else self.tr("{0} (expected)")
         self.takes.setText(takes)
         self.gives.setText(told.format(quality))
-        self.holds.setText(self.tr("{0} of memory with the conversation").format(size(point.bytes + self._beside)))
-        if self._fixed:
-            words = self.tr("Part of the model is read from the disk: it stays at this position while it is loaded.")
-        elif self._moving:
-            words = self.tr("From the next answer on.") if self._answering else self.tr("Changing…")
+        self.holds.setText(self.tr("{0} of memory with the conversation").format(size(stop.held)))
+        self.build.setText(self._build_words(stop))
+        self.build.setVisible(bool(self.build.text()))
+        self.note.setText(self._note_words(stop))
+        self.note.setVisible(bool(self.note.text()))
+        parts = (takes, self.gives.text(), self.holds.text(), self.build.text())
+        self.handle.setAccessibleDescription(". ".join(part for part in parts if part))
+
+    def _build_words(self, stop: Stop) -> str:
+        """Which build it is and how it would be loaded: what moves together with the handle."""
+        if stop.position is not None and all(one.position is not None for one in self.track.stops):
+            return ""
+        if stop.load is None:
+            name = model_name(self._loaded.entry.name) if self._loaded is not None else ""
+            words = [name, "" if stop.position is not None else level_code(stop.scheme)]
         else:
-            words = self.tr("Marks were measured when the model was made.")
-        self.note.setText(words)
-        self.handle.setAccessibleDescription(f"{takes}. {self.gives.text()}. {self.holds.text()}")
+            words = [model_name(stop.name), level_code(stop.scheme)]
+        if stop.context:
+            words.append(self.tr("{0} tokens of context").format(count(stop.context)))
+        if stop.kv == "q8":
+            words.append(self.tr("half the conversation memory"))
+        if stop.budget:
+            words.append(self.tr("{0} of it in memory, the rest read from the disk").format(size(stop.budget)))
+        return " · ".join(word for word in words if word)
+
+    def _note_words(self, stop: Stop) -> str:
+        if self._fixed:
+            return self.tr("Part of the model is read from the disk: it stays at this position while it is loaded.")
+        if self._moving:
+            return self.tr("From the next answer on.") if self._answering else self.tr("Changing…")
+        if stop.why or self._refused:
+            return self.tr("It does not fit now. {0}").format(stop.why or self._refused)
+        if stop.load is not None:
+            return self.tr("This build is loaded when you let go; the chat stays.")
+        if stop.position is not None:
+            return self.tr("Marks were measured when the model was made.")
+        if self._planned and stop.context != self._planned:
+            words = self.tr("Loaded with settings of your own; planned were {0} tokens of context.")
+            return words.format(count(self._planned))
+        return ""
 
     def _slid(self) -> None:
         if self._showing:
             return
+        self._refused = ""
         self._show()
         if not self.handle.isSliderDown():
             self._pause.start()
 
     def _rested(self) -> None:
         self._pause.stop()
-        point = self.point()
-        if point is not None and self._slider is not None and (self._moving or point.place != self._slider.position):
-            self.wanted.emit(point.place)
+        stop = self.stop()
+        if stop is None:
+            return
+        if stop.why:
+            self._stand()
+            self._refused = stop.why
+            self._show()
+        elif stop.load is not None:
+            self.taken.emit(stop)
+        elif stop.position is None:
+            self._stand()  # between two builds: back to the loaded one
+            self._show()
+        else:
+            slider = self._loaded.slider if self._loaded is not None else None
+            if slider is not None and (self._moving or stop.position != slider.position):
+                self.wanted.emit(stop.position)

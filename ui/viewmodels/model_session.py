@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from msgspec import structs
 from PySide6.QtCore import QObject, Signal
 
-from backend.api.plan_schemas import ModelPlan
+from backend.api.plan_schemas import ModelLadder, ModelPlan
 from backend.api.schemas import BackendStatus, ErrorInfo, Job, KvChoice, LoadedModel, LoadModel, ModelEntry
 from backend.api.speculation_schemas import Speculate
 from ui.bridge.engine_link import EngineLink
@@ -37,6 +38,8 @@ class ModelSession(QObject):
         self.loaded: LoadedModel | None = None
         self.kv: KvChoice = "f16"  # what the user chose for all models
         self.positions: dict[str, float] = {}  # of sliders that the user moved, by the model's path, oldest first
+        self.ladder: ModelLadder | None = None  # the loaded model's builds, from fast to best
+        self._back: LoadModel | None = None  # loads the build again that was left for another one
         self._moving = False  # another position was asked for
         self._next: float | None = None  # and then another one
         self._job: Job | None = None
@@ -58,8 +61,8 @@ class ModelSession(QObject):
 
     @property
     def moving(self) -> bool:
-        """Whether the slider's new position is on its way."""
-        return self._moving
+        """Whether the slider's new position, or another build of the model, is on its way."""
+        return self._moving or self._back is not None
 
     @property
     def progress(self) -> float | None:
@@ -101,7 +104,13 @@ class ModelSession(QObject):
 
     def refresh(self) -> None:
         """Read the list of models again."""
-        self._link.run(lambda engine: engine.models(), success=self.list.set_models)
+        self._link.run(lambda engine: engine.models(), success=self._have_models)
+
+    def _have_models(self, found: list[ModelEntry]) -> None:
+        before = {one.path for one in self.list.entries()}
+        self.list.set_models(found)
+        if before and before != {one.path for one in found}:  # a build may have come or gone
+            self._ask_ladder()
 
     def load(self, entry: ModelEntry) -> None:
         """Load a model of the list."""
@@ -115,6 +124,20 @@ class ModelSession(QObject):
         """Load a model with the change that makes it fit."""
         if plan.change is not None:
             self._load(plan.change, plan.name)
+
+    def take(self, request: LoadModel, name: str) -> None:
+        """Load another build of the model in its place; if that fails, the present one comes back."""
+        loaded = self.loaded
+        if loaded is None:
+            return
+        if request.path and request.position is not None:  # else it would move to where it was left
+            self._remember(request.path, request.position)
+        self._back = self._back or LoadModel(
+            path=loaded.entry.path, n_ctx=loaded.n_ctx, kv=loaded.kv,
+            position=loaded.slider.position if loaded.slider is not None else None,
+            memory_budget=loaded.weight_bytes - loaded.streamed_bytes if loaded.streamed_bytes else 0,
+        )  # fmt: skip
+        self._load(structs.replace(request, kv=request.kv or self.kv), name)
 
     def choose_kv(self, kv: KvChoice) -> None:
         """Remember conversations like this; a model to which it matters is loaded again."""
@@ -149,13 +172,15 @@ class ModelSession(QObject):
         if self.loaded is not None and self.loaded.entry.path == model.entry.path:
             self.loaded = model
             if model.slider is not None:
-                path = model.entry.path
-                self.positions.pop(path, None)
-                self.positions[path] = model.slider.position
-                while len(self.positions) > _REMEMBERED:
-                    del self.positions[next(iter(self.positions))]
-                self.positions_changed.emit(dict(self.positions))
+                self._remember(model.entry.path, model.slider.position)
         self._go_on()
+
+    def _remember(self, path: str, position: float) -> None:
+        self.positions.pop(path, None)
+        self.positions[path] = position
+        while len(self.positions) > _REMEMBERED:
+            del self.positions[next(iter(self.positions))]
+        self.positions_changed.emit(dict(self.positions))
 
     def _not_moved(self, error: ErrorInfo) -> None:
         self._moving = False
@@ -203,7 +228,7 @@ class ModelSession(QObject):
     def _state_changed(self, state: str, _sentence: str) -> None:
         if state != "ready" and not self._link.alive:
             self._job = None
-            self._moving, self._next = False, None
+            self._moving, self._next, self._back = False, None, None
             self._asking, self._asked = False, ""
             self.loaded = None  # but it is still wanted: it comes back with the engine
             self.list.set_loaded(None)
@@ -222,29 +247,32 @@ class ModelSession(QObject):
         elif self._job is None or self._job.id == job.id:
             self._job = None
             self._asked = ""
+            back, self._back = self._back, None
             if job.state == "failed" and job.error is not None:
-                self._failed(job.error)
+                self._failed(job.error, planned=back is None)
+            if job.state != "finished" and back is not None and self.loaded is None:
+                self._load(back, Path(back.path or "").name)
         self.changed.emit()
 
-    def _failed(self, error: ErrorInfo) -> None:
-        """A model could not be loaded. Where memory is short, there may be another way to load it."""
+    def _failed(self, error: ErrorInfo, *, planned: bool) -> None:
+        """A model could not be loaded. Where memory is short, there may be another way to load it (`planned`: ask)."""
         request = self._request
-        if error.code != "out_of_memory" or request is None:
+        if error.code != "out_of_memory" or request is None or not planned:
             self.problem.emit(error)
             return
 
-        def planned(plan: ModelPlan) -> None:
+        def came(plan: ModelPlan) -> None:
             if plan.change is not None:
                 self.too_large.emit(error, plan)
             else:
                 self.problem.emit(error)
 
         self._link.run(
-            lambda engine: engine.plan_load(request), success=planned, failure=lambda _: self.problem.emit(error)
+            lambda engine: engine.plan_load(request), success=came, failure=lambda _: self.problem.emit(error)
         )
 
     def _refused(self, error: ErrorInfo) -> None:
-        self._asking, self._asked = False, ""
+        self._asking, self._asked, self._back = False, "", None
         self.changed.emit()
         self.problem.emit(error)
 
@@ -258,3 +286,18 @@ class ModelSession(QObject):
         # Not while another model is being loaded: a model that ends the engine must not be tried for ever.
         self._wanted = model.entry.path if model is not None else None
         self.list.set_loaded(model)
+        if model is not None and (before is None or _setting(before) != _setting(model)):
+            self._ask_ladder()
+
+    def _ask_ladder(self) -> None:
+        if self.loaded is not None:
+            self._link.run(lambda engine: engine.ladder(), success=self._have_ladder, quiet=True)
+
+    def _have_ladder(self, ladder: ModelLadder) -> None:
+        if self.loaded is not None and ladder.path == self.loaded.entry.path:
+            self.ladder = ladder
+            self.changed.emit()
+
+
+def _setting(model: LoadedModel) -> tuple[object, ...]:
+    return model.entry.path, model.n_ctx, model.kv, model.streamed_bytes

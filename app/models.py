@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from backend.api.errors import NoModelError, NotFoundError
 from backend.api.schemas import ModelEntry
@@ -12,7 +13,10 @@ from backend.config.paths import paths
 from backend.config.settings import Settings
 from backend.hub.catalogue import builtin_file
 
-__all__ = ["ModelWish", "default_model", "first_model", "match_model", "no_model"]
+if TYPE_CHECKING:
+    from backend.hub.local import LocalModels
+
+__all__ = ["ModelWish", "default_model", "first_model", "local_models", "match_model", "no_model"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +66,21 @@ def default_model(wanted: str = "") -> ModelEntry:
     Raises:
         NoModelError, NotFoundError, ModelError.
     """
-    from backend.hub.home import folders
-    from backend.hub.local import LocalModels
-
-    wish = first_model(wanted)
-    where = paths()
-    models = where.models
-    local = LocalModels(builtin_file(models), [models, where.builds], chosen=folders)
+    wish, local = first_model(wanted), local_models()
     if wish.path is not None:
         return local.entry_for(wish.path)
     if not wish.text:
         raise no_model()
     return match_model(wish.text, local.scan())
+
+
+def local_models() -> LocalModels:
+    """The models of this machine, read in this process."""
+    from backend.hub.home import folders
+    from backend.hub.local import LocalModels
+
+    where = paths()
+    return LocalModels(builtin_file(where.models), [where.models, where.builds], chosen=folders)
 
 
 def match_model(wanted: str, entries: Sequence[ModelEntry]) -> ModelEntry:

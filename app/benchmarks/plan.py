@@ -126,9 +126,14 @@ def _cases(files: Sequence[Path], draft: Path | None) -> list[_Case]:
         subject = subject_of_file(path)
         kinds: tuple[KvType, ...] = ("f16", "q8") if subject.engine == "native" else ("f16",)
         found += [_Case(path, subject, context, kv) for context, kv in product(_CONTEXTS, kinds)]
-        if draft is not None and draft != path:
+        if draft is not None and draft != path and _same_vocabulary(subject, draft):
             found.append(_Case(path, subject, _CONTEXTS[1], "f16", draft))
     return found
+
+
+def _same_vocabulary(subject: Subject, draft: Path) -> bool:
+    # one of another vocabulary is loaded, found to be of no use, and let go
+    return subject.architecture.vocab_size == subject_of_file(draft).architecture.vocab_size
 
 
 async def _measured(case: _Case, machine: Machine, learned: Learned, data: Path) -> dict[str, Any]:

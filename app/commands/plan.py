@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 from dataclasses import asdict, replace
@@ -15,6 +16,9 @@ from app.terminal import size, table
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
+    from backend.api.plan_schemas import LadderStop
+    from backend.api.schemas import ModelEntry
+    from backend.planner.learned import Learned
     from backend.planner.plan import Machine, Plan
     from backend.planner.subject import Subject
 
@@ -63,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         draft=_subjects(arguments.draft)[-1] if arguments.draft else None,
         tokens_per_pass=arguments.tokens_per_pass,
     )
-    subjects = _subjects(arguments.model)
+    subjects, entry = _subjects(arguments.model), _entry_here(arguments.model)
     machine = this_machine(paths().models)
     learned = Learned(paths().learned)
 
@@ -76,10 +80,14 @@ def run(arguments: argparse.Namespace) -> int:
     if file is not None:  # only now its disk matters
         plans = planned(with_disk(machine, file))
     chosen = best(plans)
+    builds = _builds(entry, machine, learned) if entry is not None else []
     if arguments.json:
-        print(
-            json.dumps({"best": _facts(chosen) if chosen else None, "plans": [_facts(one) for one in plans]}, indent=2)
-        )
+        facts = {
+            "best": _facts(chosen) if chosen else None,
+            "plans": [_facts(one) for one in plans],
+            "builds": [_stop_facts(one) for one in builds],
+        }
+        print(json.dumps(facts, indent=2))
         return 0
     if chosen is None:
         print("The catalogue knows no build of this model that could run here.")
@@ -87,7 +95,31 @@ def run(arguments: argparse.Namespace) -> int:
     if len(plans) > 1:
         print(table([("BUILD", "ANSWER", "MEMORY", "TOK/S"), *map(_row, plans)], right=frozenset({2, 3})) + "\n")
     print(_words(chosen))
+    if len(builds) > 1:
+        print("\nIts builds on this machine, from fast to best:\n")
+        rows = [("BUILD", "TYPE", "ANSWER", "MEMORY", "TOK/S", "PERPLEXITY"), *map(_stop_row, builds)]
+        print(table(rows, right=frozenset({3, 4, 5})))
     return 0
+
+
+def _entry_here(wanted: str) -> ModelEntry | None:
+    """The file on this machine that a name means; None for an entry of the catalogue."""
+    from app.models import default_model
+    from backend.api.errors import NotFoundError
+    from backend.planner.catalogue import entry_named
+
+    if not Path(wanted).expanduser().exists():
+        with contextlib.suppress(NotFoundError):
+            entry_named(wanted)
+            return None
+    return default_model(wanted)
+
+
+def _builds(entry: ModelEntry, machine: Machine, learned: Learned) -> list[LadderStop]:
+    from app.models import local_models
+    from backend.planner.ladder import builds_of
+
+    return builds_of(entry, local_models().scan(), machine, learned.about)
 
 
 def _subjects(wanted: str) -> list[Subject]:
@@ -118,6 +150,24 @@ def _facts(one: Plan) -> dict[str, Any]:
     facts["memory"]["total"] = one.memory.total
     facts["speed"] = {key: round(value, 3) if math.isfinite(value) else None for key, value in facts["speed"].items()}
     return facts
+
+
+def _stop_facts(one: LadderStop) -> dict[str, Any]:
+    plan = one.plan
+    return {
+        "build": plan.name, "path": one.load.path, "position": one.load.position, "scheme": one.scheme,
+        "engine": one.engine, "bytes": one.bytes, "fits": one.fits, "ram": plan.ram, "context": plan.context,
+        "kv": plan.kv, "budget": plan.budget, "tok_s": round(plan.tokens, 3), "low": round(plan.low, 3),
+        "high": round(plan.high, 3), "loss": round(one.loss, 4), "measured": one.measured, "remedies": plan.remedies,
+    }  # fmt: skip
+
+
+def _stop_row(one: LadderStop) -> tuple[str, ...]:
+    plan = one.plan
+    place = f" at {one.load.position:.2f}" if one.load.position is not None else ""
+    answer = "fits" if plan.verdict == "fits" else plan.remedies[0] if plan.remedies else plan.verdict
+    quality = f"+{math.expm1(one.loss):.1%}{'' if one.measured else ' expected'}"
+    return plan.name + place, one.scheme, answer, size(plan.ram), f"{plan.tokens:.1f}", quality
 
 
 def _row(one: Plan) -> tuple[str, ...]:

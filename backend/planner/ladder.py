@@ -6,6 +6,7 @@ the plan must give up for a build to fit (a shorter context, a cache of 8 bits, 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ import msgspec
 
 from backend.api.errors import NutshellError
 from backend.api.plan_schemas import LadderStop, ModelLadder
-from backend.api.schemas import LoadedModel, LoadModel, ModelEntry
+from backend.api.schemas import KvChoice, LoadedModel, LoadModel, ModelEntry
 from backend.formats.pack import PackCheckpoint
 from backend.formats.pack_slider import PackSlider
 from backend.formats.sniff import recognise
@@ -27,7 +28,7 @@ from backend.planner.plan import Machine
 from backend.planner.quality import expected_loss
 from backend.planner.subject import Subject, subject_of_file
 
-__all__ = ["base_name", "ladder", "on_the_way"]
+__all__ = ["base_name", "builds_of", "ladder", "on_the_way"]
 
 #: words of a file's name behind which its type stands, and nothing of its model
 _TYPE: Final = re.compile(
@@ -76,35 +77,52 @@ def ladder(
     own = _build(loaded.entry)
     if own is None:
         return found
-    others = [
-        build
-        for entry in entries
-        # most other models are told apart by what is in the list already, without another look at the file
-        if entry.error is None and entry.path != loaded.entry.path and entry.layers == loaded.entry.layers
-        if (build := _build(entry)) is not None and _same_model(build, own) and build.vouched
-    ]
     place = loaded.slider.position if loaded.slider is not None else None
     mine = LoadModel(
         id=loaded.entry.id,
         path=loaded.entry.path,
         kv=loaded.kv,
         position=place,
-        memory_budget=loaded.held_bytes - loaded.kv_bytes if loaded.streamed_bytes else 0,
+        memory_budget=loaded.weight_bytes - loaded.streamed_bytes if loaded.streamed_bytes else 0,
     )
     here = _stop(_where_it_stands(own, loaded), mine, machine, known, loaded.held_bytes)
+    others = _stops(_akin(own, entries), loaded.kv, machine, known, loaded.held_bytes)
     # its other positions are on its own slider: here they only say which builds are neither faster nor better
-    positions = _positions(own, mine) if own.slider is not None else ()
-    passed = [_stop(moved, request, machine, known, loaded.held_bytes) for request, moved in positions]
-    stops = [here]
-    for build in others:
-        for request, moved in _positions(build, LoadModel(id=build.entry.id, path=build.entry.path, kv=loaded.kv)):
-            try:
-                stops.append(_stop(moved, request, machine, known, loaded.held_bytes))
-            except NutshellError:  # one file that cannot be planned does not hide the others
-                break
+    passed = _stops([own], loaded.kv, machine, known, loaded.held_bytes) if own.slider is not None else []
     beside = {id(one) for one in passed}
-    found.stops = [one for one in on_the_way([*stops, *passed], keep=here) if id(one) not in beside]
+    found.stops = [one for one in on_the_way([here, *others, *passed], keep=here) if id(one) not in beside]
     found.own = next(place for place, one in enumerate(found.stops) if one is here)
+    return found
+
+
+def builds_of(
+    entry: ModelEntry, entries: Iterable[ModelEntry], machine: Machine, known: Known | None = None
+) -> list[LadderStop]:
+    """The same of a model that is not loaded, with all measured places of its own slider."""
+    own = _build(entry)
+    return on_the_way(_stops([own, *_akin(own, entries)], "", machine, known, 0)) if own is not None else []
+
+
+def _akin(own: _Build, entries: Iterable[ModelEntry]) -> list[_Build]:
+    """Its other builds."""
+    return [
+        build
+        for entry in entries
+        # most other models are told apart by what is in the list already, without another look at the file
+        if entry.error is None and entry.path != own.entry.path and entry.layers == own.entry.layers
+        if (build := _build(entry)) is not None and _same_model(build, own) and build.vouched
+    ]
+
+
+def _stops(
+    builds: Iterable[_Build], kv: KvChoice, machine: Machine, known: Known | None, leaving: int
+) -> list[LadderStop]:
+    """Of other builds; one that cannot be planned does not hide the others."""
+    found = []
+    for build in builds:
+        for request, moved in _positions(build, LoadModel(id=build.entry.id, path=build.entry.path, kv=kv)):
+            with contextlib.suppress(NutshellError):
+                found.append(_stop(moved, request, machine, known, leaving))
     return found
 
 

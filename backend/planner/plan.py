@@ -32,6 +32,8 @@ _USUAL_CONTEXT = 8192
 _MOST = 0.85
 #: tokens a second below which nobody waits for an answer: layers on the disk are not offered first then
 _BEARABLE = 0.5
+#: nodes of a tree of guesses at most, in memory; the logits of all of them are wanted, from the draft model as well
+_DRAFTED = 64
 _ORDER: dict[Verdict, int] = {"fits": 0, "fits if": 1, "does not fit": 2}
 
 
@@ -179,7 +181,7 @@ def _settled(subject: Subject, machine: Machine, wishes: Wishes, context: int, k
     batch = STREAMED_PASS if streams else pass_tokens(weights.total, subject.engine)
     learned = wishes.learned
     draft = _draft_bytes(wishes.draft, context)
-    rows = 64 if wishes.tokens_per_pass > 1 or draft else 1
+    rows = _DRAFTED if wishes.tokens_per_pass > 1 or draft else 1
     memory = Memory(
         weights=weights.total,
         kv=kv_bytes(architecture, context, kv, subject.engine, batch),
@@ -187,7 +189,7 @@ def _settled(subject: Subject, machine: Machine, wishes: Wishes, context: int, k
         tokenizer=tokenizer_bytes(architecture, subject.engine),
         draft=draft,
         learned=learned.memory,
-        copied=weights.copied,
+        copied=weights.copied + (wishes.draft.weights.copied if wishes.draft else 0),
     )
     free = machine.memory_free + wishes.leaving
     each = [size + memory.kv // max(layers, 1) for size in weights.layers]
@@ -205,7 +207,9 @@ def _settled(subject: Subject, machine: Machine, wishes: Wishes, context: int, k
     ram = rest - weights.total + budget if budget else rest
     threads = wishes.threads or machine.cores
     attended = round(memory.kv * wishes.filled)
-    read = weights.per_token + attended
+    # on a processor llama.cpp's attention waits for arithmetic (`besides_reading`), and has read the cache meanwhile
+    waits = attended if subject.engine == "native" else round(attended * on_gpu / max(layers, 1))
+    read = weights.per_token + waits
     on_gpu_read = round(gpu / max(memory.total, 1) * read)
     rates = replace(machine.rates, ram=learned.ram, fixed=0.0) if learned.ram else machine.rates
     seconds = pass_seconds(max(read - on_gpu_read, 0), on_gpu_read, 0, rates)
@@ -247,8 +251,8 @@ def _draft_bytes(draft: Subject | None, context: int) -> int:
     if draft is None:
         return 0
     cache = kv_bytes(draft.architecture, context, "f16", draft.engine)
-    compute = compute_bytes(draft.architecture, draft.engine, 64, cells=context)
-    return draft.weights.total + cache + compute
+    compute = compute_bytes(draft.architecture, draft.engine, _DRAFTED, _DRAFTED, context)
+    return draft.weights.total + cache + compute + tokenizer_bytes(draft.architecture, draft.engine)
 
 
 def _fitting(sizes: Sequence[int], room: float) -> int:

@@ -8,14 +8,15 @@ from PySide6.QtCore import QRect, Qt, QTimer, Signal
 from PySide6.QtGui import QBrush, QPainter, QPaintEvent, QRegion, QWheelEvent
 from PySide6.QtWidgets import QHBoxLayout, QStyle, QStyleOptionSlider, QVBoxLayout, QWidget
 
-from backend.api.plan_schemas import ModelLadder
+from backend.api.plan_schemas import ModelLadder, ModelPlan
 from backend.api.schemas import LoadedModel
 from ui.inspector.fields import MirroredSlider
 from ui.theme import color, metrics, theme_changed
-from ui.viewmodels.compression_words import level_code, quality_words, speed
+from ui.viewmodels.compression_words import level_code, percent, quality_words, speed
 from ui.viewmodels.track import Stop, Track, track_of
-from ui.viewmodels.words import count, model_name, size
+from ui.viewmodels.words import count, model_name, rate, size
 from ui.widgets import text_label
+from ui.widgets.announce import announce
 
 __all__ = ["PositionPanel"]
 
@@ -80,7 +81,7 @@ class PositionPanel(QWidget):
         super().__init__(parent)
         self.track = Track()
         self._loaded: LoadedModel | None = None
-        self._planned: int = 0
+        self._planned: ModelPlan | None = None
         self._showing = False
         self._moving = self._answering = self._fixed = False
         self._refused = ""  # why the stop cannot be taken that the handle was let go at
@@ -125,7 +126,8 @@ class PositionPanel(QWidget):
             return  # the old build has gone, and the new one is on its way
         another = loaded is None or self._loaded is None or loaded.entry.path != self._loaded.entry.path
         self._loaded, self.track = loaded, track_of(loaded, ladder)
-        self._planned = ladder.stops[ladder.own].plan.context if ladder is not None and ladder.own >= 0 else 0
+        known = loaded is not None and ladder is not None and ladder.path == loaded.entry.path and ladder.own >= 0
+        self._planned = ladder.stops[ladder.own].plan if ladder is not None and known else None
         self._moving, self._answering = moving, answering
         if another or moving:
             self._refused = ""
@@ -158,11 +160,18 @@ class PositionPanel(QWidget):
         stop = self.stop()
         if stop is None:
             return
-        takes = " · ".join(word for word in (size(stop.bytes), speed(stop.tok_s)) if word)
-        quality = quality_words(math.expm1(min(stop.loss, 50.0)))
-        told = self.tr("{0} (measured)") if stop.measured else self.tr("{0} (expected)")
+        pace = speed(stop.tok_s)
+        if pace and stop.high > stop.low > 0:
+            pace = self.tr("{0} ({1} to {2})").format(pace, rate(stop.low), rate(stop.high))
+        takes = " · ".join(word for word in (size(stop.bytes), pace) if word)
+        growth = math.expm1(min(stop.loss, 50.0))
+        told = (
+            self.tr("{0} · perplexity +{1} (measured)")
+            if stop.measured
+            else self.tr("{0} · perplexity +{1} (expected)")
+        )
         self.takes.setText(takes)
-        self.gives.setText(told.format(quality))
+        self.gives.setText(told.format(quality_words(growth), percent(growth)))
         self.holds.setText(self.tr("{0} of memory with the conversation").format(size(stop.held)))
         self.build.setText(self._build_words(stop))
         self.build.setVisible(bool(self.build.text()))
@@ -180,12 +189,7 @@ class PositionPanel(QWidget):
             words = [name, "" if stop.position is not None else level_code(stop.scheme)]
         else:
             words = [model_name(stop.name), level_code(stop.scheme)]
-        if stop.context:
-            words.append(self.tr("{0} tokens of context").format(count(stop.context)))
-        if stop.kv == "q8":
-            words.append(self.tr("half the conversation memory"))
-        if stop.budget:
-            words.append(self.tr("{0} of it in memory, the rest read from the disk").format(size(stop.budget)))
+        words += self._settings_words(stop.context, stop.kv, stop.budget)
         return " · ".join(word for word in words if word)
 
     def _note_words(self, stop: Stop) -> str:
@@ -197,18 +201,36 @@ class PositionPanel(QWidget):
             return self.tr("It does not fit now. {0}").format(stop.why or self._refused)
         if stop.load is not None:
             return self.tr("This build is loaded when you let go; the chat stays.")
-        if stop.position is not None:
-            return self.tr("Marks were measured when the model was made.")
-        if self._planned and stop.context != self._planned:
-            words = self.tr("Loaded with settings of your own; planned were {0} tokens of context.")
-            return words.format(count(self._planned))
-        return ""
+        own = self._own_settings()
+        if own:
+            return self.tr("Loaded with settings of your own. Planned: {0}.").format(own)
+        return self.tr("Marks were measured when the model was made.") if stop.position is not None else ""
+
+    def _own_settings(self) -> str:
+        """How the loaded build would be loaded now, where it was loaded otherwise."""
+        loaded, plan = self._loaded, self._planned
+        if loaded is None or plan is None:
+            return ""
+        as_planned = (plan.context, plan.kv or loaded.kv, plan.budget > 0)
+        if as_planned == (loaded.n_ctx, loaded.kv, loaded.streamed_bytes > 0):
+            return ""
+        return " · ".join(self._settings_words(plan.context, plan.kv, plan.budget))
+
+    def _settings_words(self, context: int, kv: str, budget: int) -> list[str]:
+        words = [self.tr("{0} tokens of context").format(count(context))] if context else []
+        if kv == "q8":
+            words.append(self.tr("half the conversation memory"))
+        if budget:
+            words.append(self.tr("{0} of it in memory, the rest read from the disk").format(size(budget)))
+        return words
 
     def _slid(self) -> None:
         if self._showing:
             return
         self._refused = ""
         self._show()
+        if self.handle.hasFocus():  # its value is a number of steps, which says nothing
+            announce(self.handle, self.handle.accessibleDescription())
         if not self.handle.isSliderDown():
             self._pause.start()
 

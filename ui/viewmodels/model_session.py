@@ -128,15 +128,17 @@ class ModelSession(QObject):
     def take(self, request: LoadModel, name: str) -> None:
         """Load another build of the model in its place; if that fails, the present one comes back."""
         loaded = self.loaded
-        if loaded is None:
+        if loaded is None and self._back is None:
             return
         if request.path and request.position is not None:  # else it would move to where it was left
             self._remember(request.path, request.position)
-        self._back = self._back or LoadModel(
-            path=loaded.entry.path, n_ctx=loaded.n_ctx, kv=loaded.kv,
-            position=loaded.slider.position if loaded.slider is not None else None,
-            memory_budget=loaded.weight_bytes - loaded.streamed_bytes if loaded.streamed_bytes else 0,
-        )  # fmt: skip
+        if loaded is not None and self._back is None:
+            self._back = LoadModel(
+                path=loaded.entry.path, n_ctx=loaded.n_ctx, n_threads=loaded.n_threads, kv=loaded.kv,
+                n_gpu_layers=loaded.n_gpu_layers,
+                position=loaded.slider.position if loaded.slider is not None else None,
+                memory_budget=loaded.weight_bytes - loaded.streamed_bytes if loaded.streamed_bytes else 0,
+            )  # fmt: skip
         self._load(structs.replace(request, kv=request.kv or self.kv), name)
 
     def choose_kv(self, kv: KvChoice) -> None:
@@ -241,8 +243,13 @@ class ModelSession(QObject):
     def _job_changed(self, job: Job) -> None:
         if job.kind != _LOAD:
             return
+        ended = job.state not in ("started", "progress")
+        if ended and self._asking and self._job is not None and self._job.id == job.id:
+            self._job = None  # it gave way to the load that was asked for since, which says how this ends
+            self.changed.emit()
+            return
         self._asking = False
-        if job.state in ("started", "progress"):
+        if not ended:
             self._job = job
         elif self._job is None or self._job.id == job.id:
             self._job = None

@@ -22,7 +22,7 @@ class Stop:
     Attributes:
         place: on the track, 0 (fastest) to 1 (best).
         bytes: of the weights. held: of all that stays in memory.
-        tok_s: tokens a second that are expected; 0: not known.
+        tok_s: tokens a second that are expected; 0: not known. low, high: their range; 0: not known.
         loss: nats a token. measured: when the build was made; else expected.
         position: of the loaded model's own slider; None: it has none, or it is another build.
         load: takes another build; None: it is the loaded one.
@@ -37,6 +37,8 @@ class Stop:
     tok_s: float
     loss: float
     measured: bool
+    low: float = 0.0
+    high: float = 0.0
     position: float | None = None
     load: LoadModel | None = None
     name: str = ""
@@ -115,6 +117,8 @@ def _other(one: LadderStop) -> Stop:
         bytes=one.bytes,
         held=plan.ram,
         tok_s=plan.tokens,
+        low=plan.low,
+        high=plan.high,
         loss=one.loss,
         measured=one.measured,
         load=one.load,

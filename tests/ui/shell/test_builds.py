@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +12,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
 from backend.api.plan_schemas import ModelLadder
-from backend.api.schemas import ErrorInfo, LoadModel
+from backend.api.schemas import ErrorInfo, Job, JobChanged, LoadModel
 from tests.fakes.client import FakeClient, fake_loaded, fake_sliding
 from tests.ui.shell.ladders import build, three_builds
 from tests.ui.shell.support import Loop
@@ -47,16 +48,16 @@ def panel(loop: Loop, window: MainWindow, fake: FakeClient) -> PositionPanel:
 def test_the_loaded_build_stands_between_a_faster_and_one_that_does_not_fit(panel: PositionPanel) -> None:
     assert [stop.place for stop in panel.track.stops] == [0.0, 0.5, 1.0]
     assert (panel.track.here, panel.track.limit, panel.handle.value()) == (1, 0.5, 500)
-    assert panel.takes.text() == "1.12 GB · about 21 tok/s"
-    assert panel.gives.text() == "Hardly a difference (expected)"
+    assert panel.takes.text() == "1.12 GB · about 21 tok/s (17 to 26)"
+    assert panel.gives.text() == "Hardly a difference · perplexity +1.9 % (expected)"
     assert "Q4_K_M" in panel.build.text()
     assert panel.handle.isEnabled()
 
 
 def test_a_stop_says_what_moves_together(panel: PositionPanel) -> None:
     panel.handle.setValue(40)
-    assert panel.takes.text() == "480 MB · about 65 tok/s"
-    assert panel.gives.text() == "Noticeably weaker (measured)"
+    assert panel.takes.text() == "480 MB · about 65 tok/s (52 to 78)"
+    assert panel.gives.text() == "Noticeably weaker · perplexity +39 % (measured)"
     assert panel.holds.text().startswith("780 MB")
     assert "AQLM 2x8 · 8,192 tokens of context · half the conversation memory" in panel.build.text()
     assert "the chat stays" in panel.note.text()
@@ -108,6 +109,38 @@ def test_a_build_that_fails_gives_way_to_the_one_before(
     assert (panel.track.here, panel.handle.value()) == (1, 500)
 
 
+def test_of_two_builds_chosen_quickly_the_second_counts(
+    loop: Loop, window: MainWindow, fake: FakeClient, panel: PositionPanel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small, middle = fake.entries[-2], fake.entries[1]
+    third = structs.replace(small, id="3" * 16, path="builds/qwen-spqr.nutshell")
+    fake.entries.append(third)
+    panel.handle.setValue(0)
+    loop.until(lambda: window.models.loading and fake.loading)
+    first = fake.loading
+    fake.publish_model(None)
+    loop.turn(4)
+    gate, real = asyncio.Event(), fake.load_model
+
+    async def slow(request: LoadModel) -> Job:
+        await gate.wait()
+        return await real(request)
+
+    monkeypatch.setattr(fake, "load_model", slow)
+    window.models.take(LoadModel(id=third.id, path=third.path), "third")
+    # the first one ends as given up before the second one is known to have begun
+    fake.publish(JobChanged(job=Job(id=first or "", kind="load_model", title="", state="cancelled")))
+    loop.turn(6)
+    assert window.models.moving
+    gate.set()
+    loop.until(lambda: len(fake.called("load_model")) == 2)
+    assert fake.called("load_model")[-1].path == third.path
+    loop.until(lambda: window.models.progress is not None)
+    fake.loading_ended(None, ErrorInfo(code="invalid_model_file", what="It is damaged.", remedy="Copy it again."))
+    loop.until(lambda: len(fake.called("load_model")) == 3)
+    assert fake.called("load_model")[-1].path == middle.path, "what answered before both comes back"
+
+
 def test_a_build_that_fails_beside_the_one_before_changes_nothing(
     loop: Loop, window: MainWindow, fake: FakeClient, panel: PositionPanel
 ) -> None:
@@ -143,7 +176,7 @@ def test_settings_of_ones_own_are_said(loop: Loop, window: MainWindow, fake: Fak
     fake.publish_model(structs.replace(fake_loaded(fake.entries[1]), n_ctx=2048))
     loop.until(lambda: "settings of your own" in panel.note.text())
     assert "2,048 tokens of context" in panel.build.text()
-    assert "8,192" in panel.note.text()
+    assert panel.note.text().endswith("Planned: 8,192 tokens of context.")
 
 
 def test_a_slider_lies_between_the_other_builds(loop: Loop, window: MainWindow, fake: FakeClient) -> None:

@@ -61,11 +61,11 @@ def test_the_handle_says_what_its_position_takes_and_gives(loop: Loop, window: M
     assert panel.handle.value() == 500
     assert panel.takes.text() == "850 MB · about 38 tok/s"
     assert panel.holds.text() == "1.04 GB of memory with the conversation"
-    assert panel.gives.text() == "Very close to the original (measured)"
+    assert panel.gives.text() == "Very close to the original · perplexity +6.2 % (measured)"
     panel.handle.setValue(104)  # the nearest of its hundred
     assert panel.stop() is not None
     assert panel.takes.text().startswith("650 MB · about 46 tok/s")
-    assert panel.gives.text() == "Noticeably weaker (expected)"
+    assert panel.gives.text() == "Noticeably weaker · perplexity +46 % (expected)"
     assert "650 MB" in panel.handle.accessibleDescription()
     assert len(panel.handle.marks) == 5
     panel.handle.setValue(1000)

@@ -56,7 +56,7 @@ def test_a_monkey_breaks_nothing(loop: Loop, qapp: QApplication, seed: int, monk
     window.deleteLater()
     loop.turn()
     QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
-    apply_theme(qapp, "light", zoom=1.0, reduced_motion=False)
+    apply_theme(qapp, "light", zoom=1.0, reduced_motion=False, wrap_code=True)
     assert not [*monkey.faults, *faults], told
     stayed = {
         thread for thread in set(threading.enumerate()) - threads if not thread.name.startswith(("formulas", "lexer"))

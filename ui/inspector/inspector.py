@@ -63,6 +63,7 @@ class Inspector(QWidget):
         self.sampling.changed.connect(self._changed)
         self.position = PositionPanel()
         self.position.wanted.connect(models.move)
+        self.position.stale.connect(models.look_for_builds)
         self.position.taken.connect(lambda stop: models.take(stop.load, stop.name))
         self.speedup = SpeedupPanel()
         self.speedup.wanted.connect(models.speculate)

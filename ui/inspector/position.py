@@ -72,10 +72,12 @@ class PositionPanel(QWidget):
     Signals:
         wanted(float): another position of the loaded model's own slider, 0 (fast) to 1 (best).
         taken(Stop): another build.
+        stale: the handle is taken hold of, or was let go where nothing fits: what fits may have changed.
     """
 
     wanted = Signal(float)
     taken = Signal(object)
+    stale = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -89,6 +91,7 @@ class PositionPanel(QWidget):
         self.handle.setAccessibleName(self.tr("Speed or quality"))
         self.handle.valueChanged.connect(self._slid)
         self.handle.sliderReleased.connect(self._rested)
+        self.handle.sliderPressed.connect(self.stale)
         self.takes = text_label("", wrap=True)
         self.build = text_label("", "secondary", wrap=True)
         self.holds = text_label("", "secondary", wrap=True)
@@ -125,11 +128,12 @@ class PositionPanel(QWidget):
         if loaded is None and moving:
             return  # the old build has gone, and the new one is on its way
         another = loaded is None or self._loaded is None or loaded.entry.path != self._loaded.entry.path
+        limit = self.track.limit
         self._loaded, self.track = loaded, track_of(loaded, ladder)
         known = loaded is not None and ladder is not None and ladder.path == loaded.entry.path and ladder.own >= 0
         self._planned = ladder.stops[ladder.own].plan if ladder is not None and known else None
         self._moving, self._answering = moving, answering
-        if another or moving:
+        if another or moving or self.track.limit != limit:
             self._refused = ""
         alone = all(one.load is None for one in self.track.stops)
         self._fixed = loaded is not None and loaded.streamed_bytes > 0 and alone
@@ -243,6 +247,7 @@ class PositionPanel(QWidget):
             self._stand()
             self._refused = stop.why
             self._show()
+            self.stale.emit()
         elif stop.load is not None:
             self.taken.emit(stop)
         elif stop.position is None:

@@ -110,7 +110,7 @@ class ModelSession(QObject):
         before = {one.path for one in self.list.entries()}
         self.list.set_models(found)
         if before and before != {one.path for one in found}:  # a build may have come or gone
-            self._ask_ladder()
+            self.look_for_builds()
 
     def load(self, entry: ModelEntry) -> None:
         """Load a model of the list."""
@@ -294,9 +294,10 @@ class ModelSession(QObject):
         self._wanted = model.entry.path if model is not None else None
         self.list.set_loaded(model)
         if model is not None and (before is None or _setting(before) != _setting(model)):
-            self._ask_ladder()
+            self.look_for_builds()
 
-    def _ask_ladder(self) -> None:
+    def look_for_builds(self) -> None:
+        """Ask again which builds of the loaded model there are, and which of them fit now."""
         if self.loaded is not None:
             self._link.run(lambda engine: engine.ladder(), success=self._have_ladder, quiet=True)
 

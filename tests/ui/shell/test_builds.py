@@ -165,6 +165,18 @@ def test_what_does_not_fit_says_why_and_lets_the_handle_go_back(
     assert "Close programs" not in panel.note.text()
 
 
+def test_what_fits_by_now_can_be_taken(loop: Loop, fake: FakeClient, panel: PositionPanel) -> None:
+    large = fake.entries[-1]
+    panel.handle.setValue(1000)
+    fake.stops[-1] = build(large, "F16", 3.1, 9.0, 0.0, measured=False)  # other programs were closed
+    loop.until(lambda: panel.handle.value() == 500)
+    loop.until(lambda: panel.track.limit == 1.0)
+    assert panel.note.isHidden(), "the old reason is gone"
+    panel.handle.setValue(1000)
+    loop.until(lambda: fake.called("load_model"))
+    assert fake.called("load_model")[0].path == large.path
+
+
 def test_the_keyboard_is_enough(loop: Loop, fake: FakeClient, panel: PositionPanel) -> None:
     panel.handle.setFocus()
     QTest.keyClick(panel.handle, Qt.Key.Key_Home)

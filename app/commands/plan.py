@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import json
 import math
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,8 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     learned = Learned(paths().learned)
 
     def planned(machine: Machine) -> list[Plan]:
-        about = [learned.about(one.engine, one.scheme, one.name) for one in subjects]
-        return [plan(one, machine, replace(wishes, learned=knows)) for one, knows in zip(subjects, about, strict=True)]
+        return [plan(one, machine, wishes.knowing(learned.about, one)) for one in subjects]
 
     plans = planned(machine)
     file = next((subject.streams for subject, one in zip(subjects, plans, strict=True) if one.budget), None)

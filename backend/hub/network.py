@@ -13,18 +13,19 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from backend.api.errors import OfflineError
+from backend.api.errors import NetworkError, OfflineError
 from backend.config.settings import Settings
 from backend.hub.account import may_carry
 
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["NETWORK", "PURPOSES", "Call", "Network", "Purpose", "obey"]
+__all__ = ["NETWORK", "PURPOSES", "Call", "Network", "Purpose", "at_most", "obey"]
 
 Purpose = Literal["models"]
 
@@ -35,6 +36,8 @@ PURPOSES: dict[Purpose, str] = {
 _KEPT = 500
 #: bytes that are read of a line at a time
 _READ = 1 << 18
+#: requests that may still be made by what runs now; None: any number
+_left: ContextVar[int | None] = ContextVar("left", default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,15 @@ class Network:
             except OfflineError:
                 self._note(purpose, request, 0)
                 raise
+            left = _left.get()
+            if left is not None:
+                if left <= 0:
+                    raise NetworkError(
+                        "The hub's answer does not end.",
+                        why="It goes on on ever more pages.",
+                        remedy="Search for other words, or name another hub with HF_ENDPOINT.",
+                    )
+                _left.set(left - 1)
             if "Authorization" in request.headers and not may_carry(str(request.url)):
                 del request.headers["Authorization"]
 
@@ -133,6 +145,18 @@ class Network:
         call = Call(time.time(), purpose, request.method, request.url.host, request.url.path, status)
         with self._lock:
             self._calls.append(call)
+
+
+@contextlib.contextmanager
+def at_most(requests: int) -> Iterator[None]:
+    """What runs in this context makes so many requests, redirects included, and then fails with a NetworkError: a list
+    whose pages are empty and always name a next one would be read for ever.
+    """
+    token = _left.set(requests)
+    try:
+        yield
+    finally:
+        _left.reset(token)
 
 
 def _read_in_larger_pieces() -> None:

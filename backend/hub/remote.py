@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from backend.api.errors import AccessError, NetworkError, NotFoundError, NutshellError
 from backend.hub.account import endpoint, token
-from backend.hub.network import NETWORK, Network
+from backend.hub.network import NETWORK, Network, at_most
 
 if TYPE_CHECKING:
     import httpx2
@@ -27,6 +27,8 @@ _REPOSITORY = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE | re.ASCII)
+#: requests of one search at most: it asks for as many answers as fit on the first page
+_PAGES: Final = 8
 #: asked for with a search, in the one answer
 _OF_A_SEARCH: Final[tuple[Literal["downloads"], Literal["likes"], Literal["gguf"], Literal["safetensors"]]] = (
     "downloads", "likes", "gguf", "safetensors",
@@ -119,7 +121,7 @@ def search(text: str, *, limit: int = 30, network: Network = NETWORK) -> list[Fo
     session(network)
     from huggingface_hub import HfApi
 
-    with hub_errors(text):
+    with hub_errors(text), at_most(_PAGES):
         found: Any = HfApi(endpoint=endpoint(), token=token() or False).list_models(
             search=text, pipeline_tag="text-generation", sort="downloads", limit=limit, expand=list(_OF_A_SEARCH)
         )

@@ -22,8 +22,8 @@ from backend.api.schemas import KvChoice, LoadedModel, LoadModel, ModelEntry
 from backend.formats.pack import PackCheckpoint
 from backend.formats.pack_slider import PackSlider
 from backend.formats.sniff import recognise
+from backend.planner.learned import Known
 from backend.planner.loads import plan_of_subject
-from backend.planner.offers import Known
 from backend.planner.plan import Machine
 from backend.planner.quality import expected_loss
 from backend.planner.subject import Subject, subject_of_file

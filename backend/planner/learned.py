@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -18,7 +18,7 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["Correction", "Learned", "Observation"]
+__all__ = ["Correction", "Known", "Learned", "Observation"]
 
 Source = Literal["", "engine", "scheme", "model"]
 #: observations of one model that are kept, and of all
@@ -67,6 +67,10 @@ class Correction:
     ram: float = 0.0
     of_ram: Source = ""
     core: float = 0.0
+
+
+#: (engine, scheme, model) -> what earlier loads taught
+Known = Callable[[str, str, str], Correction]
 
 
 class Learned:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 
 from backend.api.plan_schemas import ModelPlan
 from backend.api.schemas import LoadModel, ModelEntry
+from backend.planner.learned import Known
 from backend.planner.machine import with_disk
-from backend.planner.offers import Known
 from backend.planner.plan import Machine, Wishes, plan
 from backend.planner.subject import Subject, subject_of_file
 
@@ -51,8 +50,7 @@ def plan_of_subject(
         disk=request.memory_budget > 0,
         leaving=leaving,
     )
-    if known is not None:
-        wishes = replace(wishes, learned=known(subject.engine, subject.scheme, subject.name))
+    wishes = wishes.knowing(known, subject)
     found = plan(subject, machine, wishes)
     if found.budget and subject.streams is not None:
         found = plan(subject, with_disk(machine, subject.streams), wishes)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from backend.api.downloads import Offer
 from backend.planner.catalogue import Entry, catalogue
-from backend.planner.learned import Correction
+from backend.planner.learned import Known
 from backend.planner.plan import Machine, Wishes, best, plan
 from backend.planner.subject import subjects_of
 
-__all__ = ["GOOD_BITS", "QUICK", "READING", "Known", "offers"]
+__all__ = ["GOOD_BITS", "QUICK", "READING", "offers"]
 
-#: (engine, scheme, model) -> what earlier loads taught
-Known = Callable[[str, str, str], Correction]
 #: tokens a second: as fast as people read, and as fast as answers of a quick helper should come
 READING, QUICK = 6.0, 25.0
 #: bits of a weight, in all: below, a model says no more than one of half its size
@@ -44,14 +41,7 @@ def offers(machine: Machine, known: Known | None = None, *, leaving: int = 0) ->
 
 def _offer(entry: Entry, machine: Machine, known: Known | None, leaving: int) -> Offer | None:
     wishes = Wishes(leaving=leaving)
-    plans = [
-        plan(
-            one,
-            machine,
-            replace(wishes, learned=known(one.engine, one.scheme, one.name)) if known is not None else wishes,
-        )
-        for one in subjects_of(entry)
-    ]
+    plans = [plan(one, machine, wishes.knowing(known, one)) for one in subjects_of(entry)]
     chosen = best(plans)
     if chosen is None:
         return None

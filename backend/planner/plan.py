@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from backend.planner.learned import Correction
+from backend.planner.learned import Correction, Known
 from backend.planner.memory import (
     STREAMED_PASS,
     KvType,
@@ -71,6 +71,12 @@ class Wishes:
     leaving: int = 0
     filled: float = 0.5  # a conversation fills half of its context, on the whole
     learned: Correction = field(default_factory=Correction)
+
+    def knowing(self, known: Known | None, subject: Subject) -> Wishes:
+        """The same with what earlier loads taught about a model; None: nothing."""
+        if known is None:
+            return self
+        return replace(self, learned=known(subject.engine, subject.scheme, subject.name))
 
 
 @dataclass(frozen=True, slots=True)

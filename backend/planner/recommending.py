@@ -9,7 +9,8 @@ from typing import Final
 from backend.api.downloads import BuildIdea, Figure, Offer, Purpose, Reason, Recommendation, Recommendations
 from backend.architectures import ARCHITECTURES
 from backend.planner.catalogue import Entry, catalogue
-from backend.planner.offers import GOOD_BITS, QUICK, READING, Known
+from backend.planner.learned import Known
+from backend.planner.offers import GOOD_BITS, QUICK, READING
 from backend.planner.plan import Machine, Wishes, plan
 from backend.planner.quality import expected_loss
 from backend.planner.subject import Subject
@@ -120,10 +121,7 @@ def _idea(
             if said < max(_WORTH * above, best.effective if best else 1):
                 continue
             subject = Subject(entry.name, "native", level, entry.architecture, weights, entry.context_length)
-            wishes = Wishes(leaving=leaving)
-            if known is not None:
-                wishes = Wishes(leaving=leaving, learned=known(subject.engine, subject.scheme, subject.name))
-            found = plan(subject, machine, wishes)
+            found = plan(subject, machine, Wishes(leaving=leaving).knowing(known, subject))
             if found.verdict == "fits" and READING <= found.speed.tokens < math.inf:
                 best = BuildIdea(
                     id=entry.id, name=entry.name, repository=entry.repository, level=level, parameters=entry.parameters,

@@ -7,7 +7,7 @@ catalogue's models get.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -22,14 +22,13 @@ from backend.hub.network import NETWORK, Network
 from backend.hub.ranged import peek_config, peek_gguf
 from backend.hub.remote import Repository, open_repository
 from backend.planner.architecture import Architecture, from_config, from_gguf
-from backend.planner.learned import Correction
+from backend.planner.learned import Known
 from backend.planner.plan import Machine, Wishes, plan
 from backend.planner.subject import Subject
 from backend.planner.weights import Weights, by_layer, gguf_weights, native_weights
 
 __all__ = ["fits", "likely", "subjects", "usual_bytes"]
 
-Known = Callable[[str, str, str], Correction]
 _DTYPES = {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}
 #: bits of a weight in the usual build of 4 bits (Q4_K_M)
 _USUAL_BITS = 4.85
@@ -63,10 +62,7 @@ def fits(
     found, notice = subjects(repository, network)
     answers = []
     for choice, subject in found.items():
-        wishes = Wishes(leaving=leaving)
-        if known is not None:
-            wishes = replace(wishes, learned=known(subject.engine, subject.scheme, subject.name))
-        one = plan(subject, machine, wishes)
+        one = plan(subject, machine, Wishes(leaving=leaving).knowing(known, subject))
         answers.append(
             Fit(
                 choice=choice, verdict=one.verdict, remedy=" ".join(one.remedies[:1]), ram=one.ram,

@@ -159,3 +159,14 @@ def test_the_settings_hold_for_the_network(hub: FakeHub, network: Network, tmp_p
     settings.network_models = True
     obey(settings, network)
     assert open_repository(REPO, network=network).files
+
+
+def test_a_list_that_never_ends_is_given_up(hub: FakeHub, network: Network) -> None:
+    hub.put(REPO, "a.gguf", b"x")
+    hub.next_page = f"{hub.endpoint}/api/models?search=nothing-of-that-name"
+    with pytest.raises(NetworkError, match="does not end"):
+        search("tiny", network=network)
+    assert len(hub.asked) == 8
+    hub.next_page = ""
+    hub.asked.clear()
+    assert len(search("tiny", network=network)) == 1, "the next search is counted anew"

@@ -132,14 +132,15 @@ class ModelSession(QObject):
             return
         if request.path and request.position is not None:  # else it would move to where it was left
             self._remember(request.path, request.position)
-        if loaded is not None and self._back is None:
-            self._back = LoadModel(
+        back = self._back
+        if loaded is not None and back is None:
+            back = LoadModel(
                 path=loaded.entry.path, n_ctx=loaded.n_ctx, n_threads=loaded.n_threads, kv=loaded.kv,
                 n_gpu_layers=loaded.n_gpu_layers,
                 position=loaded.slider.position if loaded.slider is not None else None,
                 memory_budget=loaded.weight_bytes - loaded.streamed_bytes if loaded.streamed_bytes else 0,
             )  # fmt: skip
-        self._load(structs.replace(request, kv=request.kv or self.kv), name)
+        self._load(structs.replace(request, kv=request.kv or self.kv), name, back=back)
 
     def choose_kv(self, kv: KvChoice) -> None:
         """Remember conversations like this; a model to which it matters is loaded again."""
@@ -206,8 +207,8 @@ class ModelSession(QObject):
         if job is not None:
             self._link.run(lambda engine: engine.cancel_job(job.id), quiet=True)
 
-    def _load(self, request: LoadModel, name: str) -> None:
-        self._asking, self._asked, self._request = True, name, request
+    def _load(self, request: LoadModel, name: str, *, back: LoadModel | None = None) -> None:
+        self._asking, self._asked, self._request, self._back = True, name, request, back
         self.changed.emit()
         self._link.run(lambda engine: engine.load_model(request), success=self._job_changed, failure=self._refused)
 

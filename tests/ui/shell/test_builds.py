@@ -141,6 +141,22 @@ def test_of_two_builds_chosen_quickly_the_second_counts(
     assert fake.called("load_model")[-1].path == middle.path, "what answered before both comes back"
 
 
+def test_another_model_that_was_chosen_meanwhile_is_not_taken_back(
+    loop: Loop, window: MainWindow, fake: FakeClient, panel: PositionPanel
+) -> None:
+    panel.handle.setValue(0)
+    loop.until(lambda: fake.called("load_model"))
+    loop.until(lambda: window.models.loading)
+    window.models.load(fake.entries[0])
+    loop.until(lambda: len(fake.called("load_model")) == 2)
+    loop.until(lambda: not window.models.moving)
+    fake.publish_model(None)
+    fake.loading_ended(None, ErrorInfo(code="invalid_model_file", what="It is damaged.", remedy="Copy it again."))
+    loop.until(lambda: not window.models.loading)
+    loop.turn(6)
+    assert len(fake.called("load_model")) == 2
+
+
 def test_a_build_that_fails_beside_the_one_before_changes_nothing(
     loop: Loop, window: MainWindow, fake: FakeClient, panel: PositionPanel
 ) -> None:

@@ -8,7 +8,7 @@ from PySide6.QtCore import QRect, Qt, QTimer, Signal
 from PySide6.QtGui import QBrush, QPainter, QPaintEvent, QRegion, QWheelEvent
 from PySide6.QtWidgets import QHBoxLayout, QStyle, QStyleOptionSlider, QVBoxLayout, QWidget
 
-from backend.api.plan_schemas import ModelLadder, ModelPlan
+from backend.api.plan_schemas import ModelLadder
 from backend.api.schemas import LoadedModel
 from ui.inspector.fields import MirroredSlider
 from ui.theme import color, metrics, theme_changed
@@ -83,7 +83,6 @@ class PositionPanel(QWidget):
         super().__init__(parent)
         self.track = Track()
         self._loaded: LoadedModel | None = None
-        self._planned: ModelPlan | None = None
         self._showing = False
         self._moving = self._answering = self._fixed = False
         self._refused = ""  # why the stop cannot be taken that the handle was let go at
@@ -130,8 +129,6 @@ class PositionPanel(QWidget):
         another = loaded is None or self._loaded is None or loaded.entry.path != self._loaded.entry.path
         limit = self.track.limit
         self._loaded, self.track = loaded, track_of(loaded, ladder)
-        known = loaded is not None and ladder is not None and ladder.path == loaded.entry.path and ladder.own >= 0
-        self._planned = ladder.stops[ladder.own].plan if ladder is not None and known else None
         self._moving, self._answering = moving, answering
         if another or moving or self.track.limit != limit:
             self._refused = ""
@@ -212,7 +209,7 @@ class PositionPanel(QWidget):
 
     def _own_settings(self) -> str:
         """How the loaded build would be loaded now, where it was loaded otherwise."""
-        loaded, plan = self._loaded, self._planned
+        loaded, plan = self._loaded, self.track.planned
         if loaded is None or plan is None:
             return ""
         as_planned = (plan.context, plan.kv or loaded.kv, plan.budget > 0)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from backend.api.plan_schemas import LadderStop, ModelLadder
+from backend.api.plan_schemas import LadderStop, ModelLadder, ModelPlan
 from backend.api.schemas import KvChoice, LoadedModel, LoadModel
 
 __all__ = ["Stop", "Track", "track_of"]
@@ -51,10 +51,14 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """Stops from left to right; `here` is the index of the loaded one, -1 on an empty track."""
+    """Stops from left to right; `here` is the index of the loaded one, -1 on an empty track.
+
+    `planned`: how the loaded build would be loaded now, where that is known.
+    """
 
     stops: tuple[Stop, ...] = ()
     here: int = -1
+    planned: ModelPlan | None = None
 
     @property
     def limit(self) -> float:
@@ -78,17 +82,20 @@ def track_of(loaded: LoadedModel | None, ladder: ModelLadder | None) -> Track:
     """
     if loaded is None:
         return Track()
-    known = ladder is not None and ladder.path == loaded.entry.path and ladder.own >= 0
-    stops = ladder.stops if ladder is not None and known else []
-    own = _own(loaded, stops[ladder.own] if ladder is not None and known else None)
+    left: list[Stop] = []
+    right: list[Stop] = []
+    mine: LadderStop | None = None
+    if ladder is not None and ladder.path == loaded.entry.path and ladder.own >= 0:
+        left = [_other(one) for one in ladder.stops[: ladder.own]]
+        right = [_other(one) for one in ladder.stops[ladder.own + 1 :]]
+        mine = ladder.stops[ladder.own]
+    own = _own(loaded, mine)
     if not own:
         return Track()
-    left = [_other(one) for one in stops[: ladder.own]] if ladder is not None else []
-    right = [_other(one) for one in stops[ladder.own + 1 :]] if ladder is not None else []
     here = min(range(len(own)), key=lambda number: _distance(own[number], loaded))
     if loaded.streamed_bytes and (left or right):
         own, here = [own[here]], 0
-    return Track(_placed(left, own, right), len(left) + here)
+    return Track(_placed(left, own, right), len(left) + here, mine.plan if mine is not None else None)
 
 
 def _distance(stop: Stop, loaded: LoadedModel) -> float:

@@ -540,22 +540,22 @@ def high_contrast(stage: Stage) -> None:
     stage.attach().open()
 
 
-@scene()
-def builds_of_one_model(stage: Stage) -> None:
+def beside_its_builds(stage: Stage, handle: int) -> None:
     _small, middle, _large = three_builds(stage.fake)
     stage.fake.loaded = fake_loaded(middle)
     stage.attach().open()
     stage.loop.until(lambda: stage.window.inspector.position.track.shown)
-    stage.window.inspector.position.handle.setValue(30)
+    stage.window.inspector.position.handle.setValue(handle)
+
+
+@scene()
+def builds_of_one_model(stage: Stage) -> None:
+    beside_its_builds(stage, 30)
 
 
 @scene()
 def a_build_that_does_not_fit(stage: Stage) -> None:
-    _small, middle, _large = three_builds(stage.fake)
-    stage.fake.loaded = fake_loaded(middle)
-    stage.attach().open()
-    stage.loop.until(lambda: stage.window.inspector.position.track.shown)
-    stage.window.inspector.position.handle.setValue(1000)
+    beside_its_builds(stage, 1000)
 
 
 @scene()

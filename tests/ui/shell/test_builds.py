@@ -9,31 +9,21 @@ import pytest
 from msgspec import structs
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication
 
 from backend.api.plan_schemas import ModelLadder
 from backend.api.schemas import ErrorInfo, Job, JobChanged, LoadModel
 from tests.fakes.client import FakeClient, fake_loaded, fake_sliding
 from tests.ui.shell.ladders import build, three_builds
-from tests.ui.shell.support import Loop
-from ui.bridge.engine_link import EngineLink
+from tests.ui.shell.support import Loop, shown_window
 from ui.inspector.position import PositionPanel
 from ui.main_window import MainWindow
-from ui.theme import apply_theme
 from ui.viewmodels.track import track_of
 
 
 @pytest.fixture
-def window(loop: Loop, link: EngineLink, qapp: QApplication) -> Iterator[MainWindow]:
-    apply_theme(qapp, "light", zoom=1.0, reduced_motion=True)
-    made = MainWindow(link, {})
-    made.resize(1180, 780)
-    made.show()
-    yield made
-    made.close()
-    made.deleteLater()
-    loop.turn()
-    apply_theme(qapp, "light", zoom=1.0, reduced_motion=False)
+def window(loop: Loop) -> Iterator[MainWindow]:
+    with shown_window(loop, 1180, 780) as made:
+        yield made
 
 
 @pytest.fixture

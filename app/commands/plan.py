@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import math
 from dataclasses import asdict
@@ -64,10 +63,10 @@ def run(arguments: argparse.Namespace) -> int:
         kv=arguments.kv,
         threads=arguments.threads,
         disk=arguments.disk,
-        draft=_subjects(arguments.draft)[-1] if arguments.draft else None,
+        draft=_found(arguments.draft)[0][-1] if arguments.draft else None,
         tokens_per_pass=arguments.tokens_per_pass,
     )
-    subjects, entry = _subjects(arguments.model), _entry_here(arguments.model)
+    subjects, entry = _found(arguments.model)
     machine = this_machine(paths().models)
     learned = Learned(paths().learned)
 
@@ -101,19 +100,6 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _entry_here(wanted: str) -> ModelEntry | None:
-    """The file on this machine that a name means; None for an entry of the catalogue."""
-    from app.models import default_model
-    from backend.api.errors import NotFoundError
-    from backend.planner.catalogue import entry_named
-
-    if not Path(wanted).expanduser().exists():
-        with contextlib.suppress(NotFoundError):
-            entry_named(wanted)
-            return None
-    return default_model(wanted)
-
-
 def _builds(entry: ModelEntry, machine: Machine, learned: Learned) -> list[LadderStop]:
     from app.models import local_models
     from backend.planner.ladder import builds_of
@@ -121,8 +107,8 @@ def _builds(entry: ModelEntry, machine: Machine, learned: Learned) -> list[Ladde
     return builds_of(entry, local_models().scan(), machine, learned.about)
 
 
-def _subjects(wanted: str) -> list[Subject]:
-    """What a name means: a path, a model on this machine, or else one of the catalogue.
+def _found(wanted: str) -> tuple[list[Subject], ModelEntry | None]:
+    """What a name means: a path, a model on this machine, or else one of the catalogue, which has no file here.
 
     Raises:
         NotFoundError: nothing of the kind. ModelError: it cannot be read.
@@ -132,15 +118,17 @@ def _subjects(wanted: str) -> list[Subject]:
     from backend.planner.catalogue import entry_named
     from backend.planner.subject import subject_of_file, subjects_of
 
-    if Path(wanted).expanduser().exists():
-        return [subject_of_file(Path(wanted).expanduser())]
+    path = Path(wanted).expanduser()
+    if path.exists():
+        return [subject_of_file(path)], default_model(wanted)
     try:
-        return subjects_of(entry_named(wanted))
+        return subjects_of(entry_named(wanted)), None
     except NotFoundError as unknown:
         try:
-            return [subject_of_file(Path(default_model(wanted).path))]
+            entry = default_model(wanted)
         except NotFoundError:
             raise unknown from None
+        return [subject_of_file(Path(entry.path))], entry
 
 
 def _facts(one: Plan) -> dict[str, Any]:

@@ -240,9 +240,9 @@ class MainWindow(QMainWindow):
             self.chat_screen.next_questions.set_enabled(bool(values["follow_ups"]))
 
     def _keep_speculation(self, model: LoadedModel) -> None:
-        self.keep(
-            speculation=model.speculation or "auto", draft_nodes=model.draft_nodes or 8, draft_model=model.draft_model
-        )
+        self.keep(speculation=model.speculation or "auto", draft_nodes=model.draft_nodes or 8)
+        if model.speculation == "custom":  # else it may have come with a build, and be nobody's choice
+            self.keep(draft_model=model.draft_model)
 
     def _open_last(self) -> None:
         """After the first list has come: the conversation that was open last, unless something was begun meanwhile."""

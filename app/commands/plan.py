@@ -103,8 +103,10 @@ def run(arguments: argparse.Namespace) -> int:
 def _builds(entry: ModelEntry, machine: Machine, learned: Learned) -> list[LadderStop]:
     from app.models import local_models
     from backend.planner.ladder import builds_of
+    from backend.speculative.suggest import guessers
 
-    return builds_of(entry, local_models().scan(), machine, learned.about)
+    installed = local_models().scan()
+    return builds_of(entry, installed, machine, learned.about, drafts=lambda: guessers(entry, installed))
 
 
 def _found(wanted: str) -> tuple[list[Subject], ModelEntry | None]:
@@ -144,7 +146,8 @@ def _stop_facts(one: LadderStop) -> dict[str, Any]:
     return {
         "build": plan.name, "path": one.load.path, "position": one.load.position, "scheme": one.scheme,
         "engine": one.engine, "bytes": one.bytes, "fits": one.fits, "ram": plan.ram, "context": plan.context,
-        "kv": plan.kv, "budget": plan.budget, "tok_s": round(plan.tokens, 3), "low": round(plan.low, 3),
+        "kv": plan.kv, "budget": plan.budget, "draft": plan.draft,
+        "tok_s": round(plan.tokens, 3), "low": round(plan.low, 3),
         "high": round(plan.high, 3), "loss": round(one.loss, 4), "measured": one.measured, "remedies": plan.remedies,
     }  # fmt: skip
 

@@ -23,6 +23,7 @@ class ModelPlan(Struct, kw_only=True):
         tokens, low, high: tokens a second that are expected, and their range.
         context: cells of its cache. kv: how they are stored; "" where there is no choice.
         budget: bytes of the weights that stay in memory while the others are read from the disk; 0: all stay.
+        draft: the model that guesses for it; "": none.
     """
 
     name: str
@@ -38,6 +39,7 @@ class ModelPlan(Struct, kw_only=True):
     context: int = 0
     kv: KvChoice = ""
     budget: int = 0
+    draft: str = ""
 
 
 class LadderStop(Struct, kw_only=True):

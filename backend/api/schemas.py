@@ -462,7 +462,8 @@ class LoadModel(Struct, kw_only=True):
     kv: KvChoice = ""  # how keys and values are stored; "": the engine's choice; for our own engine only
     speculation: SpeculationChoice = ""
     draft_nodes: Annotated[int, Meta(ge=1, le=63)] = 8  # of one pass, with "custom"
-    draft_model: str = ""  # path of a small model with the same vocabulary; "": drafts from the text alone
+    #: path of a small model with the same vocabulary, or "self"; "": as the settings say; "none": from the text alone
+    draft_model: str = ""
     #: bytes that weights may take; the others are read from the disk in every pass (our own engine); 0: all stay
     memory_budget: Annotated[int, Meta(ge=0)] = 0
     #: of its slider, 0 (fastest) to 1 (best); None: the model's default, or it has none
@@ -511,13 +512,14 @@ class LoadedModel(Struct, kw_only=True):
     speculation: SpeculationChoice = ""  # as it was loaded; "": not possible with this model
     draft_nodes: int = 0  # with "custom"
     draft_model: str = ""  # path, or "self"; "": none was asked for
+    draft_bytes: int = 0  # of its weights and conversation; 0: it could not be used
     draft_notice: str = ""  # one sentence where the draft model could not be used
     template_notice: str = ""  # one sentence where the file's own chat template could not be used
 
     @property
     def held_bytes(self) -> int:
-        """Of weights and conversation, what stays in memory."""
-        return self.weight_bytes - self.streamed_bytes + self.kv_bytes
+        """Of weights and conversation, what stays in memory; the draft model's too."""
+        return self.weight_bytes - self.streamed_bytes + self.kv_bytes + self.draft_bytes
 
 
 class BackendStatus(Struct, kw_only=True):

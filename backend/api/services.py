@@ -76,6 +76,7 @@ class Services:
     request_stop: Callable[[], None] = lambda: None
     opening: asyncio.Task[None] | None = None
     _watching: asyncio.Task[None] | None = None
+    _compared: tuple[tuple[str, ...], list[Path]] = ((), [])
 
     @classmethod
     def build(
@@ -156,7 +157,10 @@ class Services:
         from backend.planner.loads import plan_of_load
         from backend.planner.machine import this_machine
 
-        return plan_of_load(entry, request, this_machine(self.data_dir), self.learned.about, leaving=self._leaving())
+        return plan_of_load(
+            entry, self.loader.filled(entry, request), this_machine(self.data_dir), self.learned.about,
+            leaving=self._leaving(), drafts=lambda: self._guessers(entry),
+        )  # fmt: skip
 
     def ladder(self) -> ModelLadder:
         """The builds of the loaded model on this machine, from fast to best; called off the loop."""
@@ -167,7 +171,20 @@ class Services:
         if loaded is None:
             self.engine.model()  # says so
         assert loaded is not None
-        return ladder(loaded, self.models.scan(), this_machine(self.data_dir), self.learned.about)
+        return ladder(
+            loaded, self.models.scan(), this_machine(self.data_dir), self.learned.about,
+            usual=self.loader.defaults, drafts=lambda: self._guessers(loaded.entry),
+        )  # fmt: skip
+
+    def _guessers(self, entry: ModelEntry) -> list[Path]:
+        """Installed models that could guess for one; compared once for the same files."""
+        from backend.speculative.suggest import guessers
+
+        installed = self.models.scan()
+        key = (entry.path, *(one.path for one in installed))
+        if self._compared[0] != key:
+            self._compared = key, guessers(entry, installed)
+        return self._compared[1]
 
     def fits(self, name: str, revision: str) -> RepositoryFits:
         """Which models of a repository on the hub would run here; asks the hub, called off the loop."""

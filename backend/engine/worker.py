@@ -169,6 +169,7 @@ class Engine:
             loaded.speculation = self._options.speculation or "auto"
             loaded.draft_nodes = self._options.draft_nodes if loaded.speculation == "custom" else 0
             loaded.draft_model = self._options.draft_model
+            loaded.draft_bytes = prepared.draft_bytes
             loaded.draft_notice = prepared.notice
         elif model.info.max_leaves:
             loaded.speculation = "off"
@@ -213,7 +214,9 @@ class Engine:
             )
             if self._prepared is not None:
                 self._prepared.close()
-            loaded = structs.replace(loaded, speculation="", draft_nodes=0, draft_model="", draft_notice="")
+            loaded = structs.replace(
+                loaded, speculation="", draft_nodes=0, draft_model="", draft_bytes=0, draft_notice=""
+            )
             self._take(session.model, loaded)
             self._need().tokens = session.tokens
             return loaded

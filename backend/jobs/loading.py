@@ -101,13 +101,17 @@ class ModelLoader:
         """Id of the job that is loading a model now."""
         return self._current[0].id if self._current else None
 
-    async def start(self, request: LoadModel) -> Job:
-        """Starts loading. A load that is under way is given up for it, unless it is the same one: then that job is
-        returned. Raises NotFoundError, InvalidRequestError, and what is wrong with the file.
+    @property
+    def defaults(self) -> LoadModel:
+        """The user's choices for every model."""
+        return self._defaults
+
+    def filled(self, entry: ModelEntry, request: LoadModel) -> LoadModel:
+        """What a request means: the user's choices where it says nothing, and one form for a model named by id and by
+        path, so that the two are seen to be the same.
         """
-        entry = await named_entry(self._models, request.id, request.path)
-        # One form for a model named by id and by path, so that the two are seen to be the same.
-        options = LoadModel(
+        draft = request.draft_model or self._defaults.draft_model
+        return LoadModel(
             id=entry.id,
             path=entry.path,
             n_ctx=request.n_ctx or self._defaults.n_ctx,
@@ -116,10 +120,17 @@ class ModelLoader:
             kv=request.kv or self._defaults.kv or "f16",
             speculation=request.speculation or self._defaults.speculation or "auto",
             draft_nodes=request.draft_nodes if request.speculation else self._defaults.draft_nodes,
-            draft_model=request.draft_model or self._defaults.draft_model,
+            draft_model="" if draft == "none" else draft,
             position=request.position,
             memory_budget=request.memory_budget or self._defaults.memory_budget,
         )
+
+    async def start(self, request: LoadModel) -> Job:
+        """Starts loading. A load that is under way is given up for it, unless it is the same one: then that job is
+        returned. Raises NotFoundError, InvalidRequestError, and what is wrong with the file.
+        """
+        entry = await named_entry(self._models, request.id, request.path)
+        options = self.filled(entry, request)
         before = self._current
         if before is not None:
             if before[1] == options:
@@ -183,9 +194,12 @@ class ModelLoader:
             if before is None or before.entry.id != self._current[1].id:
                 raise ConflictError("Another model is being loaded.", remedy="Choose again when it is there.")
             await self.settled()  # it is there, and its load is about to end
+        had = self._engine.loaded
         loaded = await self._engine.speculate(choice)
         said = {name: getattr(choice, name) for name in choice.__struct_fields__}
-        self._defaults = msgspec.structs.replace(self._defaults, **said)
+        came = had is not None and choice.speculation != "custom" and choice.draft_model == had.draft_model
+        usual = {**said, "draft_model": self._defaults.draft_model} if came else said  # it may have come with a build
+        self._defaults = msgspec.structs.replace(self._defaults, **usual)
         if self._options is not None:
             self._options = msgspec.structs.replace(self._options, **said)
         self._publish(ModelChanged(model=loaded))

@@ -18,12 +18,12 @@ import msgspec
 
 from backend.api.errors import NutshellError
 from backend.api.plan_schemas import LadderStop, ModelLadder
-from backend.api.schemas import KvChoice, LoadedModel, LoadModel, ModelEntry
+from backend.api.schemas import LoadedModel, LoadModel, ModelEntry
 from backend.formats.pack import PackCheckpoint
 from backend.formats.pack_slider import PackSlider
 from backend.formats.sniff import recognise
 from backend.planner.learned import Known
-from backend.planner.loads import plan_of_subject
+from backend.planner.loads import Drafts, plan_of_subject
 from backend.planner.plan import Machine
 from backend.planner.quality import expected_loss
 from backend.planner.subject import Subject, subject_of_file
@@ -53,6 +53,17 @@ class _Build:
     vouched: bool = True  # codes that were chosen without a text are far worse than their bits say
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What all stops are planned for; `usual`: the cache and the drafting that every build would be loaded with."""
+
+    machine: Machine
+    known: Known | None
+    usual: LoadModel
+    leaving: int = 0
+    drafts: Drafts = tuple
+
+
 def base_name(name: str) -> str:
     """The model that a file's name tells of, without what tells of its type: letters and digits only.
 
@@ -63,7 +74,13 @@ def base_name(name: str) -> str:
 
 
 def ladder(
-    loaded: LoadedModel, entries: Iterable[ModelEntry], machine: Machine, known: Known | None = None
+    loaded: LoadedModel,
+    entries: Iterable[ModelEntry],
+    machine: Machine,
+    known: Known | None = None,
+    *,
+    usual: LoadModel | None = None,
+    drafts: Drafts = tuple,
 ) -> ModelLadder:
     """The builds of the loaded model; reads headers, and the disk for half a second where layers would stay on it.
 
@@ -72,23 +89,29 @@ def ladder(
         entries: the models of this machine.
         machine: with what is free now.
         known: what earlier loads taught.
+        usual: what the user chose for every model; its drafting counts.
+        drafts: other models that could guess for it, which its builds take where layers would stay on the disk.
     """
     found = ModelLadder(path=loaded.entry.path)
     own = _build(loaded.entry)
     if own is None:
         return found
     place = loaded.slider.position if loaded.slider is not None else None
-    mine = LoadModel(
+    usual = usual or LoadModel()
+    usual = LoadModel(kv=loaded.kv, speculation=usual.speculation, draft_model=usual.draft_model)
+    at = _Place(machine, known, usual, loaded.held_bytes, drafts)
+    mine = msgspec.structs.replace(
+        usual,
         id=loaded.entry.id,
         path=loaded.entry.path,
-        kv=loaded.kv,
         position=place,
+        draft_model=loaded.draft_model or usual.draft_model,
         memory_budget=loaded.weight_bytes - loaded.streamed_bytes if loaded.streamed_bytes else 0,
     )
-    here = _stop(_where_it_stands(own, loaded), mine, machine, known, loaded.held_bytes)
-    others = _stops(_akin(own, entries), loaded.kv, machine, known, loaded.held_bytes)
+    here = _stop(_where_it_stands(own, loaded), mine, at)
+    others = _stops(_akin(own, entries), at)
     # its other positions are on its own slider: here they only say which builds are neither faster nor better
-    passed = _stops([own], loaded.kv, machine, known, loaded.held_bytes) if own.slider is not None else []
+    passed = _stops([own], at) if own.slider is not None else []
     beside = {id(one) for one in passed}
     found.stops = [one for one in on_the_way([here, *others, *passed], keep=here) if id(one) not in beside]
     found.own = next(place for place, one in enumerate(found.stops) if one is here)
@@ -96,11 +119,17 @@ def ladder(
 
 
 def builds_of(
-    entry: ModelEntry, entries: Iterable[ModelEntry], machine: Machine, known: Known | None = None
+    entry: ModelEntry,
+    entries: Iterable[ModelEntry],
+    machine: Machine,
+    known: Known | None = None,
+    *,
+    drafts: Drafts = tuple,
 ) -> list[LadderStop]:
     """The same of a model that is not loaded, with all measured places of its own slider."""
     own = _build(entry)
-    return on_the_way(_stops([own, *_akin(own, entries)], "", machine, known, 0)) if own is not None else []
+    at = _Place(machine, known, LoadModel(), drafts=drafts)
+    return on_the_way(_stops([own, *_akin(own, entries)], at)) if own is not None else []
 
 
 def _akin(own: _Build, entries: Iterable[ModelEntry]) -> list[_Build]:
@@ -114,15 +143,14 @@ def _akin(own: _Build, entries: Iterable[ModelEntry]) -> list[_Build]:
     ]
 
 
-def _stops(
-    builds: Iterable[_Build], kv: KvChoice, machine: Machine, known: Known | None, leaving: int
-) -> list[LadderStop]:
+def _stops(builds: Iterable[_Build], at: _Place) -> list[LadderStop]:
     """Of other builds; one that cannot be planned does not hide the others."""
     found = []
     for build in builds:
-        for request, moved in _positions(build, LoadModel(id=build.entry.id, path=build.entry.path, kv=kv)):
+        named = msgspec.structs.replace(at.usual, id=build.entry.id, path=build.entry.path)
+        for request, moved in _positions(build, named):
             with contextlib.suppress(NutshellError):
-                found.append(_stop(moved, request, machine, known, leaving))
+                found.append(_stop(moved, request, at))
     return found
 
 
@@ -213,17 +241,16 @@ def _where_it_stands(build: _Build, loaded: LoadedModel) -> _Build:
 
 def _moved(build: _Build, slider: PackSlider, size: int, kl: float) -> _Build:
     """At another position, where all linears have so many bytes, and this KL to the source."""
-    weights, lost = build.subject.weights, build.lost or 0.0
-    share = 1 + (size - slider.bytes[build.steps]) / max(sum(weights.layers), 1)
-    layers = tuple(round(one * share) for one in weights.layers)
+    lost = build.lost or 0.0
     stood = next((one.kl for one in slider.anchors if one.steps == build.steps), slider.kl[build.steps])
     of_source = max(lost - stood, 0.0)
-    return replace(build, subject=replace(build.subject, weights=replace(weights, layers=layers)), lost=of_source + kl)
+    moved = build.subject.with_linears(size - slider.bytes[build.steps])
+    return replace(build, subject=moved, lost=of_source + kl)
 
 
-def _stop(build: _Build, request: LoadModel, machine: Machine, known: Known | None, leaving: int) -> LadderStop:
+def _stop(build: _Build, request: LoadModel, at: _Place) -> LadderStop:
     subject = build.subject
-    plan = plan_of_subject(subject, build.entry, request, machine, known, leaving=leaving)
+    plan = plan_of_subject(subject, build.entry, request, at.machine, at.known, leaving=at.leaving, drafts=at.drafts)
     bits = 8 * subject.weights.total / max(subject.architecture.parameters, 1)
     return LadderStop(
         load=plan.change or request,

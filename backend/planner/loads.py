@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from backend.api.errors import NutshellError
 from backend.api.plan_schemas import ModelPlan
 from backend.api.schemas import LoadModel, ModelEntry
 from backend.planner.learned import Known
 from backend.planner.machine import with_disk
 from backend.planner.plan import Machine, Wishes, plan
-from backend.planner.subject import Subject, subject_of_file
+from backend.planner.subject import Subject, at_lowest_level, subject_of_file
 
-__all__ = ["plan_of_load", "plan_of_subject"]
+__all__ = ["Drafts", "plan_of_load", "plan_of_subject"]
+
+#: finds the models that could guess: asked only where a plan depends on it, because their vocabularies are compared
+Drafts = Callable[[], Sequence[Path]]
 
 
 def plan_of_load(
-    entry: ModelEntry, request: LoadModel, machine: Machine, known: Known | None = None, *, leaving: int = 0
+    entry: ModelEntry,
+    request: LoadModel,
+    machine: Machine,
+    known: Known | None = None,
+    *,
+    leaving: int = 0,
+    drafts: Drafts = tuple,
 ) -> ModelPlan:
     """The plan of one load; reads headers, and the disk for half a second where layers would stay on it.
 
@@ -26,11 +39,14 @@ def plan_of_load(
         machine: with what is free now.
         known: what earlier loads taught.
         leaving: bytes of the model that is loaded and would leave.
+        drafts: models that could guess for it. Where layers stay on the disk and none was asked for, the one that
+            helps most comes with the change.
 
     Raises:
         ModelError: damaged, or of a kind that the planner cannot compute.
     """
-    return plan_of_subject(subject_of_file(Path(entry.path)), entry, request, machine, known, leaving=leaving)
+    subject = subject_of_file(Path(entry.path))
+    return plan_of_subject(subject, entry, request, machine, known, leaving=leaving, drafts=drafts)
 
 
 def plan_of_subject(
@@ -41,24 +57,36 @@ def plan_of_subject(
     known: Known | None = None,
     *,
     leaving: int = 0,
+    drafts: Drafts = tuple,
 ) -> ModelPlan:
     """The same of a model whose sizes are known already: `subject` is what `entry` is, at the position of `request`."""
+    asked = _draft(subject, entry, request)
     wishes = Wishes(
         context=request.n_ctx,
         kv="q8" if request.kv == "q8" else "",
         threads=request.n_threads,
         disk=request.memory_budget > 0,
+        draft=asked,
         leaving=leaving,
     )
     wishes = wishes.knowing(known, subject)
     found = plan(subject, machine, wishes)
+    taken = request.draft_model
     if found.budget and subject.streams is not None:
-        found = plan(subject, with_disk(machine, subject.streams), wishes)
+        machine = with_disk(machine, subject.streams)
+        found = plan(subject, machine, wishes)
+        wanted = found.changes and not request.draft_model and request.speculation != "off"
+        for path in drafts() if wanted else ():
+            with contextlib.suppress(NutshellError):
+                helped = plan(subject, machine, replace(wishes, draft=subject_of_file(path)))
+                if helped.changes and helped.draft and helped.speed.tokens > found.speed.tokens:
+                    found, taken = helped, str(path)
     change = None
     if found.changes:
         change = LoadModel(
             id=entry.id, path=entry.path, n_ctx=found.context, kv="q8" if found.kv == "q8" else request.kv,
             memory_budget=found.budget, n_threads=request.n_threads, position=request.position,
+            draft_model="none" if asked is not None and not found.draft else taken,
         )  # fmt: skip
     finite = math.isfinite(found.speed.high)
     return ModelPlan(
@@ -72,7 +100,20 @@ def plan_of_subject(
         context=found.context,
         kv="" if subject.engine == "llama.cpp" else "q8" if found.kv == "q8" else "f16",
         budget=found.budget,
+        draft=found.draft,
         tokens=found.speed.tokens if finite else 0.0,
         low=found.speed.low if finite else 0.0,
         high=found.speed.high if finite else 0.0,
     )
+
+
+def _draft(subject: Subject, entry: ModelEntry, request: LoadModel) -> Subject | None:
+    """What would guess; None where nothing was asked for, or it cannot be read: the model is loaded without it then."""
+    if request.speculation == "off" or request.draft_model in ("", "none"):
+        return None
+    try:
+        if request.draft_model == "self":
+            return at_lowest_level(subject, Path(entry.path))
+        return subject_of_file(Path(request.draft_model))
+    except (NutshellError, OSError):
+        return None

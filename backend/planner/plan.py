@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from backend.planner.guessing import TOKENS, can_guess, cost
 from backend.planner.learned import Correction, Known
 from backend.planner.memory import (
     STREAMED_PASS,
@@ -55,7 +56,8 @@ class Wishes:
 
     Attributes:
         disk: layers may stay on the disk and be read for each pass. Without the wish it is a remedy.
-        draft: a smaller model that guesses. tokens_per_pass, cost: what comes of it (`speed.speed`).
+        draft: a smaller model that guesses, where memory allows. tokens_per_pass, cost: what comes of guessing
+            (`speed.speed`); what a draft model brings where weights come from the disk is known without them.
         leaving: bytes of what is loaded now and will leave.
         filled: share of the context that a conversation has reached, for its speed.
         learned: from earlier loads on this machine.
@@ -117,15 +119,17 @@ def plan(subject: Subject, machine: Machine, wishes: Wishes | None = None) -> Pl
         return replace(found, reasons=[*found.reasons, "GGUF files are run with a memory of 16 bits here."])
     trained = subject.context or _USUAL_CONTEXT
     context = min(wishes.context or _USUAL_CONTEXT, trained)
+    if wishes.draft is not None and not can_guess(wishes.draft, subject):
+        wishes = replace(wishes, draft=None)
     first = _settled(subject, machine, wishes, context, wishes.kv or "f16")
     if first.verdict == "fits":
         return first
     for remedy, context_, kv in _smaller(subject, wishes, context):
-        other = _settled(subject, machine, wishes, context_, kv)
+        other = _settled(subject, machine, replace(wishes, draft=None), context_, kv)
         if other.verdict == "fits":
             reasons = first.reasons + other.reasons
             return replace(other, verdict="fits if", reasons=reasons, remedies=[remedy], changes=True)
-    need = math.ceil((first.memory.total - first.gpu) * _MARGIN)
+    need = math.ceil((first.memory.total - first.memory.draft - first.gpu) * _MARGIN)
     close = [f"Close programs that hold {_gb(need - first.free)}."] if need <= machine.memory_total * _MOST else []
     streamed = _from_disk(subject, machine, wishes, context)
     if streamed is not None and (not close or streamed.speed.tokens >= _BEARABLE):
@@ -142,12 +146,19 @@ def _from_disk(subject: Subject, machine: Machine, wishes: Wishes, context: int)
     if subject.streams is None or wishes.disk:
         return None
     wishes = replace(wishes, disk=True)
-    for _, context_, kv in [("", context, wishes.kv or "f16"), *_smaller(subject, wishes, context)]:
-        found = _settled(subject, machine, wishes, context_, kv)
-        if found.verdict == "fits" and found.budget:
-            remedy = f"Keep {_gb(found.budget)} of its weights in memory and read the others from the disk."
-            return replace(found, verdict="fits if", remedies=[remedy])
-    return None
+    alone = replace(wishes, draft=None)
+    ways = [(wished, context, wishes.kv or "f16") for wished in ([alone] if wishes.draft is None else [wishes, alone])]
+    found = [one for way in ways if (one := _settled(subject, machine, *way)).verdict == "fits" and one.budget]
+    for _, context_, kv in [] if found else _smaller(subject, alone, context):
+        one = _settled(subject, machine, alone, context_, kv)
+        if one.verdict == "fits" and one.budget:
+            found = [one]
+            break
+    if not found:
+        return None
+    taken = max(found, key=lambda one: one.speed.tokens)
+    remedy = f"Keep {_gb(taken.budget)} of its weights in memory and read the others from the disk."
+    return replace(taken, verdict="fits if", remedies=[remedy])
 
 
 def best(plans: Sequence[Plan]) -> Plan | None:
@@ -166,16 +177,20 @@ def best(plans: Sequence[Plan]) -> Plan | None:
 
 
 def _smaller(subject: Subject, wishes: Wishes, context: int) -> list[tuple[str, int, KvType]]:
-    """What could be less, the mildest first; nothing that was asked for."""
+    """What could be less, the mildest first; nothing that was asked for but the draft model, without any of them."""
     found: list[tuple[str, int, KvType]] = []
     kv: KvType = wishes.kv or "f16"
     shorter = context // 2
+    first = ""
+    if wishes.draft is not None:
+        first = "Do without the model that guesses."
+        found.append((first, context, kv))
     if subject.engine == "native" and not wishes.kv:
         kv = "q8"
-        found.append(("Remember the conversation with 8 bits.", context, kv))
+        found.append((f"{first} Remember the conversation with 8 bits.".lstrip(), context, kv))
     while not wishes.context and shorter >= _LEAST_CONTEXT:
         with_kv = " and remember it with 8 bits" if kv == "q8" and not wishes.kv else ""
-        found.append((f"Take a context of {shorter:,} tokens{with_kv}.", shorter, kv))
+        found.append((f"{first} Take a context of {shorter:,} tokens{with_kv}.".lstrip(), shorter, kv))
         shorter //= 2
     return found
 
@@ -222,6 +237,9 @@ def _settled(subject: Subject, machine: Machine, wishes: Wishes, context: int, k
     seconds += besides_reading(architecture, subject.engine, attended, threads, layers - on_gpu)
     # What comes from the disk is read ahead while the rest is computed, all experts of a layer with it.
     seconds = max(seconds, pass_seconds(0, 0, disk, rates))
+    tokens_per_pass, of_pass = wishes.tokens_per_pass, wishes.cost
+    if budget and wishes.draft is not None and tokens_per_pass <= 1:
+        tokens_per_pass, of_pass = TOKENS, cost(wishes.draft, subject.engine, seconds, rates)
     fits = ram * _MARGIN <= free
     return Plan(
         verdict="fits" if fits else "does not fit",
@@ -244,8 +262,8 @@ def _settled(subject: Subject, machine: Machine, wishes: Wishes, context: int, k
             seconds,
             architecture.active,
             threads,
-            tokens_per_pass=wishes.tokens_per_pass,
-            cost=wishes.cost,
+            tokens_per_pass=tokens_per_pass,
+            cost=of_pass,
             core=learned.core,
             measured=learned.of_ram in ("model", "scheme"),
         ),

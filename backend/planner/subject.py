@@ -24,7 +24,7 @@ from backend.planner.mapped import MappedTensor, added_bytes
 from backend.planner.memory import Engine
 from backend.planner.weights import Weights, by_layer, gguf_weights, native_weights
 
-__all__ = ["Subject", "subject_of_build", "subject_of_file", "subjects_of"]
+__all__ = ["Subject", "at_lowest_level", "subject_of_build", "subject_of_file", "subjects_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,12 @@ class Subject:
     exact: bool = False
     streams: Path | None = None
 
+    def with_linears(self, more: int) -> Subject:
+        """The same at another level, where all linears together have so many bytes more, or fewer."""
+        share = 1 + more / max(sum(self.weights.layers), 1)
+        layers = tuple(round(one * share) for one in self.weights.layers)
+        return replace(self, weights=replace(self.weights, layers=layers))
+
 
 def subject_of_file(path: Path) -> Subject:
     """Reads headers only.
@@ -75,6 +81,20 @@ def subject_of_file(path: Path) -> Subject:
             details=str(error),
         ) from error
     raise unrecognised(path)
+
+
+def at_lowest_level(subject: Subject, path: Path) -> Subject | None:
+    """A build with a slider, opened a second time at its lowest level to guess for itself; None: it has no slider."""
+    if recognise(path) != "pack":
+        return None
+    pack = PackCheckpoint(path, data=False)
+    try:
+        if pack.slider is None:
+            return None
+        sizes = pack.slider.bytes
+        return subject.with_linears(sizes[0] - sizes[pack.steps])
+    finally:
+        pack.close()
 
 
 def _gguf(path: Path) -> Subject:

@@ -53,6 +53,11 @@ class Prepared:
         if speculation is not None and place is not None and not _load(speculation.costs, place):
             self._measuring = measure(model, speculation.costs, speculation.controller.most_nodes)
 
+    @property
+    def draft_bytes(self) -> int:
+        """Of the draft model's weights and conversation; 0: there is none."""
+        return self._draft.info.weight_bytes + self._draft.info.kv_bytes if self._draft is not None else 0
+
     def measure_anew(self, model: Model) -> None:
         """Does not use the curve that was kept, and keeps none: the passes are made slower on purpose."""
         self._place = None

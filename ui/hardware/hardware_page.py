@@ -146,12 +146,12 @@ class HardwarePage(QWidget):
         total = report.memory.total
         meter = Meter(self.tr("Model and conversation memory"))
         used = model.held_bytes
-        meter.set_value(
-            used / total if total else 0.0,
-            self.tr("{0} for the model, {1} for {2} tokens of conversation").format(
-                size(model.weight_bytes - model.streamed_bytes), size(model.kv_bytes), count(model.n_ctx)
-            ),
+        words = self.tr("{0} for the model, {1} for {2} tokens of conversation").format(
+            size(model.weight_bytes - model.streamed_bytes), size(model.kv_bytes), count(model.n_ctx)
         )
+        if model.draft_bytes:
+            words += self.tr(", {0} for the model that guesses").format(size(model.draft_bytes))
+        meter.set_value(used / total if total else 0.0, words)
         where = (
             self.tr("{0} of its layers are on the graphics processor").format(model.n_gpu_layers)
             if model.n_gpu_layers > 0

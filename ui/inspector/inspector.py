@@ -292,6 +292,8 @@ class Inspector(QWidget):
         self.memory.set_value(share, words, "warn" if share > 0.8 else "")
         held = size(loaded.weight_bytes - loaded.streamed_bytes)
         words = self.tr("Model {0}, conversation memory {1}").format(held, size(loaded.kv_bytes))
+        if loaded.draft_bytes:
+            words += self.tr(", the model that guesses {0}").format(size(loaded.draft_bytes))
         if loaded.streamed_bytes:
             words += " · " + self.tr("{0} of the model are read from the disk for every word").format(
                 size(loaded.streamed_bytes)

@@ -190,7 +190,7 @@ class PositionPanel(QWidget):
             words = [name, "" if stop.position is not None else level_code(stop.scheme)]
         else:
             words = [model_name(stop.name), level_code(stop.scheme)]
-        words += self._settings_words(stop.context, stop.kv, stop.budget)
+        words += self._settings_words(stop.context, stop.kv, stop.budget, stop.draft)
         return " · ".join(word for word in words if word)
 
     def _note_words(self, stop: Stop) -> str:
@@ -212,17 +212,19 @@ class PositionPanel(QWidget):
         loaded, plan = self._loaded, self.track.planned
         if loaded is None or plan is None:
             return ""
-        as_planned = (plan.context, plan.kv or loaded.kv, plan.budget > 0)
-        if as_planned == (loaded.n_ctx, loaded.kv, loaded.streamed_bytes > 0):
+        as_planned = (plan.context, plan.kv or loaded.kv, plan.budget > 0, plan.draft != "")
+        if as_planned == (loaded.n_ctx, loaded.kv, loaded.streamed_bytes > 0, loaded.draft_bytes > 0):
             return ""
-        return " · ".join(self._settings_words(plan.context, plan.kv, plan.budget))
+        return " · ".join(self._settings_words(plan.context, plan.kv, plan.budget, plan.draft))
 
-    def _settings_words(self, context: int, kv: str, budget: int) -> list[str]:
+    def _settings_words(self, context: int, kv: str, budget: int, draft: str) -> list[str]:
         words = [self.tr("{0} tokens of context").format(count(context))] if context else []
         if kv == "q8":
             words.append(self.tr("half the conversation memory"))
         if budget:
             words.append(self.tr("{0} of it in memory, the rest read from the disk").format(size(budget)))
+        if draft:
+            words.append(self.tr("{0} guesses ahead").format(model_name(draft)))
         return words
 
     def _slid(self) -> None:

@@ -139,6 +139,7 @@ class ModelSession(QObject):
                 n_gpu_layers=loaded.n_gpu_layers,
                 position=loaded.slider.position if loaded.slider is not None else None,
                 memory_budget=loaded.weight_bytes - loaded.streamed_bytes if loaded.streamed_bytes else 0,
+                draft_model=loaded.draft_model or "none",
             )  # fmt: skip
         self._load(structs.replace(request, kv=request.kv or self.kv), name, back=back)
 
@@ -309,4 +310,4 @@ class ModelSession(QObject):
 
 
 def _setting(model: LoadedModel) -> tuple[object, ...]:
-    return model.entry.path, model.n_ctx, model.kv, model.streamed_bytes
+    return model.entry.path, model.n_ctx, model.kv, model.streamed_bytes, model.draft_model

@@ -28,6 +28,7 @@ class Stop:
         load: takes another build; None: it is the loaded one.
         name: of a build's file. scheme: of its weights; "" where the name of the model says enough.
         context: tokens. kv: how they are stored. budget: bytes of the weights that stay in memory; 0: all.
+        draft: the model that guesses for it; "": none.
         why: it cannot be taken, and what would make it fit; "" where it can.
     """
 
@@ -46,6 +47,7 @@ class Stop:
     context: int = 0
     kv: KvChoice = ""
     budget: int = 0
+    draft: str = ""
     why: str = ""
 
 
@@ -134,6 +136,7 @@ def _other(one: LadderStop) -> Stop:
         context=plan.context,
         kv=plan.kv,
         budget=plan.budget,
+        draft=plan.draft,
         why="" if one.fits else " ".join(plan.remedies[:1]),
     )
 

@@ -13,7 +13,7 @@ _GB = 1_000_000_000
 
 def build(
     entry: ModelEntry, scheme: str, gb: float, tokens: float, loss: float, *, measured: bool = True, remedy: str = "",
-    position: float | None = None, kv: str = "f16", budget: int = 0,
+    position: float | None = None, kv: str = "f16", budget: int = 0, draft: str = "",
 ) -> LadderStop:  # fmt: skip
     """A stop of the ladder; with a remedy it does not fit."""
     native = scheme[:1].islower()
@@ -22,7 +22,7 @@ def build(
         plan=ModelPlan(
             name=entry.name, verdict="does not fit" if remedy else "fits", remedies=[remedy] if remedy else [],
             ram=round((gb + 0.3) * _GB), free=4 * _GB, tokens=tokens, low=0.8 * tokens, high=1.2 * tokens, context=8192,
-            kv=kv if native else "", budget=budget,  # type: ignore[arg-type]
+            kv=kv if native else "", budget=budget, draft=draft,  # type: ignore[arg-type]
         ),
         scheme=scheme,
         engine="native" if native else "llama.cpp",

@@ -54,6 +54,16 @@ def test_a_stop_says_what_moves_together(panel: PositionPanel) -> None:
     assert "AQLM 2x8" in panel.handle.accessibleDescription()
 
 
+def test_a_stop_says_who_guesses(loop: Loop, window: MainWindow, fake: FakeClient, panel: PositionPanel) -> None:
+    last = fake.entries[-1]
+    told = build(last, "spqr-4", 2.9, 3.1, 0.01, budget=1_000_000_000, draft="qwen2.5-coder-0.5b-instruct")
+    fake.stops[-1] = told
+    window.models.look_for_builds()
+    loop.until(lambda: panel.track.stops[-1].draft != "")
+    panel.handle.setValue(1000)
+    assert panel.build.text().endswith("the rest read from the disk · qwen2.5-coder-0.5b-instruct guesses ahead")
+
+
 def test_a_build_is_loaded_with_its_settings_when_the_handle_rests(
     loop: Loop, window: MainWindow, fake: FakeClient, panel: PositionPanel
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from backend.api.errors import ConflictError, InvalidRequestError, ModelLoadError, NotFoundError, UnsupportedModelError
 from backend.api.schemas import ErrorInfo, Event, LoadedModel, LoadModel, ModelChanged, ModelEntry
+from backend.api.speculation_schemas import Speculate
 from backend.engine.model import Model
 from backend.engine.worker import Engine
 from backend.jobs.jobs import Jobs
@@ -273,3 +274,24 @@ def test_letting_go_of_the_draft_is_no_choice_for_later_loads() -> None:
         assert setup.gate.options.draft_model == "small.gguf"
 
     run(test, LoadModel(draft_model="small.gguf"))
+
+
+def test_a_draft_that_came_with_a_build_is_no_choice_for_later_loads() -> None:
+    async def test(setup: Setup) -> None:
+        def plain() -> LoadModel:
+            return setup.loader.filled(A, LoadModel(id=A.id))
+
+        job = await setup.loader.start(LoadModel(id=A.id, draft_model="small.gguf"))
+        await setup.jobs.wait(job.id)
+        assert setup.gate.options.draft_model == "small.gguf"
+        loaded = setup.engine.loaded
+        assert loaded is not None
+        loaded.draft_model = "small.gguf"  # as with a model that can guess
+        await setup.loader.speculate(Speculate(speculation="off", draft_model="small.gguf"))
+        assert (plain().speculation, plain().draft_model) == ("off", "")
+        loaded.draft_model = "small.gguf"
+        await setup.loader.speculate(Speculate(speculation="custom", draft_model="small.gguf"))
+        assert plain().draft_model == "small.gguf", "by hand it is a choice"
+        assert setup.loader.filled(A, LoadModel(id=A.id, draft_model="none")).draft_model == ""
+
+    run(test)

@@ -177,6 +177,20 @@ class TestFiles:
         assert one.load.kv == "q8"
         assert one.load.n_ctx == one.plan.context
 
+    def test_a_draft_that_every_build_would_have_moves_along(self, folder: Path) -> None:
+        entries = self.entries(folder)
+        q4, q8 = entries["mine-q4.nutshell"], entries["mine-q8.nutshell"]
+        usual = LoadModel(draft_model=q4.path, kv="q8", n_ctx=64)
+        found = ladder(self.loaded(q8), entries.values(), ROOMY, usual=usual)
+        assert all(one.plan.draft and one.load.draft_model == q4.path for one in found.stops)
+        assert {one.load.kv for one in found.stops} == {"f16"}, "the rest is as the model is loaded"
+        off = ladder(self.loaded(q8), entries.values(), ROOMY, usual=LoadModel(draft_model=q4.path, speculation="off"))
+        assert not any(one.plan.draft for one in off.stops)
+        whole = max(one.plan.ram for one in found.stops if one.fits)
+        tight = ladder(self.loaded(q8), entries.values(), replace(ROOMY, memory_free=whole), usual=usual)
+        last = tight.stops[[one.plan.ram for one in tight.stops].index(max(one.plan.ram for one in tight.stops))]
+        assert (last.load.draft_model, last.plan.draft) == ("none", "")
+
     def test_what_does_not_fit_is_at_the_end_and_says_what_would(self, folder: Path) -> None:
         entries = self.entries(folder)
         small = replace(ROOMY, memory_free=1, memory_total=1)

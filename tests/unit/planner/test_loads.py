@@ -6,9 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from backend.api.errors import NutshellError
 from backend.api.schemas import LoadModel, ModelEntry
+from backend.planner import loads
 from backend.planner.loads import plan_of_load
 from backend.planner.plan import Machine, Wishes, plan
 from backend.planner.speed import Rates
@@ -51,6 +53,47 @@ def test_the_last_change_leaves_layers_on_the_disk(smollm2_pack: Path) -> None:
     assert "from the disk" in found.remedies[0]
     wished = plan_of_load(_entry(smollm2_pack), LoadModel(n_ctx=512, memory_budget=1), tight)
     assert (wished.verdict, wished.change) == ("fits", None)
+
+
+def test_where_layers_stay_on_the_disk_a_model_that_guesses_comes_along(
+    smollm2_pack: Path, tiny_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny, real = subject_of_file(tiny_gguf), subject_of_file
+    speaks_alike = replace(tiny, architecture=structs.replace(tiny.architecture, vocab_size=49152))
+    monkeypatch.setattr(loads, "subject_of_file", lambda path: speaks_alike if path == tiny_gguf else real(path))
+    subject = subject_of_file(smollm2_pack)
+    least = plan(subject, ROOMY, Wishes(context=512))
+    slow = replace(ROOMY, memory_free=round((least.ram - sum(subject.weights.layers) / 8) * 1.05))
+    asked: list[int] = []
+
+    def drafts() -> list[Path]:
+        asked.append(1)
+        return [tmp_path / "gone.gguf", tiny_gguf]
+
+    entry = _entry(smollm2_pack)
+    found = plan_of_load(entry, LoadModel(n_ctx=512), slow, drafts=drafts)
+    assert found.change is not None
+    assert (found.change.draft_model, found.draft) == (str(tiny_gguf), tiny.name)
+    assert found.tokens > plan_of_load(entry, LoadModel(n_ctx=512), slow).tokens
+    for unwanted in (LoadModel(n_ctx=512, speculation="off"), LoadModel(n_ctx=512, draft_model="none")):
+        assert plan_of_load(entry, unwanted, slow, drafts=drafts).draft == ""
+    assert len(asked) == 1
+    assert plan_of_load(entry, LoadModel(n_ctx=512), ROOMY, drafts=drafts).verdict == "fits"
+    assert len(asked) == 1, "vocabularies are compared only where it matters"
+
+
+def test_a_draft_that_was_chosen_is_counted_and_let_go_first(smollm2_pack: Path, smollm2: Path) -> None:
+    entry = _entry(smollm2_pack)
+    wanted = LoadModel(n_ctx=512, draft_model=str(smollm2))
+    whole, alone = plan_of_load(entry, wanted, ROOMY), plan_of_load(entry, LoadModel(n_ctx=512), ROOMY)
+    assert whole.draft
+    assert whole.ram - alone.ram > smollm2.stat().st_size
+    tight = replace(ROOMY, memory_free=round(1.05 * alone.ram) + 1000)
+    found = plan_of_load(entry, wanted, tight)
+    assert found.change is not None
+    assert (found.change.draft_model, found.change.n_ctx, found.change.kv) == ("none", 512, "")
+    assert plan_of_load(entry, LoadModel(n_ctx=512, draft_model="self"), ROOMY).draft == "", "it has no slider"
+    assert plan_of_load(entry, LoadModel(n_ctx=512, draft_model="gone.gguf"), ROOMY).ram == alone.ram
 
 
 def test_closing_other_programs_is_nothing_that_is_loaded_otherwise(tiny_gguf: Path) -> None:

@@ -154,6 +154,40 @@ def test_a_draft_takes_memory_and_gives_speed() -> None:
     assert found.speed.tokens == pytest.approx(plain.speed.tokens * 2.5 / 1.5)
 
 
+def test_a_draft_goes_before_anything_else_does() -> None:
+    subject, small = _subject("qwen3-8b", "llama.cpp"), _subject("qwen3-0.6b", "llama.cpp")
+    both = plan(subject, replace(LAPTOP, memory_free=15 * GB), Wishes(draft=small)).memory
+    tight = replace(LAPTOP, memory_free=round((both.total - both.draft / 2) * 1.05))
+    found = plan(subject, tight, Wishes(draft=small))
+    assert (found.verdict, found.draft, found.context) == ("fits if", "", 8192)
+    assert (found.remedies, found.changes) == (["Do without the model that guesses."], True)
+    tighter = replace(LAPTOP, memory_free=round((both.total - both.draft - both.kv / 2) * 1.05) + 1)
+    found = plan(subject, tighter, Wishes(draft=small))
+    assert (found.context, found.draft) == (4096, "")
+    assert found.remedies == ["Do without the model that guesses. Take a context of 4,096 tokens."]
+
+
+def test_a_model_that_speaks_otherwise_is_no_draft() -> None:
+    subject, other = _subject("qwen3-8b", "llama.cpp"), _subject("llama-3.2-3b-instruct", "llama.cpp")
+    assert plan(subject, LAPTOP, Wishes(draft=other)) == plan(subject, LAPTOP)
+
+
+def test_a_draft_is_worth_most_where_layers_come_from_the_disk() -> None:
+    laptop = replace(LAPTOP, rates=Rates(ram=40e9, disk=2e9))
+    small = _subject("llama-3.2-1b-instruct", "native")
+    alone, helped = plan(_streams(), laptop), plan(_streams(), laptop, Wishes(draft=small))
+    assert helped.draft == small.name
+    assert helped.budget == alone.budget - (helped.memory.total - alone.memory.total), "its bytes push others out"
+    assert helped.ram <= alone.ram + 1
+    read = helped.memory.weights - helped.budget
+    each = 12 * small.weights.per_token / 40e9  # eight passes of several nodes
+    assert helped.speed.tokens == pytest.approx(4.5 / (read / 2e9 + each), rel=0.05)
+    assert helped.speed.tokens > 2.5 * alone.speed.tokens
+    huge = replace(small, weights=_subject("llama-3.1-8b-instruct", "native").weights)
+    crowded = replace(laptop, memory_free=7 * GB)
+    assert plan(_streams(), crowded, Wishes(draft=huge)).draft == "", "what it takes from the rest costs more"
+
+
 def test_the_best_of_several_is_large_and_quick() -> None:
     plans = [plan(subject, LAPTOP) for subject in subjects_of(entry_named("qwen3-4b"))]
     found = best(plans)

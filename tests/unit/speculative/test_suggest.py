@@ -6,7 +6,7 @@ from pathlib import Path
 
 from backend.api.schemas import ErrorInfo, ModelEntry
 from backend.engine.llama_cpp import LlamaCppModel
-from backend.speculative.suggest import suggestions
+from backend.speculative.suggest import guessers, suggestions
 from tests.unit.speculative.toys import ToyModel
 
 
@@ -36,5 +36,7 @@ def test_small_models_with_the_same_vocabulary_are_offered_and_others_say_why_no
     assert [one.name for one in found] == ["fits", "broken"]
     assert found[0].reason == ""
     assert found[1].reason
+    assert guessers(installed[0], installed) == [tiny_pack]
+    assert guessers(installed[2], installed) == [], "a file that cannot be read"
     other = suggestions(ToyModel(), entry("toy", tmp_path / "toy", 1000), [entry("tiny", tiny_pack, 100)])
     assert "the model has 6" in other[0].reason

@@ -157,6 +157,8 @@ class MainWindow(QMainWindow):
         self.chat_screen.composer.send_requested.connect(self._sent)
         self.chat_screen.view.wrap_requested.connect(self.commands["view.wrap_code"].trigger)
         self.chat_screen.view.empty_state().compress_requested.connect(self.toggle_wizard)
+        self.inspector.position.others_wanted.connect(lambda name: self.show_downloads().look_for(name))
+        self.inspector.position.smaller_wanted.connect(lambda path: self.show_wizard().choose_path(path))
         self.compression.unfinished_found.connect(self._offer_to_go_on)
         self.compression.ended.connect(self._compression_ended)
         self.compression.changed.connect(self._compression_changed)
@@ -496,7 +498,7 @@ class MainWindow(QMainWindow):
             return
         self.show_downloads()
 
-    def show_downloads(self) -> None:
+    def show_downloads(self) -> DownloadPage:
         """The page that fetches models."""
         if self._download_page is None:
             self._download_page = DownloadPage(self.downloads)
@@ -508,6 +510,7 @@ class MainWindow(QMainWindow):
         self.notices.withdraw(_DOWNLOAD)
         self._show_page(self._download_page)
         self.panes.close_drawer()
+        return self._download_page
 
     def _download_ended(self, one: Download) -> None:
         if one.state == "finished":

@@ -75,9 +75,11 @@ class ModelLadder(Struct, kw_only=True):
     Attributes:
         path: of the loaded model.
         own: its place among the stops; -1 where it cannot be computed.
+        model: its name without the type, to look for other builds with.
     """
 
     path: str
+    model: str = ""
     stops: list[LadderStop] = []
     own: int = -1
 

@@ -28,12 +28,13 @@ from backend.planner.plan import Machine
 from backend.planner.quality import expected_loss
 from backend.planner.subject import Subject, subject_of_file
 
-__all__ = ["base_name", "builds_of", "ladder", "on_the_way"]
+__all__ = ["base_name", "builds_of", "ladder", "on_the_way", "plain_name"]
 
 #: words of a file's name behind which its type stands, and nothing of its model
 _TYPE: Final = re.compile(
     r"i?q\d\w*|b?f(p)?(16|32)|gguf|ggml|ud|i1|imat(rix)?|aqlm|spqr|gptq|awq|\d?bits?|nutshell|hf", re.ASCII
 )
+_ENDING: Final = re.compile(r"\.(gguf|nutshell|safetensors)$", re.IGNORECASE)
 #: bits of a GGUF type beyond the digit in its name: Q4_K_M has 4.85
 _BEYOND: Final = 0.85
 #: builds that are offered though they do not fit
@@ -42,11 +43,11 @@ _BEYOND_REACH: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class _Build:
-    """A file that may be the same model; `name` of that model, `lost` nats a token (None: what its bits cost)."""
+    """A file that may be the same model; `model`: its name, `lost` nats a token (None: what its bits cost)."""
 
     entry: ModelEntry
     subject: Subject
-    name: str
+    model: str
     lost: float | None
     slider: PackSlider | None = None
     steps: int = 0
@@ -70,7 +71,18 @@ def base_name(name: str) -> str:
     >>> base_name("Qwen2.5-Coder-1.5B-Instruct-Q4_K_M.gguf") == base_name("qwen2.5-coder-1.5b-instruct")
     True
     """
-    return "".join(_words(name)[0])
+    return "".join(_words(plain_name(name)))
+
+
+def plain_name(name: str) -> str:
+    """The same for people and for a search.
+
+    >>> plain_name("hub/Qwen2.5-Coder-1.5B-Instruct-Q4_K_M.gguf")
+    'Qwen2.5-Coder-1.5B-Instruct'
+    """
+    stem = _ENDING.sub("", Path(name).name)
+    kind = _type(stem)
+    return stem[: kind.start()].rstrip("-_. ") if kind else stem
 
 
 def ladder(
@@ -114,6 +126,7 @@ def ladder(
     passed = _stops([own], at) if own.slider is not None else []
     beside = {id(one) for one in passed}
     found.stops = [one for one in on_the_way([here, *others, *passed], keep=here) if id(one) not in beside]
+    found.model = own.model
     found.own = next(place for place, one in enumerate(found.stops) if one is here)
     return found
 
@@ -169,12 +182,14 @@ def on_the_way(stops: Sequence[LadderStop], keep: LadderStop | None = None) -> l
     return way + sorted(better, key=lambda one: one.plan.ram)
 
 
-def _words(name: str) -> tuple[list[str], str]:
-    """The words of a file's name before its type, and the type's first word."""
-    stem = re.sub(r"\.(gguf|nutshell|safetensors)$", "", Path(name).name, flags=re.IGNORECASE)
-    words = [word for word in re.split(r"[^a-z0-9]+", stem.casefold()) if word]
-    cut = next((at for at, word in enumerate(words) if at and _TYPE.fullmatch(word)), len(words))
-    return words[:cut], words[cut] if cut < len(words) else ""
+def _words(name: str) -> list[str]:
+    return re.findall(r"[a-z0-9]+", name.casefold())
+
+
+def _type(stem: str) -> re.Match[str] | None:
+    """Where the type's first word stands in a file's name."""
+    found = list(re.finditer(r"[a-z0-9]+", stem, re.IGNORECASE))
+    return next((word for word in found[1:] if _TYPE.fullmatch(word[0].casefold())), None)
 
 
 def _build(entry: ModelEntry) -> _Build | None:
@@ -184,14 +199,14 @@ def _build(entry: ModelEntry) -> _Build | None:
         subject = subject_of_file(path)
         if recognise(path) != "pack":
             # a blob's name is its checksum
-            return _Build(entry, subject, base_name(entry.name if path.name.startswith("sha256") else path.name), None)
+            return _Build(entry, subject, plain_name(entry.name if path.name.startswith("sha256") else path.name), None)
         pack = PackCheckpoint(path, data=False)
         try:
             source = str(pack.metadata.get("source") or path.name)
             lost = _measured(pack.metadata, source)
             blind = bool(pack.metadata.get("data_free")) and subject.scheme.startswith(("aqlm", "spqr"))
             vouched = lost is not None or not blind
-            return _Build(entry, subject, base_name(source), lost, pack.slider, pack.steps, vouched)
+            return _Build(entry, subject, plain_name(source), lost, pack.slider, pack.steps, vouched)
         finally:
             pack.close()
     except (NutshellError, OSError):
@@ -210,14 +225,15 @@ def _measured(about: Mapping[str, Any], source: str) -> float | None:
 
 
 def _source_loss(source: str) -> float:
-    kind = re.match(r"i?q(\d)", _words(source)[1])
+    word = _type(_ENDING.sub("", Path(source).name))
+    kind = re.match(r"i?q(\d)", word[0].casefold()) if word else None
     return expected_loss(int(kind[1]) + _BEYOND) if kind else 0.0
 
 
 def _same_model(one: _Build, other: _Build) -> bool:
     a, b = one.subject.architecture, other.subject.architecture
     sizes = [(look.layers, look.hidden_size, look.vocab_size, look.intermediate_size) for look in (a, b)]
-    return one.name == other.name and sizes[0] == sizes[1]
+    return base_name(one.model) == base_name(other.model) and sizes[0] == sizes[1]
 
 
 def _positions(build: _Build, request: LoadModel) -> Iterator[tuple[LoadModel, _Build]]:

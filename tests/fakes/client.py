@@ -338,7 +338,7 @@ class FakeClient(FakeComposing, FakeCompressions, FakeDownloads):
         path = self.loaded.entry.path if self.loaded is not None else ""
         own = next((place for place, one in enumerate(self.stops) if one.load.path == path), -1)
         self._called("ladder")
-        return ModelLadder(path=path, stops=deepcopy(self.stops), own=own)
+        return ModelLadder(path=path, model="Qwen2.5-Coder-1.5B", stops=deepcopy(self.stops), own=own)
 
     async def try_model(self) -> ModelTrial:
         self._called("try_model")

@@ -73,11 +73,11 @@ def test_a_slider_is_moved_between_two_answers_and_stands_there_the_next_time(
     async def act(person: Person) -> None:
         await person.ready()
         models, inspector = person.window.models, person.window.inspector  # hidden where the screen is small
-        assert inspector.position_section.isHidden()
+        assert inspector.position.handle.isHidden(), "there is nothing to choose"
         person.drop(home.models / "mine.nutshell")
         await person.until(lambda: models.loaded is not None and models.loaded.slider is not None)
         await person.ready()
-        await person.until(lambda: not inspector.position_section.isHidden() and not models.moving)
+        await person.until(lambda: not inspector.position.handle.isHidden() and not models.moving)
         assert models.loaded is not None
         assert models.loaded.slider is not None
         places.append(models.loaded.slider.position)
@@ -109,7 +109,7 @@ def test_one_slider_goes_from_a_build_to_another_and_the_chat_stays(
         models, inspector = person.window.models, person.window.inspector
         person.drop(small)
         await person.until(lambda: models.loaded is not None and models.loaded.entry.path == str(small))
-        await person.until(lambda: not inspector.position_section.isHidden())
+        await person.until(lambda: not inspector.position.handle.isHidden())
         person.brief(8)
         await person.answered("Hello")
         open_id = person.window.chat.open_id

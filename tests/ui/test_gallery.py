@@ -540,11 +540,20 @@ def high_contrast(stage: Stage) -> None:
     stage.attach().open()
 
 
+@scene()
+def the_only_build(stage: Stage) -> None:
+    _small, middle, _large = three_builds(stage.fake)
+    stage.fake.stops = stage.fake.stops[1:2]
+    stage.fake.loaded = fake_loaded(middle)
+    stage.attach().open()
+    stage.loop.until(lambda: stage.window.inspector.position.others.isVisible())
+
+
 def beside_its_builds(stage: Stage, handle: int) -> None:
     _small, middle, _large = three_builds(stage.fake)
     stage.fake.loaded = fake_loaded(middle)
     stage.attach().open()
-    stage.loop.until(lambda: stage.window.inspector.position.track.shown)
+    stage.loop.until(lambda: stage.window.inspector.position.track.chooses)
     stage.window.inspector.position.handle.setValue(handle)
 
 

@@ -240,10 +240,12 @@ class Inspector(QWidget):
         self._show_memory()
 
     def _show_position(self, _busy: object = None) -> None:
-        """Models that were made at several sizes, or are here in several builds, have a slider."""
+        """What the loaded model takes and gives, on a slider where it was made at several sizes or is here in several
+        builds.
+        """
         models = self._models
         self.position.set_model(models.loaded, models.ladder, moving=models.moving, answering=self._chat.busy)
-        self.position_section.setVisible(self.position.track.shown)
+        self.position_section.setVisible(bool(self.position.track.stops))
 
     def _show_speedup(self, _busy: object = None) -> None:
         """Models that cannot drop what they have read cannot guess."""

@@ -15,7 +15,7 @@ from ui.theme import color, metrics, theme_changed
 from ui.viewmodels.compression_words import level_code, percent, quality_words, speed
 from ui.viewmodels.track import Stop, Track, track_of
 from ui.viewmodels.words import count, model_name, rate, size
-from ui.widgets import text_label
+from ui.widgets import HoverButton, text_label
 from ui.widgets.announce import announce
 
 __all__ = ["PositionPanel"]
@@ -73,11 +73,15 @@ class PositionPanel(QWidget):
         wanted(float): another position of the loaded model's own slider, 0 (fast) to 1 (best).
         taken(Stop): another build.
         stale: the handle is taken hold of, or was let go where nothing fits: what fits may have changed.
+        others_wanted(str): other builds of the model with this name are to be looked for.
+        smaller_wanted(str): a smaller build is to be made from this file.
     """
 
     wanted = Signal(float)
     taken = Signal(object)
     stale = Signal()
+    others_wanted = Signal(str)
+    smaller_wanted = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -96,17 +100,26 @@ class PositionPanel(QWidget):
         self.holds = text_label("", "secondary", wrap=True)
         self.gives = text_label("", "secondary", wrap=True)
         self.note = text_label("", "secondary", wrap=True)
-        ends = QHBoxLayout()
+        self.ends = QWidget()
+        ends = QHBoxLayout(self.ends)
+        ends.setContentsMargins(0, 0, 0, 0)
         ends.addWidget(text_label(self.tr("Fast"), "secondary"))
         ends.addStretch(1)
         ends.addWidget(text_label(self.tr("Best"), "secondary"))
+        self.others = HoverButton(self.tr("Find other builds…"), icon="download")
+        self.others.clicked.connect(lambda: self.others_wanted.emit(self.track.model))
+        self.smaller = HoverButton(self.tr("Make a smaller one…"), icon="compress")
+        self.smaller.clicked.connect(self._make_smaller)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(metrics.xs)
         column.addWidget(self.handle)
-        column.addLayout(ends)
+        column.addWidget(self.ends)
         for label in (self.takes, self.gives, self.holds, self.build, self.note):
             column.addWidget(label)
+        for button in (self.others, self.smaller):
+            button.setProperty("align", "flush")
+            column.addWidget(button)
         self._pause = QTimer(self)
         self._pause.setSingleShot(True)
         self._pause.setInterval(PAUSE_MS)
@@ -135,9 +148,13 @@ class PositionPanel(QWidget):
         alone = all(one.load is None for one in self.track.stops)
         self._fixed = loaded is not None and loaded.streamed_bytes > 0 and alone
         self.handle.setEnabled(not self._fixed)
+        self.handle.setVisible(self.track.chooses)
+        self.ends.setVisible(self.track.chooses)
         if not self.track.stops:
             self._pause.stop()
             return
+        self.others.setVisible(bool(self.track.model))
+        self.smaller.setVisible(loaded is not None and not loaded.entry.path.endswith(".nutshell"))  # it was made here
         self.handle.marks = [one.place for one in self.track.stops if one.measured or one.position is None]
         self.handle.limit = self.track.limit
         if not (moving or self.handle.isSliderDown() or self._pause.isActive()):
@@ -202,6 +219,8 @@ class PositionPanel(QWidget):
             return self.tr("It does not fit now. {0}").format(stop.why or self._refused)
         if stop.load is not None:
             return self.tr("This build is loaded when you let go; the chat stays.")
+        if not self.track.chooses:
+            return self.tr("It is the only build of this model on this machine.")
         own = self._own_settings()
         if own:
             return self.tr("Loaded with settings of your own. Planned: {0}.").format(own)
@@ -226,6 +245,10 @@ class PositionPanel(QWidget):
         if draft:
             words.append(self.tr("{0} guesses ahead").format(model_name(draft)))
         return words
+
+    def _make_smaller(self) -> None:
+        if self._loaded is not None:
+            self.smaller_wanted.emit(self._loaded.entry.path)
 
     def _slid(self) -> None:
         if self._showing:

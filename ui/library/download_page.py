@@ -101,6 +101,11 @@ class DownloadPage(QWidget):
         self.folder.refresh()
         self.field.setFocus(Qt.FocusReason.OtherFocusReason)
 
+    def look_for(self, name: str) -> None:
+        """Write this into the field; nothing is asked before Search is pressed."""
+        self.field.setText(name)
+        self.field.selectAll()
+
     def _find(self) -> None:
         self.notice.set_notice("")
         self.session.find(self.field.text())

@@ -55,12 +55,13 @@ class Stop:
 class Track:
     """Stops from left to right; `here` is the index of the loaded one, -1 on an empty track.
 
-    `planned`: how the loaded build would be loaded now, where that is known.
+    `planned`: how the loaded build would be loaded now, where that is known. `model`: what other builds are found by.
     """
 
     stops: tuple[Stop, ...] = ()
     here: int = -1
     planned: ModelPlan | None = None
+    model: str = ""
 
     @property
     def limit(self) -> float:
@@ -68,7 +69,7 @@ class Track:
         return max((one.place for one in self.stops if not one.why), default=1.0)
 
     @property
-    def shown(self) -> bool:
+    def chooses(self) -> bool:
         """Whether there is anything to choose."""
         return len(self.stops) > 1
 
@@ -97,7 +98,8 @@ def track_of(loaded: LoadedModel | None, ladder: ModelLadder | None) -> Track:
     here = min(range(len(own)), key=lambda number: _distance(own[number], loaded))
     if loaded.streamed_bytes and (left or right):
         own, here = [own[here]], 0
-    return Track(_placed(left, own, right), len(left) + here, mine.plan if mine is not None else None)
+    model = ladder.model if ladder is not None and mine is not None else ""
+    return Track(_placed(left, own, right), len(left) + here, mine.plan if mine is not None else None, model)
 
 
 def _distance(stop: Stop, loaded: LoadedModel) -> float:

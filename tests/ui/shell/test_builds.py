@@ -16,8 +16,10 @@ from tests.fakes.client import FakeClient, fake_loaded, fake_sliding
 from tests.ui.shell.ladders import build, three_builds
 from tests.ui.shell.support import Loop, shown_window
 from ui.inspector.position import PositionPanel
+from ui.library.download_page import DownloadPage
 from ui.main_window import MainWindow
 from ui.viewmodels.track import track_of
+from ui.wizard.wizard_page import WizardPage
 
 
 @pytest.fixture
@@ -261,10 +263,31 @@ def test_a_new_build_comes_onto_the_track(loop: Loop, window: MainWindow, fake: 
     listed, fake.entries = fake.entries, fake.entries[:2]
     window.link.attach(fake)
     loop.until(lambda: fake.called("ladder") and window.models.ladder is not None)
-    assert not window.inspector.position.isVisible(), "one build is no choice"
+    panel = window.inspector.position
+    loop.until(panel.isVisible)
+    assert not panel.handle.isVisible(), "one build is no choice"
+    assert panel.note.text() == "It is the only build of this model on this machine."
+    assert panel.takes.text().startswith("1.12 GB")
     fake.stops, fake.entries = extra, listed
     window.models.refresh()
-    loop.until(window.inspector.position.isVisible)
+    loop.until(panel.handle.isVisible)
+    assert not panel.note.text()
+
+
+def test_other_builds_are_found_or_made_from_here(
+    loop: Loop, window: MainWindow, fake: FakeClient, panel: PositionPanel
+) -> None:
+    QTest.mouseClick(panel.others, Qt.MouseButton.LeftButton)
+    page = window.pages.currentWidget()
+    assert isinstance(page, DownloadPage)
+    assert page.field.text() == "Qwen2.5-Coder-1.5B"
+    loop.turn(4)
+    assert not fake.called("search"), "nothing is asked before Search is pressed"
+    window.show_chat()
+    QTest.mouseClick(panel.smaller, Qt.MouseButton.LeftButton)
+    assert isinstance(window.pages.currentWidget(), WizardPage)
+    loop.until(lambda: fake.called("plan_compression"))
+    assert fake.called("plan_compression")[-1].path == fake.entries[1].path
 
 
 def test_a_streamed_slider_has_one_place_beside_other_builds(fake: FakeClient) -> None:
@@ -275,4 +298,4 @@ def test_a_streamed_slider_has_one_place_beside_other_builds(fake: FakeClient) -
     assert [(one.place, one.position) for one in track.stops] == [(0.0, 0.5), (1.0, None)]
     assert track_of(streamed, ModelLadder(path=middle.path, stops=stops, own=0)).stops[0].place == 0.0
     assert len(track_of(streamed, None).stops) == 101
-    assert not track_of(None, None).shown
+    assert not track_of(None, None).chooses

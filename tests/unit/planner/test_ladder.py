@@ -125,6 +125,7 @@ class TestFiles:
         found = ladder(self.loaded(entries["mine-q8.nutshell"]), entries.values(), ROOMY)
         names = self.names(found.stops)
         assert found.path == entries["mine-q8.nutshell"].path
+        assert found.model == "Tiny-1M-Chat", "that of the file it was made from"
         assert names[found.own] == "mine-q8.nutshell"
         assert "mine-q4.nutshell" in names
         assert "Other-1M-Chat-F32.gguf" not in names

@@ -15,8 +15,7 @@ from PySide6.QtWidgets import QApplication
 from backend.api.errors import MemoryShortageError
 from backend.api.schemas import LoadedModel
 from tests.fakes.client import FakeClient, fake_loaded, fake_sliding
-from tests.ui.shell.support import Loop
-from ui.bridge.engine_link import EngineLink
+from tests.ui.shell.support import Loop, shown_window
 from ui.inspector.position import PositionPanel
 from ui.main_window import MainWindow
 from ui.theme import apply_theme
@@ -28,15 +27,12 @@ def saved() -> dict[str, object]:
 
 
 @pytest.fixture
-def window(loop: Loop, link: EngineLink, saved: dict[str, object], qapp: QApplication) -> Iterator[MainWindow]:
+def window(loop: Loop, saved: dict[str, object], qapp: QApplication) -> Iterator[MainWindow]:
     apply_theme(qapp, "light", zoom=1.0, reduced_motion=True)
-    made = MainWindow(link, {"slider_positions": '{"elsewhere": 0.2, "bad": "x"}'}, saved.update)
-    made.resize(1180, 780)
-    made.show()
-    yield made
-    made.close()
-    made.deleteLater()
-    loop.turn()
+    with shown_window(
+        loop, 1180, 780, settings={"slider_positions": '{"elsewhere": 0.2, "bad": "x"}'}, save=saved.update
+    ) as made:
+        yield made
     apply_theme(qapp, "light", zoom=1.0, reduced_motion=False)
 
 

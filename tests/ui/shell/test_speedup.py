@@ -12,8 +12,7 @@ from PySide6.QtWidgets import QApplication
 from backend.api.schemas import LoadedModel, SpeculationChoice
 from backend.api.speculation_schemas import DraftSuggestion, PassReport, Speculate
 from tests.fakes.client import FakeClient, fake_loaded
-from tests.ui.shell.support import Loop
-from ui.bridge.engine_link import EngineLink
+from tests.ui.shell.support import Loop, shown_window
 from ui.inspector.pass_plots import CostPlot, PassPlot
 from ui.inspector.speedup import SpeedupPanel
 from ui.main_window import MainWindow
@@ -26,15 +25,10 @@ def saved() -> dict[str, object]:
 
 
 @pytest.fixture
-def window(loop: Loop, link: EngineLink, saved: dict[str, object], qapp: QApplication) -> Iterator[MainWindow]:
+def window(loop: Loop, saved: dict[str, object], qapp: QApplication) -> Iterator[MainWindow]:
     apply_theme(qapp, "light", zoom=1.0, reduced_motion=True)
-    made = MainWindow(link, {}, saved.update)
-    made.resize(1180, 1200)
-    made.show()
-    yield made
-    made.close()
-    made.deleteLater()
-    loop.turn()
+    with shown_window(loop, 1180, 1200, save=saved.update) as made:
+        yield made
     apply_theme(qapp, "light", zoom=1.0, reduced_motion=False)
 
 

@@ -15,7 +15,7 @@ from backend.api.errors import DiskFullError, EngineUnavailableError
 from backend.api.plan_schemas import ModelPlan
 from backend.api.schemas import ErrorInfo, Job, JobChanged, LoadModel, Sampling, SearchHit
 from tests.fakes.client import FakeClient, fake_conversation, fake_loaded
-from tests.ui.shell.support import Loop
+from tests.ui.shell.support import Loop, shown_window
 from ui.actions import command_table
 from ui.bridge.engine_link import EngineLink
 from ui.main_window import MainWindow
@@ -43,15 +43,10 @@ def saved() -> Saved:
 
 
 @pytest.fixture
-def window(loop: Loop, link: EngineLink, saved: Saved, qapp: QApplication) -> Iterator[MainWindow]:
+def window(loop: Loop, saved: Saved, qapp: QApplication) -> Iterator[MainWindow]:
     apply_theme(qapp, "light", zoom=1.0, reduced_motion=True)
-    made = MainWindow(link, {}, saved)
-    made.resize(1180, 780)
-    made.show()
-    yield made
-    made.close()
-    made.deleteLater()
-    loop.turn()
+    with shown_window(loop, 1180, 780, save=saved) as made:
+        yield made
     apply_theme(qapp, "light", zoom=1.0, reduced_motion=False)
 
 

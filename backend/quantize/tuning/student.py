@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from backend.hardware.trim import trim
 from backend.quantize.graph import Graph
 from backend.quantize.layer import Stop
 from backend.quantize.products import has_half_products
@@ -100,6 +101,7 @@ class Student:
                 for module, linear in self._linears.items()
                 if isinstance(linear, AqlmWeight)
             }
+        trim()  # the decoded weights of each linear left holes: 0.6 GB of 2.4 with 0.5B
 
     def parameters(self) -> list[Tensor]:
         """float32 leaves: of the linears, then the norms."""
@@ -149,6 +151,7 @@ class Student:
                     self._movers[module].add(gradient)
                 if own.requires_grad:
                     torch.autograd.backward(own, gradient)
+        trim()  # 3.6 GB without and 3.0 with it, of PV with 0.5B; 20 ms of a second or more
         return x.grad
 
     def move(self) -> int:
@@ -173,6 +176,7 @@ class Student:
                     tokens += len(hidden)
         finally:
             self.load(exact)
+            trim()
         return total / tokens if math.isfinite(total) else math.inf
 
     def state(self) -> State:

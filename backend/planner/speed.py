@@ -15,10 +15,10 @@ _LOW, _HIGH = 0.67, 1.25
 _LOW_MEASURED, _HIGH_MEASURED = 0.8, 1.2
 #: Multiplications of a core in a second with 4-bit weights in prefill; measured here from 20e9 to 60e9.
 _CORE = 30e9
-#: llama.cpp on a processor: for each layer, and of a thread for each cell, head and layer, with heads of 64 numbers as
-#: of 128. From 0.1B, 0.5B and 1.5B with 512 to 4,096 cells, two threads: 22.8, 29.6 and 37.6 ms a token of 0.5B, where
-#: the bytes of the cache alone would say 22.8, 23.6 and 24.8.
-_LAYER_S, _CELL_S = 0.11e-3, 23e-9
+#: llama.cpp on a processor: for each layer, and of a thread for each number of a query, cell and layer. One node at a
+#: time, 64 to 4,000 cells, two threads: 8.4 to 18.7 ms (0.1B), 19.6 to 36.0 (0.5B), 32.1 to 57.0 (1.5B), which is 0.30,
+#: 0.38 and 0.29 ns, where the bytes of the cache alone would say 8.4 to 10.6, 19.6 to 20.9 and 32.1 to 34.9.
+_LAYER_S, _NUMBER_S = 0.11e-3, 0.31e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def besides_reading(architecture: Architecture, engine: Engine, kv: int, threads
         return 0.0
     cells = kv / (4 * architecture.kv_width)  # of all layers together; a layer with a window has fewer
     share = layers / max(architecture.layers, 1)
-    return layers * _LAYER_S + share * cells * architecture.heads * _CELL_S / max(threads, 1)
+    return layers * _LAYER_S + share * cells * architecture.q_width * _NUMBER_S / max(threads, 1)
 
 
 def speed(

@@ -209,9 +209,10 @@ def test_llama_cpp_computes_where_our_engine_reads() -> None:
     subject = _subject("qwen2.5-coder-0.5b", "llama.cpp")
     look = subject.architecture
     full = 24 * 4096 * 4 * look.kv_width
-    # measured: 22.8 ms a token with 480 cells, 37.6 with 4,064, two threads; the cache is 44 MB of that, 2 ms
+    # measured: 21.0 ms a token with 500 cells, 29.9 with 3,000, two threads: 12.8 ms for as many as here, where reading
+    # the cache would take 2
     longer = besides_reading(look, "llama.cpp", full, 2, 24) - besides_reading(look, "llama.cpp", full // 8, 2, 24)
-    assert longer == pytest.approx(0.0138, rel=0.1)
+    assert longer == pytest.approx(0.0128, rel=0.1)
     assert besides_reading(look, "llama.cpp", full, 4, 24) < besides_reading(look, "llama.cpp", full, 2, 24)
     assert besides_reading(look, "llama.cpp", full, 2, 0) == 0
     assert besides_reading(look, "native", full, 2, 24) == 0
@@ -219,7 +220,8 @@ def test_llama_cpp_computes_where_our_engine_reads() -> None:
 
 def test_a_long_conversation_slows_llama_cpp_down_by_more_than_its_bytes() -> None:
     subject = _subject("qwen2.5-coder-0.5b", "llama.cpp")
-    full, start = (plan(subject, LAPTOP, Wishes(context=4096, filled=filled)).speed.tokens for filled in (1.0, 0.1))
+    wishes = Wishes(context=4096, threads=2)  # as it was measured: 19.6 ms at the start, 36.0 at the end
+    full, start = (plan(subject, LAPTOP, replace(wishes, filled=filled)).speed.tokens for filled in (1.0, 0.1))
     bytes_only = subject.weights.per_token / (subject.weights.per_token + plan(subject, LAPTOP).memory.kv)
     assert full / start < 0.85 * bytes_only
 

@@ -546,7 +546,7 @@ def the_only_build(stage: Stage) -> None:
     stage.fake.stops = stage.fake.stops[1:2]
     stage.fake.loaded = fake_loaded(middle)
     stage.attach().open()
-    stage.loop.until(lambda: stage.window.inspector.position.others.isVisible())
+    stage.loop.until(lambda: stage.window.inspector.position.track.stops)
 
 
 def beside_its_builds(stage: Stage, handle: int) -> None:

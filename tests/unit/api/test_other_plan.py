@@ -10,7 +10,17 @@ import pytest
 from msgspec.structs import replace
 
 from backend.api.client import Client
-from backend.api.schemas import LoadedModel, LoadModel, Message, ModelEntry, NewConversation, StartTurn, TurnEnded
+from backend.api.schemas import (
+    ConversationUpdate,
+    LoadedModel,
+    LoadModel,
+    Message,
+    ModelEntry,
+    NewConversation,
+    Sampling,
+    StartTurn,
+    TurnEnded,
+)
 from backend.engine.loading import load_model
 from backend.engine.model import Model
 from tests.fakes.server import RunningServer, running_server
@@ -40,6 +50,9 @@ def test_a_chat_goes_on_under_another_plan(server: RunningServer, changed: dict[
     async def test() -> None:
         async with Client(server.base_url, server.token) as client:
             conversation = await client.create_conversation(NewConversation())
+            # an answer that fills the context would push out what the third turn is to find in the cache
+            brief = ConversationUpdate(sampling=Sampling(seed=5, max_tokens=80))
+            await client.update_conversation(conversation.id, brief)
 
             async def say(text: str, after: Message | None = None) -> Message:
                 turn = StartTurn(text=text, parent_id=after.id if after is not None else None)

@@ -190,7 +190,7 @@ async def _measured(case: _Case, machine: Machine, learned: Learned, data: Path)
         "memory_known_from": wishes.learned.of_memory,
         "predicted_tok_s": None if case.draft else round(expected.speed.tokens, 2),
         "measured_tok_s": None if case.draft else round(usage.tok_s, 2),
-        "speed_known_from": wishes.learned.of_ram,
+        "speed_known_from": wishes.learned.of_speed,
         "predicted_ttft_s": round(expected.speed.first * usage.prompt_tokens / 512, 3),
         "measured_ttft_s": round(usage.ttft_s, 3),
     }

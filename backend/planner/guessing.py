@@ -27,7 +27,7 @@ def can_guess(draft: Subject, target: Subject) -> bool:
     return abs(draft.architecture.vocab_size - target.architecture.vocab_size) <= _PADDING
 
 
-def cost(draft: Subject, engine: Engine, seconds: float, rates: Rates) -> float:
+def cost(draft: Subject, engine: Engine, seconds: float, rates: Rates, threads: int) -> float:
     """Of a pass that checks guesses and of making them, in passes of one token.
 
     Args:
@@ -35,7 +35,9 @@ def cost(draft: Subject, engine: Engine, seconds: float, rates: Rates) -> float:
         engine: of the large one. Ours checks a tree while it waits for the disk.
         seconds: of a pass of one token of the large one.
         rates: of the machine.
+        threads: that compute.
     """
     if engine != "native" or seconds <= 0:
         return 1.0
-    return 1.0 + _ROUNDS * _WIDE * pass_seconds(draft.weights.per_token, 0, 0, rates) / seconds
+    small = pass_seconds(draft.weights.per_token, 0, 0, rates, draft.weights.multiplied / max(threads, 1))
+    return 1.0 + _ROUNDS * _WIDE * small / seconds

@@ -11,14 +11,16 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Literal
 
 import msgspec
 
-__all__ = ["Correction", "Known", "Learned", "Observation"]
+from backend.planner.speed import Rates
+
+__all__ = ["Correction", "Known", "Learned", "Observation", "Passed"]
 
 Source = Literal["", "engine", "scheme", "model"]
 #: observations of one model that are kept, and of all
@@ -36,6 +38,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
         predicted, measured: bytes of the process (its share of what is shared), for the cells in use.
         read: bytes that a token reads; token_s: seconds of one without drafts, 0 where that was not seen.
         besides: seconds of those that are not spent reading (`speed.besides_reading`).
+        multiplying: seconds of them that its arithmetic was expected to take (`Weights.multiplied` over the threads).
         prefill: multiplications a second of a core while the prompt was read; 0 where it was too short to tell.
     """
 
@@ -45,10 +48,20 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     threads: int
     predicted: int
     measured: int
-    besides: float  # without a default: files from before it was kept are passed over
+    besides: float  # these two without a default: files from before they were kept are passed over
+    multiplying: float
     read: int = 0
     token_s: float = 0.0
     prefill: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A pass of one token that was seen: seconds without what is besides, bytes, and what arithmetic should take."""
+
+    seconds: float
+    read: int
+    multiplying: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +70,32 @@ class Correction:
 
     Attributes:
         memory: bytes to add to the prediction. of_memory: what that was seen on.
-        ram: bytes a second that it reads from the memory, our engine's fixed costs included; 0: not known.
-        of_ram: what that was seen on.
+        passes: that were seen, our engine's fixed costs included. of_speed: what they were seen on.
         core: multiplications a second of a core in prefill; 0: not known.
     """
 
     memory: int = 0
     of_memory: Source = ""
-    ram: float = 0.0
-    of_ram: Source = ""
+    passes: tuple[Passed, ...] = ()
+    of_speed: Source = ""
     core: float = 0.0
+
+    def rates(self, probed: Rates) -> Rates:
+        """What was measured of the memory, corrected by the passes.
+
+        A pass tells of what it waited for, reading or arithmetic, and that the other took no longer than all of it.
+        """
+        if not self.passes:
+            return probed
+        read, slower = [], []
+        for one in self.passes:
+            reading = one.read / probed.ram
+            if reading >= min(one.multiplying, one.seconds):
+                read.append(one.read / one.seconds)
+            if one.multiplying > min(reading, one.seconds):
+                slower.append(one.seconds / one.multiplying)
+        ram = median(read) if read else probed.ram
+        return replace(probed, ram=ram, slower=median(slower) if slower else probed.slower, fixed=0.0)
 
 
 #: (engine, scheme, model) -> what earlier loads taught
@@ -108,13 +137,13 @@ class Learned:
         """What to expect of a model that is about to be loaded."""
         known = [one for one in self.all() if one.engine == engine]
         memory, of_memory = _nearest(known, scheme, model)
-        ram, of_ram = _nearest([one for one in known if one.token_s > 0 and one.read > 0], scheme, model)
+        passes, of_speed = _nearest([one for one in known if one.token_s > 0 and one.read > 0], scheme, model)
         core, _ = _nearest([one for one in known if one.prefill > 0], scheme, model)
         return Correction(
             memory=round(median(map(_beyond, memory))) if memory else 0,
             of_memory=of_memory,
-            ram=median(one.read / _reading(one) for one in ram) if ram else 0.0,
-            of_ram=of_ram,
+            passes=tuple(Passed(_reading(one), one.read, one.multiplying) for one in passes),
+            of_speed=of_speed,
             core=median(one.prefill for one in core) if core else 0.0,
         )
 

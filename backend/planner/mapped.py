@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["MappedTensor", "added_bytes", "is_copied"]
+__all__ = ["EMBEDDING", "MappedTensor", "added_bytes", "is_copied"]
 
 #: Types that are copied, as its log says of files made of each (x86, AVX-512; llama-cpp-python 0.3.36). Q4_1, Q5_0,
 #: Q5_1, Q8_0, Q5_K and Q6_K are not. Other processors were not looked at, and this set is taken for them too.
 _COPIED = frozenset({"Q2_K", "Q4_0", "Q4_K", "IQ4_NL"})
 #: rows that are interleaved
 _ROWS = 8
-_EMBEDDING = "token_embd.weight"
+#: the tensor of the embedding
+EMBEDDING = "token_embd.weight"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +48,9 @@ def added_bytes(tensors: Sequence[MappedTensor], *, tied: bool) -> int:
     """
     copied = [one for one in tensors if one.name.endswith(".weight") and is_copied(one.kind, one.rows)]
     if not tied:
-        copied = [one for one in copied if one.name != _EMBEDDING]
+        copied = [one for one in copied if one.name != EMBEDDING]
     names = {one.name for one in copied}
-    kept = [one for one in tensors if one.name not in names or one.name == _EMBEDDING]
+    kept = [one for one in tensors if one.name not in names or one.name == EMBEDDING]
     if not kept:
         return 0
     first, last = min(one.offset for one in kept), max(one.offset for one in kept)

@@ -65,6 +65,7 @@ def observation(
         predicted=memory.peak,
         measured=held,
         read=subject.weights.per_token + (in_use if subject.engine == "native" else 0),
+        multiplying=subject.weights.multiplied / max(threads, 1),
         token_s=seen.token_s,
         besides=besides_reading(subject.architecture, subject.engine, in_use, threads, subject.architecture.layers),
         prefill=multiplied / seen.read_s / threads if seen.read_s > 0 else 0.0,

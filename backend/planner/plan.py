@@ -232,14 +232,16 @@ def _settled(subject: Subject, machine: Machine, wishes: Wishes, context: int, k
     waits = attended if subject.engine == "native" else round(attended * on_gpu / max(layers, 1))
     read = weights.per_token + waits
     on_gpu_read = round(gpu / max(memory.total, 1) * read)
-    rates = replace(machine.rates, ram=learned.ram, fixed=0.0) if learned.ram else machine.rates
-    seconds = pass_seconds(max(read - on_gpu_read, 0), on_gpu_read, 0, rates)
+    in_ram = max(read - on_gpu_read, 0)
+    rates = learned.rates(machine.rates)
+    multiplying = weights.multiplied * in_ram / max(read, 1) / max(threads, 1)
+    seconds = pass_seconds(in_ram, on_gpu_read, 0, rates, multiplying)
     seconds += besides_reading(architecture, subject.engine, attended, threads, layers - on_gpu)
     # What comes from the disk is read ahead while the rest is computed, all experts of a layer with it.
     seconds = max(seconds, pass_seconds(0, 0, disk, rates))
     tokens_per_pass, of_pass = wishes.tokens_per_pass, wishes.cost
     if budget and wishes.draft is not None and tokens_per_pass <= 1:
-        tokens_per_pass, of_pass = TOKENS, cost(wishes.draft, subject.engine, seconds, rates)
+        tokens_per_pass, of_pass = TOKENS, cost(wishes.draft, subject.engine, seconds, rates, threads)
     fits = ram * _MARGIN <= free
     return Plan(
         verdict="fits" if fits else "does not fit",
@@ -265,7 +267,7 @@ def _settled(subject: Subject, machine: Machine, wishes: Wishes, context: int, k
             tokens_per_pass=tokens_per_pass,
             cost=of_pass,
             core=learned.core,
-            measured=learned.of_ram in ("model", "scheme"),
+            measured=learned.of_speed in ("model", "scheme"),
         ),
         reasons=_reasons(subject, memory, ram, free, fits, on_gpu, disk, context),
     )

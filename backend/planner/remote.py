@@ -25,7 +25,7 @@ from backend.planner.architecture import Architecture, from_config, from_gguf
 from backend.planner.learned import Known
 from backend.planner.plan import Machine, Wishes, plan
 from backend.planner.subject import Subject
-from backend.planner.weights import Weights, by_layer, gguf_weights, native_weights
+from backend.planner.weights import Weights, gguf_weights, native_weights, of_header
 
 __all__ = ["fits", "likely", "subjects", "usual_bytes"]
 
@@ -123,11 +123,7 @@ def _gguf(repository: Repository, choice: Choice, header: GGUFHeader, first: Cho
     whole = len(first.files) == 1
     tied = whole and "output.weight" not in sizes  # of a model in parts the head may be in another
     architecture = from_gguf(header.architecture, setting, vocabulary, tied=tied)
-    weights = (
-        by_layer(((tensor.name, tensor.bytes) for tensor in header.tensors), architecture.layers, tied, vocabulary)
-        if whole
-        else gguf_weights(architecture, "Q4_K_M")
-    )
+    weights = of_header(header, architecture) if whole else gguf_weights(architecture, "Q4_K_M")
     data = max(choice.bytes - header.data_offset, 1)
     name = f"{repository.name.split('/')[-1]}, {choice.name}"
     scaled = _scaled(weights, data / max(weights.total, 1))
@@ -145,6 +141,7 @@ def _scaled(weights: Weights, factor: float) -> Weights:
         round(weights.row * factor),
         weights.active,
         round(weights.copied * factor),
+        weights.multiplied * factor,
     )
 
 

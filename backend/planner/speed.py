@@ -23,12 +23,16 @@ _LAYER_S, _NUMBER_S = 0.11e-3, 0.31e-9
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Bytes a second of each tier, 0 where there is none; `fixed` seconds that a pass takes besides."""
+    """Bytes a second of each tier, 0 where there is none; `fixed` seconds that a pass takes besides.
+
+    `slower`: what multiplying takes here, in times of `arithmetic.core_seconds`.
+    """
 
     ram: float
     gpu: float = 0.0
     disk: float = 0.0
     fixed: float = 0.0004
+    slower: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +46,22 @@ class Speed:
     first: float
 
 
-def pass_seconds(ram: int, gpu: int, disk: int, rates: Rates) -> float:
-    """Of a pass that reads so many bytes from each tier, one after another; infinite where a tier does not exist."""
+def pass_seconds(ram: int, gpu: int, disk: int, rates: Rates, multiplying: float = 0.0) -> float:
+    """Of a pass over so many bytes in each tier, one after another; infinite where a tier does not exist.
+
+    Args:
+        ram: bytes.
+        gpu: bytes.
+        disk: bytes.
+        rates: of the tiers.
+        multiplying: seconds for what is in RAM (`Weights.multiplied` over the threads), which goes on while it is read.
+    """
     total = rates.fixed
-    for size, rate in ((ram, rates.ram), (gpu, rates.gpu), (disk, rates.disk)):
+    for size, rate, least in ((ram, rates.ram, multiplying * rates.slower), (gpu, rates.gpu, 0), (disk, rates.disk, 0)):
         if size:
             if rate <= 0:
                 return float("inf")
-            total += size / rate
+            total += max(size / rate, least)
     return total
 
 

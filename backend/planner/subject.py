@@ -12,7 +12,6 @@ import msgspec
 from backend.api.errors import UnsupportedModelError
 from backend.architectures import ARCHITECTURES
 from backend.formats.gguf import read_header
-from backend.formats.gguf_tables import TENSOR_TYPES
 from backend.formats.hf_folder import open_folder
 from backend.formats.pack import PackCheckpoint
 from backend.formats.pack_slider import key_of
@@ -20,9 +19,8 @@ from backend.formats.safetensors import TensorFile
 from backend.formats.sniff import recognise, unrecognised
 from backend.planner.architecture import Architecture, from_config, from_gguf
 from backend.planner.catalogue import Build, Entry
-from backend.planner.mapped import MappedTensor, added_bytes
 from backend.planner.memory import Engine
-from backend.planner.weights import Weights, by_layer, gguf_weights, native_weights
+from backend.planner.weights import Weights, by_layer, gguf_weights, native_weights, of_header
 
 __all__ = ["Subject", "at_lowest_level", "subject_of_build", "subject_of_file", "subjects_of"]
 
@@ -105,16 +103,7 @@ def _gguf(path: Path) -> Subject:
     vocabulary = sizes["token_embd.weight"].shape[-1] if "token_embd.weight" in sizes else 1
     tied = "output.weight" not in sizes
     architecture = from_gguf(header.architecture, setting, vocabulary, tied=tied)
-    weights = by_layer(
-        ((tensor.name, tensor.bytes) for tensor in header.tensors), architecture.layers, tied, vocabulary
-    )
-    mapped = [
-        MappedTensor(
-            one.name, TENSOR_TYPES[one.type].name, one.shape[1] if len(one.shape) > 1 else 1, one.offset, one.bytes
-        )
-        for one in header.tensors
-    ]
-    weights = replace(weights, copied=added_bytes(mapped, tied=tied))
+    weights = of_header(header, architecture)
     return Subject(
         header.name, "llama.cpp", header.quantization, architecture, weights, header.context_length, exact=True
     )

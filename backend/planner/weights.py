@@ -8,13 +8,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from backend.formats.gguf import GGUFHeader
 from backend.formats.gguf_tables import TENSOR_TYPES, TensorType
 from backend.formats.pack_layout import buffer_sizes
 from backend.planner.architecture import Architecture, Tensor
-from backend.planner.mapped import is_copied
+from backend.planner.arithmetic import of_token
+from backend.planner.mapped import EMBEDDING, MappedTensor, added_bytes, is_copied
 from kernels.packed import PackedLinear
 
-__all__ = ["Weights", "by_layer", "gguf_weights", "hf_bytes", "native_bytes", "native_weights"]
+__all__ = ["Weights", "by_layer", "gguf_weights", "hf_bytes", "native_bytes", "native_weights", "of_header"]
 
 _TYPES = {kind.name: kind for kind in TENSOR_TYPES.values()}
 #: Bytes of SpQR's outliers for a weight: 0.028 to 0.044 in builds of 0.1B to 1.5B, the less the larger.
@@ -30,6 +32,8 @@ _MIXTURES = {
     "F16": ("F16", "F16", "F16"),
     "BF16": ("BF16", "BF16", "BF16"),
 }
+#: dimensions of a tensor that a vector is multiplied with
+_MATRIX = 2
 _AQLM = re.compile(r"(\d+)x(\d+)", re.ASCII)
 
 
@@ -44,6 +48,8 @@ class Weights:
         row: of one row of the embedding, which is all of it that a token reads.
         active: share of the layers' bytes that one token reads: below 1 where there are experts.
         copied: what llama.cpp holds a second time on a processor; not in the total.
+        multiplied: seconds of one core for the arithmetic of one token (`arithmetic.py`); 0 in our engine, whose rate
+            is learned for each scheme.
     """
 
     embedding: int
@@ -52,6 +58,7 @@ class Weights:
     row: int
     active: float = 1.0
     copied: int = 0
+    multiplied: float = 0.0
 
     @property
     def total(self) -> int:
@@ -87,27 +94,49 @@ def gguf_weights(architecture: Architecture, scheme: str, *, head_apart: bool = 
             return head_type
         return more if tensor.kind in ("v", "down") and _more_bits(tensor.layer, architecture.layers) else usual
 
-    def copied(tensor: Tensor) -> int:
-        if tensor.kind in ("plain", "router") or (tensor.kind == "embedding" and (apart or not architecture.tied)):
-            return 0
-        name = kind_of(tensor)
-        return _gguf_bytes(name, tensor) if is_copied(_gguf_type(name, tensor).name, tensor.rows) else 0
-
+    not_linear = {"plain"} if architecture.tied and not apart else {"plain", "embedding"}
     found = _gathered(architecture, lambda tensor: _gguf_bytes(kind_of(tensor), tensor))
-    found = replace(found, copied=sum(map(copied, architecture.tensors())))
-    if not apart:
-        return found
-    second = _gguf_bytes(head_type, Tensor("head", -1, architecture.vocab_size, architecture.hidden_size))
-    table = _gguf_bytes(usual, Tensor("embedding", -1, architecture.vocab_size, architecture.hidden_size))
-    head = Tensor("head", -1, architecture.vocab_size, architecture.hidden_size)
-    more_copied = second if is_copied(_gguf_type(head_type, head).name, head.rows) else 0
+    linears = [
+        (_gguf_type(kind_of(tensor), tensor).name, tensor)
+        for tensor in architecture.tensors()
+        if tensor.kind not in not_linear
+    ]
+    if apart:
+        head = Tensor("head", -1, architecture.vocab_size, architecture.hidden_size)
+        table = _gguf_bytes(usual, head)
+        found = replace(
+            found,
+            embedding=table,
+            head=found.head - table + _gguf_bytes(head_type, head),
+            row=table // architecture.vocab_size,
+        )
+        linears.append((_gguf_type(head_type, head).name, head))
+    share = architecture.experts_used / architecture.experts if architecture.experts else 1.0
     return replace(
         found,
-        embedding=table,
-        head=found.head - table + second,
-        row=table // architecture.vocab_size,
-        copied=found.copied + more_copied,
+        copied=sum(_gguf_bytes(kind, tensor) for kind, tensor in linears if is_copied(kind, tensor.rows)),
+        multiplied=of_token(((kind, tensor.weights, tensor.copies > 1) for kind, tensor in linears), share),
     )
+
+
+def of_header(header: GGUFHeader, architecture: Architecture) -> Weights:
+    """Of a GGUF file, tensor by tensor; experts are stacked in one of three dimensions."""
+    tied, sizes = architecture.tied, ((one.name, one.bytes) for one in header.tensors)
+    found = by_layer(sizes, architecture.layers, tied, architecture.vocab_size)
+    kinds = [TENSOR_TYPES[one.type].name for one in header.tensors]
+    mapped = [
+        MappedTensor(one.name, kind, one.shape[1] if len(one.shape) > 1 else 1, one.offset, one.bytes)
+        for one, kind in zip(header.tensors, kinds, strict=True)
+    ]
+    experts = sum(one.bytes for one in header.tensors if len(one.shape) > _MATRIX)
+    active = _active(architecture, sum(found.layers), sum(found.layers) - experts)
+    linears = [
+        (kind, one.elements, len(one.shape) > _MATRIX)
+        for one, kind in zip(header.tensors, kinds, strict=True)
+        if len(one.shape) >= _MATRIX and (tied or one.name != EMBEDDING)
+    ]
+    share = architecture.experts_used / architecture.experts if architecture.experts else 1.0
+    return replace(found, active=active, copied=added_bytes(mapped, tied=tied), multiplied=of_token(linears, share))
 
 
 def _more_bits(layer: int, layers: int) -> bool:

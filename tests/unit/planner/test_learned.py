@@ -9,18 +9,19 @@ import pytest
 from msgspec.structs import replace
 
 from backend.api.schemas import LoadedModel, ModelEntry, Sampling, TurnStats
-from backend.planner.learned import Correction, Learned, Observation
+from backend.planner.learned import Correction, Learned, Observation, Passed
 from backend.planner.observing import Observer, Seen, observation
 from backend.planner.plan import Machine, Wishes, plan
-from backend.planner.speed import Rates
+from backend.planner.speed import Rates, pass_seconds
 from backend.planner.subject import subject_of_file
 
 MB = 1 << 20
+PROBED = Rates(ram=20e9, disk=1e9)
 
 
 def _seen(model: str = "a", scheme: str = "q4", engine: str = "native", **more: float) -> Observation:
     facts = {"predicted": 100 * MB, "measured": 110 * MB, "read": 50 * MB, "token_s": 0.01, "besides": 0.0}
-    facts |= {"prefill": 4e10, **more}
+    facts |= {"multiplying": 0.0, "prefill": 4e10, **more}
     return Observation(engine=engine, scheme=scheme, model=model, threads=2, **facts)  # type: ignore[arg-type]
 
 
@@ -37,9 +38,11 @@ def test_the_nearest_is_believed(learned: Learned) -> None:
     learned.add(_seen("a", "q4", measured=110 * MB))
     learned.add(_seen("b", "aqlm-2x8", measured=130 * MB, token_s=0.02))
     same = learned.about("native", "q4", "a")
-    assert (same.memory, same.of_memory, same.ram, same.of_ram) == (10 * MB, "model", 50 * MB / 0.01, "model")
+    assert (same.memory, same.of_memory, same.of_speed) == (10 * MB, "model", "model")
+    assert same.rates(PROBED) == Rates(ram=50 * MB / 0.01, disk=1e9, fixed=0.0)
     other = learned.about("native", "aqlm-2x8", "new")
-    assert (other.memory, other.of_memory, other.ram, other.of_ram) == (30 * MB, "scheme", 50 * MB / 0.02, "scheme")
+    assert (other.memory, other.of_memory, other.of_speed) == (30 * MB, "scheme", "scheme")
+    assert other.rates(PROBED).ram == 50 * MB / 0.02
     assert learned.about("native", "spqr-3", "new").of_memory == "engine"
     assert learned.about("llama.cpp", "q4", "a") == Correction()
 
@@ -48,21 +51,51 @@ def test_a_speed_that_was_not_seen_does_not_count(learned: Learned) -> None:
     learned.add(_seen("a", token_s=0.0, prefill=0.0))
     learned.add(_seen("b", token_s=0.02, prefill=2e10))
     found = learned.about("native", "q4", "a")
-    assert (found.of_memory, found.of_ram) == ("model", "scheme")
-    assert (found.ram, found.core) == (50 * MB / 0.02, 2e10)
+    assert (found.of_memory, found.of_speed) == ("model", "scheme")
+    assert (found.rates(PROBED).ram, found.core) == (50 * MB / 0.02, 2e10)
 
 
 def test_what_is_not_reading_says_nothing_of_the_memory_s_speed(learned: Learned) -> None:
     learned.add(_seen("a", besides=0.002))
-    assert learned.about("native", "q4", "a").ram == pytest.approx(50 * MB / 0.008)
+    assert learned.about("native", "q4", "a").rates(PROBED).ram == pytest.approx(50 * MB / 0.008)
     learned.add(_seen("b", "other", besides=0.05))  # reckoned on a slower processor: more than it took in all
-    assert learned.about("native", "other", "b").ram == pytest.approx(50 * MB / 0.005)
+    assert learned.about("native", "other", "b").rates(PROBED).ram == pytest.approx(50 * MB / 0.005)
 
 
-def test_a_file_from_before_it_was_kept_is_passed_over(learned: Learned, tmp_path: Path) -> None:
+def test_nothing_learned_leaves_what_was_probed() -> None:
+    assert Correction().rates(PROBED) is PROBED
+
+
+@pytest.mark.parametrize(
+    ("pass_", "ram", "slower"),
+    [
+        (Passed(0.05, 10**9, 0.02), 20e9, 1.0),  # it waited for the memory, which is as slow as probed
+        (Passed(0.10, 10**9, 0.02), 10e9, 1.0),
+        (Passed(0.12, 10**9, 0.08), 20e9, 1.5),  # it waited for arithmetic; of the memory it says nothing
+        (Passed(0.04, 10**9, 0.05), 25e9, 0.8),  # quicker than either was thought to be
+        (Passed(0.03, 10**9, 0.04), 10**9 / 0.03, 0.75),
+        (Passed(0.06, 10**9, 0.06), 20e9, 1.0),
+    ],
+)
+def test_a_pass_teaches_what_it_waited_for(pass_: Passed, ram: float, slower: float) -> None:
+    found = Correction(passes=(pass_,), of_speed="scheme").rates(PROBED)
+    assert (found.ram, found.slower) == (pytest.approx(ram), pytest.approx(slower))
+    again = pass_seconds(pass_.read, 0, 0, found, pass_.multiplying)
+    assert again == pytest.approx(pass_.seconds)  # and seen again it is predicted
+
+
+def test_a_model_that_computes_says_little_of_one_that_reads() -> None:
+    """On cores that take twice as long as ours: a type that is quick to unpack waits for the memory all the same."""
+    learned = Correction(passes=(Passed(0.2, 10**9, 0.1),), of_speed="engine").rates(PROBED)
+    assert pass_seconds(10**9, 0, 0, learned, 0.02) == pytest.approx(0.05)
+    assert pass_seconds(10**9, 0, 0, learned, 0.04) == pytest.approx(0.08)
+
+
+@pytest.mark.parametrize("field", ["besides", "multiplying"])
+def test_a_file_from_before_it_was_kept_is_passed_over(learned: Learned, tmp_path: Path, field: str) -> None:
     learned.add(_seen())
     file = tmp_path / "folder" / "learned.json"
-    file.write_text(file.read_text().replace('"besides":0.0,', ""))
+    file.write_text(file.read_text().replace(f'"{field}":0.0,', ""))
     assert learned.all() == []
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from backend.planner.learned import Correction
+from backend.planner.learned import Correction, Passed
 from backend.planner.offers import offers
 from backend.planner.plan import Machine
 from backend.planner.speed import Rates
@@ -59,8 +59,9 @@ def test_what_is_loaded_counts_as_free() -> None:
 
 
 def test_what_was_learned_counts() -> None:
-    slow = {one.id: one.tokens for one in offers(LAPTOP, lambda *_: Correction(ram=5e9, of_ram="engine"))}
-    assert all(one.tokens > slow[one.id] for one in offers(LAPTOP))
+    slow = Correction(passes=(Passed(1.0, 5 * GB),), of_speed="engine")
+    expected = {one.id: one.tokens for one in offers(LAPTOP, lambda *_: slow)}
+    assert all(one.tokens > expected[one.id] for one in offers(LAPTOP))
 
 
 def test_the_whole_catalogue_is_planned_quickly() -> None:

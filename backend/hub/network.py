@@ -34,8 +34,6 @@ PURPOSES: dict[Purpose, str] = {
     "models": "Finding and downloading models, when you ask for one",
 }
 _KEPT = 500
-#: bytes that are read of a line at a time
-_READ = 1 << 18
 #: requests that may still be made by what runs now; None: any number
 _left: ContextVar[int | None] = ContextVar("left", default=None)
 
@@ -112,8 +110,6 @@ class Network:
     def _new_client(self, purpose: Purpose) -> httpx2.Client:
         import httpx2  # trusts what the system trusts, by itself
 
-        _read_in_larger_pieces()
-
         def asked(request: httpx2.Request) -> None:
             try:
                 self.check(purpose)
@@ -157,17 +153,6 @@ def at_most(requests: int) -> Iterator[None]:
         yield
     finally:
         _left.reset(token)
-
-
-def _read_in_larger_pieces() -> None:
-    """The HTTP library reads 64 KB at a time, which costs 0.5 to 0.7 s of a core for a gigabyte; 256 KB cost 0.35 s.
-
-    What says so is inside of it: where that changes, downloads are slower and a test says it.
-    """
-    with contextlib.suppress(ImportError, AttributeError):
-        from httpcore2._sync.http11 import HTTP11Connection
-
-        HTTP11Connection.READ_NUM_BYTES = max(HTTP11Connection.READ_NUM_BYTES, _READ)
 
 
 #: of this process

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backend.api.errors import DamagedDownloadError, DiskFullError, NetworkError, NutshellError, StorageError
+from backend.hub.body import Body
 from backend.hub.hf_cache import Place, link, locked, put_in_place
 from backend.hub.partial import Partial
 from backend.hub.remote import RemoteFile, refused, unreachable
@@ -161,12 +162,13 @@ class Transfer:
             elif status not in (200, 206):
                 raise refused(self.repository, status)
             self._check_length(response, partial.size)
-            for piece in response.iter_raw():
-                if partial.size + len(piece) > self.file.bytes:
+            body = Body(response)
+            while count := body.read_into(partial.room()):
+                if partial.size + count > self.file.bytes:
                     raise self._wrong_length()
-                partial.write(piece)
-                self.moved(len(piece))
-                self.pace.take(len(piece), self.stop)
+                partial.arrived(count)
+                self.moved(count)
+                self.pace.take(count, self.stop)
                 self._go_on()
 
     def _check_length(self, response: httpx2.Response, start: int) -> None:

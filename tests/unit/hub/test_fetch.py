@@ -275,14 +275,6 @@ def test_files_come_side_by_side_and_small_ones_are_checked_as_git_does(
         get("config.json")
 
 
-def test_pieces_are_large(hub: FakeHub, network: Network) -> None:
-    """Of 64 KB, as the HTTP library reads them by itself, a gigabyte costs twice the processor time."""
-    hub.put(REPO, FILE, bytes(20_000_000))
-    url = f"{hub.cdn}/{REPO}/{FILE}"
-    with network.client("models") as client, client.stream("GET", url) as response:
-        assert max(len(piece) for piece in response.iter_raw()) > 100_000
-
-
 def test_a_write_that_the_disk_loses_is_not_forgotten(
     get: Fetch, hub: FakeHub, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -108,8 +108,8 @@ def _ours(folder: Path, count: int) -> float:
 def _at_rest(count: int) -> None:
     """Brings disk and memory to the same state for whoever is timed next.
 
-    The file before was deleted. Some disks are told so with the next commit, and a virtual machine gives its memory back
-    to its host, so the next writer waits for both: ours and curl took 1.1 or 2.3 s by that alone.
+    The file before was deleted. Some disks are told so with the next commit, and a virtual machine gives its memory
+    back to its host, so the next writer waits for both: ours and curl took 1.1 or 2.3 s by that alone.
     """
     if hasattr(os, "sync"):
         os.sync()

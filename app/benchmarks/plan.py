@@ -34,7 +34,7 @@ from backend.config.paths import paths
 from backend.hardware.memory import held_bytes
 from backend.planner.learned import Learned
 from backend.planner.machine import this_machine
-from backend.planner.memory import KvType
+from backend.planner.memory import KvType, takes_q8
 from backend.planner.observing import Seen, observation
 from backend.planner.plan import Machine, Wishes, plan
 from backend.planner.subject import Subject, subject_of_file
@@ -142,7 +142,7 @@ def _cases(files: Sequence[Path], draft: Path | None) -> list[_Case]:
     found = []
     for path in files:
         subject = subject_of_file(path)
-        kinds: tuple[KvType, ...] = ("f16", "q8") if subject.engine == "native" else ("f16",)
+        kinds: tuple[KvType, ...] = ("f16", "q8") if takes_q8(subject.architecture, subject.engine) else ("f16",)
         found += [_Case(path, subject, context, kv) for context, kv in product(_CONTEXTS, kinds)]
         if draft is not None and draft != path and _same_vocabulary(subject, draft):
             found.append(_Case(path, subject, _CONTEXTS[1], "f16", draft))
@@ -173,7 +173,7 @@ async def _measured(case: _Case, machine: Machine, learned: Learned, data: Path)
             options = LoadModel(
                 path=str(case.path),
                 n_ctx=case.context,
-                kv="" if subject.engine == "llama.cpp" or case.kv == "q4" else case.kv,
+                kv="q8" if case.kv == "q8" else "f16",
                 speculation="custom" if case.draft else "off",
                 draft_model=str(case.draft or ""),
             )

@@ -51,9 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--position", type=float, help="of that model's slider: 0 is fastest, 1 is best")
     parser.add_argument("--n-ctx", type=int, default=0, help="tokens of context for every model; 0: our choice")
     parser.add_argument("--n-threads", type=int, default=0, help="threads for every model; 0: one per core")
-    parser.add_argument(
-        "--kv", default="", choices=["", "f16", "q8"], help="keys and values of our own engine's models"
-    )
+    parser.add_argument("--kv", default="", choices=["", "f16", "q8"], help="keys and values of the conversation")
     parser.add_argument("--speculation", default="", choices=["", "auto", "off", "custom"], help="drafts")
     parser.add_argument("--draft-nodes", type=int, default=8, metavar="N", help="with --speculation custom")
     parser.add_argument("--memory-budget", type=int, default=0, metavar="BYTES", help="of weights that stay in memory")

@@ -459,7 +459,7 @@ class LoadModel(Struct, kw_only=True):
     n_ctx: Annotated[int, Meta(ge=0)] = 0  # 0: the engine's choice
     n_threads: Annotated[int, Meta(ge=0)] = 0
     n_gpu_layers: int = -1  # -1: as many as fit
-    kv: KvChoice = ""  # how keys and values are stored; "": the engine's choice; for our own engine only
+    kv: KvChoice = ""  # how keys and values are stored; "": the engine's choice
     speculation: SpeculationChoice = ""
     draft_nodes: Annotated[int, Meta(ge=1, le=63)] = 8  # of one pass, with "custom"
     #: path of a small model with the same vocabulary, or "self"; "": as the settings say; "none": from the text alone

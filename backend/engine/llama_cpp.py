@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,12 +25,15 @@ from backend.api.errors import (
     ModelLoadError,
     NutshellError,
 )
+from backend.api.schemas import KvChoice
 from backend.engine.llama_library import AbortFlag, library, log_tail
 from backend.engine.llama_threads import ThreadPool
 from backend.engine.model import Aborted, Logits, ModelInfo, TokenTree
 
 #: Leaves of one tree. llama.cpp allows 256; every further sequence costs a column in the mask bookkeeping of each pass.
 MAX_LEAVES = 63
+#: numbers that share a scale in a q8 cache
+_BLOCK = 32
 _ABORTED = 2  # llama_decode's answer when the abort callback said so
 
 
@@ -134,6 +137,7 @@ class LlamaCppModel:
         n_threads: threads for decode and prefill.
         n_gpu_layers: layers to offload; -1 as many as the build's devices take.
         n_batch: most tokens of one pass.
+        kv: how keys and values are stored; where heads are no multiple of 32 wide, with 16 bits all the same.
         progress: called with the loaded fraction; returning False gives up.
 
     Raises:
@@ -149,6 +153,7 @@ class LlamaCppModel:
         n_threads: int,
         n_gpu_layers: int = -1,
         n_batch: int = 512,
+        kv: Literal["f16", "q8"] = "f16",
         progress: Callable[[float], bool] | None = None,
     ) -> None:
         self._lib = lib = library()
@@ -162,6 +167,7 @@ class LlamaCppModel:
             self._abort = AbortFlag()
             trained = lib.llama_model_n_ctx_train(self._model)
             n_ctx = min(n_ctx, trained) if trained > 0 else n_ctx
+            self._kv: KvChoice = kv if self._takes_q8() else ""
             self._context = self._make_context(n_ctx, n_threads, n_batch)
             self._threads = ThreadPool(self._context, n_threads)
             self._memory = lib.llama_get_memory(self._context)
@@ -361,6 +367,9 @@ class LlamaCppModel:
         params.n_seq_max = 1 if embeddings else _most_leaves(n_ctx, n_batch) + 1
         params.kv_unified = True  # sequences may share cells only in a unified cache
         params.no_perf = True
+        if self._kv == "q8" and not embeddings:
+            params.type_k = params.type_v = lib.GGML_TYPE_Q8_0
+            params.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_ENABLED  # values in blocks are read by it only
         if embeddings:
             params.embeddings = True
             params.pooling_type = lib.LLAMA_POOLING_TYPE_MEAN
@@ -375,24 +384,32 @@ class LlamaCppModel:
             lib.llama_set_abort_callback(context, self._abort.callback, self._abort.data)
         return context
 
+    def _head_widths(self, metadata: Mapping[str, str]) -> tuple[int, int]:
+        """Numbers of a key and of a value."""
+        heads = self._lib.llama_model_n_head(self._model)
+        usual = self._lib.llama_model_n_embd(self._model) // max(heads, 1)
+        prefix = f"{metadata.get('general.architecture', '')}.attention."
+        return int(metadata.get(f"{prefix}key_length", usual)), int(metadata.get(f"{prefix}value_length", usual))
+
+    def _takes_q8(self) -> bool:
+        widths = self._head_widths(_metadata(self._lib, self._model))
+        return not self._recurrent() and all(width and width % _BLOCK == 0 for width in widths)
+
+    def _recurrent(self) -> bool:
+        return bool(self._lib.llama_model_is_recurrent(self._model) or self._lib.llama_model_is_hybrid(self._model))
+
     def _describe(self, path: Path, n_threads: int, n_gpu_layers: int, n_batch: int) -> ModelInfo:
         lib, model = self._lib, self._model
         metadata = _metadata(lib, model)
-        recurrent = bool(lib.llama_model_is_recurrent(model) or lib.llama_model_is_hybrid(model))
         weight_bytes = lib.llama_model_size(model)
         n_embd, n_vocab = lib.llama_model_n_embd(model), self.tokenizer.n_vocab
-        heads, kv_heads = lib.llama_model_n_head(model), lib.llama_model_n_head_kv(model)
         layers = lib.llama_model_n_layer(model)
         n_ctx = lib.llama_n_ctx(self._context)
-        architecture = metadata.get("general.architecture", "")
-        head_bytes = sum(
-            int(metadata.get(f"{architecture}.attention.{kind}_length", n_embd // max(heads, 1)))
-            for kind in ("key", "value")
-        )
+        numbers = n_ctx * layers * lib.llama_model_n_head_kv(model) * sum(self._head_widths(metadata))
         template = lib.llama_model_chat_template(model, None)
         return ModelInfo(
             name=metadata.get("general.name") or path.stem,
-            architecture=architecture,
+            architecture=metadata.get("general.architecture", ""),
             n_vocab=n_vocab,
             n_ctx=n_ctx,
             n_ctx_train=lib.llama_model_n_ctx_train(model),
@@ -401,14 +418,15 @@ class LlamaCppModel:
             n_batch=n_batch,
             bytes_per_token=weight_bytes,
             weight_bytes=weight_bytes,
-            kv_bytes=n_ctx * layers * kv_heads * head_bytes * 2,  # f16
+            kv_bytes=numbers // _BLOCK * 34 if self._kv == "q8" else numbers * 2,  # 32 bytes and an f16 scale
+            kv=self._kv,
             n_threads=n_threads,
             n_gpu_layers=n_gpu_layers if lib.llama_supports_gpu_offload() else 0,
             chat_template=template.decode("utf-8", "replace") if template else None,
             bos_text=self.tokenizer.text_of(self.tokenizer.bos),
             eos_text=self.tokenizer.text_of(lib.llama_vocab_eos(lib.llama_model_get_vocab(model))),
             metadata=metadata,
-            max_leaves=0 if recurrent else _most_leaves(n_ctx, n_batch),
+            max_leaves=0 if self._recurrent() else _most_leaves(n_ctx, n_batch),
         )
 
 

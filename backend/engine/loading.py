@@ -61,7 +61,7 @@ def load_model(entry: ModelEntry, options: LoadModel, progress: Callable[[float]
         kv_bytes=info.kv_bytes,
         load_s=time.perf_counter() - started,
         sampling=recommended_sampling(entry, info.metadata),
-        kv="" if load is _load_gguf else options.kv or "f16",
+        kv=info.kv,
         slider=_slider(model) if load is _load_native else None,
     )
     return model, loaded
@@ -111,6 +111,7 @@ def _load_gguf(entry: ModelEntry, options: LoadModel, threads: int, progress: Ca
         n_threads=threads,
         n_gpu_layers=options.n_gpu_layers,
         n_batch=pass_tokens(entry.bytes, "llama.cpp"),
+        kv=options.kv or "f16",
         progress=progress,
     )
 

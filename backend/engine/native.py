@@ -133,7 +133,8 @@ class NativeModel:
             self.close()
             raise
         self._pending = 0
-        self.info = self._describe(path, built, weights, n_ctx, n_threads, n_batch, settings_of=files)
+        described = self._describe(path, built, weights, n_ctx, n_threads, n_batch, settings_of=files)
+        self.info = replace(described, kv=kv)
 
     # -- the slider ----------------------------------------------------------------------------------------------------
 

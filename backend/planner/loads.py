@@ -13,6 +13,7 @@ from backend.api.plan_schemas import ModelPlan
 from backend.api.schemas import LoadModel, ModelEntry
 from backend.planner.learned import Known
 from backend.planner.machine import with_disk
+from backend.planner.memory import takes_q8
 from backend.planner.plan import Machine, Wishes, plan
 from backend.planner.subject import Subject, at_lowest_level, subject_of_file
 
@@ -98,7 +99,7 @@ def plan_of_subject(
         ram=found.ram,
         free=found.free,
         context=found.context,
-        kv="" if subject.engine == "llama.cpp" else "q8" if found.kv == "q8" else "f16",
+        kv="" if not takes_q8(subject.architecture, subject.engine) else "q8" if found.kv == "q8" else "f16",
         budget=found.budget,
         draft=found.draft,
         tokens=found.speed.tokens if finite else 0.0,

@@ -9,8 +9,8 @@ from typing import Literal
 from backend.planner.architecture import Architecture
 
 __all__ = [
-    "STREAMED_PASS", "Engine", "KvType", "Memory", "compute_bytes", "kv_bytes", "pass_tokens", "ring_bytes",
-    "tokenizer_bytes",
+    "STREAMED_PASS", "Engine", "KvType", "Memory", "cell_bytes", "compute_bytes", "kv_bytes", "pass_tokens",
+    "ring_bytes", "takes_q8", "tokenizer_bytes",
 ]  # fmt: skip
 
 Engine = Literal["native", "llama.cpp"]
@@ -94,8 +94,20 @@ def kv_bytes(architecture: Architecture, n_ctx: int, kv: KvType, engine: Engine,
         return architecture.layers * 2 * (-(-numbers // 64) * 64 + scales)
     full = -(-n_ctx // _CELLS) * _CELLS
     window = min(full, -(-(architecture.sliding_window * _SEQUENCES + n_batch) // _CELLS) * _CELLS)
-    row = architecture.kv_width * _BLOCK[kv] // 32
-    return sum(2 * row * (window if architecture.windowed(layer) else full) for layer in range(architecture.layers))
+    row = cell_bytes(architecture, kv, engine)
+    return sum(row * (window if architecture.windowed(layer) else full) for layer in range(architecture.layers))
+
+
+def cell_bytes(architecture: Architecture, kv: KvType, engine: Engine) -> int:
+    """Of one cell in one layer, keys and values together; without the scales' rounding in our engine."""
+    if engine == "native":
+        return 2 * (architecture.kv_width * 2 if kv == "f16" else architecture.kv_width + 2 * architecture.kv_heads)
+    return 2 * (architecture.kv_width * _BLOCK[kv] // 32)
+
+
+def takes_q8(architecture: Architecture, engine: Engine) -> bool:
+    """Whether keys and values of 8 bits are possible: llama.cpp wants heads of a multiple of 32."""
+    return engine == "native" or architecture.head_dim % 32 == 0
 
 
 def tokenizer_bytes(architecture: Architecture, engine: Engine) -> int:

@@ -14,7 +14,7 @@ from backend.api.errors import NutshellError
 from backend.api.schemas import LoadedModel, TurnStats
 from backend.hardware.memory import held_bytes
 from backend.planner.learned import Learned, Observation
-from backend.planner.memory import KvType
+from backend.planner.memory import KvType, cell_bytes
 from backend.planner.plan import Machine, Wishes, plan
 from backend.planner.speed import Rates, besides_reading
 from backend.planner.subject import Subject, subject_of_file
@@ -56,7 +56,8 @@ def observation(
     nothing = Machine(cores=threads, memory_total=0, memory_free=0, rates=Rates(ram=1.0))
     memory = plan(subject, nothing, Wishes(context=max(cells, 1), kv=kv, threads=threads)).memory
     in_use = plan(subject, nothing, Wishes(context=max(used, 1), kv=kv, threads=threads)).memory.kv
-    multiplied = seen.read * subject.architecture.active
+    look = subject.architecture
+    multiplied, cell = seen.read * look.active, max(cell_bytes(look, kv, subject.engine), 1)
     return Observation(
         engine=subject.engine,
         scheme=subject.scheme,
@@ -67,7 +68,7 @@ def observation(
         read=subject.weights.per_token + (in_use if subject.engine == "native" else 0),
         multiplying=subject.weights.multiplied / max(threads, 1),
         token_s=seen.token_s,
-        besides=besides_reading(subject.architecture, subject.engine, in_use, threads, subject.architecture.layers),
+        besides=besides_reading(look, subject.engine, in_use / cell, threads, look.layers, kv),
         prefill=multiplied / seen.read_s / threads if seen.read_s > 0 else 0.0,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from backend.planner.architecture import Architecture
-from backend.planner.memory import Engine
+from backend.planner.memory import Engine, KvType
 
 __all__ = ["Rates", "Speed", "besides_reading", "pass_seconds", "speed"]
 
@@ -19,6 +19,9 @@ _CORE = 30e9
 #: time, 64 to 4,000 cells, two threads: 8.4 to 18.7 ms (0.1B), 19.6 to 36.0 (0.5B), 32.1 to 57.0 (1.5B), which is 0.30,
 #: 0.38 and 0.29 ns, where the bytes of the cache alone would say 8.4 to 10.6, 19.6 to 20.9 and 32.1 to 34.9.
 _LAYER_S, _NUMBER_S = 0.11e-3, 0.31e-9
+#: And with keys and values of 8 bits, which are unpacked for each query: 1.46 times (0.1B), 1.76 (0.5B), 1.26 and 1.69
+#: (1.5B), of 64 to 2,500 cells.
+_Q8 = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +68,24 @@ def pass_seconds(ram: int, gpu: int, disk: int, rates: Rates, multiplying: float
     return total
 
 
-def besides_reading(architecture: Architecture, engine: Engine, kv: int, threads: int, layers: int) -> float:
+def besides_reading(
+    architecture: Architecture, engine: Engine, cells: float, threads: int, layers: int, kv: KvType = "f16"
+) -> float:
     """Seconds of a pass of one token that are not spent reading, on the processor.
 
     Args:
         architecture: of the model.
         engine: which; ours reads the cache as fast as the weights, and has nothing besides.
-        kv: bytes of keys and values that are attended to, 16 bits each.
+        cells: of the cache that are attended to, of all layers together.
         threads: that compute.
         layers: on the processor; those on a card take none of its time.
+        kv: of the cache.
     """
     if engine == "native":
         return 0.0
-    cells = kv / (4 * architecture.kv_width)  # of all layers together; a layer with a window has fewer
     share = layers / max(architecture.layers, 1)
-    return layers * _LAYER_S + share * cells * architecture.q_width * _NUMBER_S / max(threads, 1)
+    number = _NUMBER_S * (1.0 if kv == "f16" else _Q8)
+    return layers * _LAYER_S + share * cells * architecture.q_width * number / max(threads, 1)
 
 
 def speed(

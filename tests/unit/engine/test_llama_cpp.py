@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import psutil
@@ -12,6 +13,7 @@ import pytest
 from backend.api.errors import ModelLoadError
 from backend.engine.llama_cpp import LlamaCppModel
 from backend.engine.model import Logits, TokenTree
+from backend.engine.sampling import log_softmax
 from tests.formats.tiny_gguf import write_tiny_gguf
 
 pytestmark = pytest.mark.model
@@ -83,3 +85,30 @@ def test_a_file_that_is_no_model_is_a_sentence(tmp_path: Path) -> None:
     path.write_bytes(b"GGUF" + b"\0" * 100)
     with pytest.raises(ModelLoadError, match=r"notes.gguf could not be loaded"):
         LlamaCppModel(path, n_ctx=64, n_threads=1)
+
+
+def test_eight_bits_remember_nearly_the_same_in_half_of_the_memory(smollm2: Path) -> None:
+    text = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    found = {}
+    kinds: tuple[Literal["f16", "q8"], ...] = ("f16", "q8")
+    for kv in kinds:
+        model = LlamaCppModel(smollm2, n_ctx=512, n_threads=2, n_gpu_layers=0, kv=kv)
+        try:
+            tokens = model.tokenizer.encode(text, special=False)[:400]
+            nodes = TokenTree(tokens, range(-1, len(tokens) - 1), range(0, len(tokens), 20))
+            found[kv] = (log_softmax(model.forward(nodes).copy()).astype(np.float64), model.info)
+        finally:
+            model.close()
+    (p, exact), (q, half) = found["f16"], found["q8"]
+    assert (exact.kv, half.kv) == ("f16", "q8")
+    assert half.kv_bytes / exact.kv_bytes == 34 / 64
+    assert 0 < float((np.exp(p) * (p - q)).sum(axis=1).mean()) < 0.02  # nats; 0.003 to 0.006 at 64 to 3,500 cells
+
+
+def test_heads_that_eight_bits_do_not_fit_stay_as_they_are(tiny_gguf: Path) -> None:
+    model = LlamaCppModel(tiny_gguf, n_ctx=64, n_threads=1, n_gpu_layers=0, kv="q8")
+    try:
+        assert model.info.kv == "", "there is no choice"
+        assert np.isfinite(model.forward(TokenTree.chain([5, 6, 7]))).all()
+    finally:
+        model.close()

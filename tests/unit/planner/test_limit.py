@@ -119,7 +119,7 @@ def stated(path: Path, context: int, kv: KvType) -> int:
 
 CASES: list[tuple[str, int, KvType]] = [
     ("native", 512, "f16"), ("native", 4096, "f16"), ("native", 4096, "q8"), ("llama.cpp", 512, "f16"),
-    ("llama.cpp", 2048, "f16"),
+    ("llama.cpp", 2048, "f16"), ("llama.cpp", 2048, "q8"),
 ]  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -100,14 +101,16 @@ def test_the_engine_reports_the_same_of_a_pack(tiny_pack: Path) -> None:
             model.close()
 
 
-def test_the_engine_reports_the_same_of_a_gguf(tiny_gguf: Path) -> None:
+@pytest.mark.parametrize("kv", ["f16", "q8"])
+def test_the_engine_reports_the_same_of_a_gguf(smollm2: Path, kv: Literal["f16", "q8"]) -> None:
     pytest.importorskip("llama_cpp")
     from backend.engine.llama_cpp import LlamaCppModel
 
-    subject = subject_of_file(tiny_gguf)
-    model = LlamaCppModel(tiny_gguf, n_ctx=128, n_threads=1, n_gpu_layers=0, n_batch=64)
+    subject = subject_of_file(smollm2)
+    model = LlamaCppModel(smollm2, n_ctx=256, n_threads=1, n_gpu_layers=0, n_batch=64, kv=kv)
     try:
-        assert model.info.kv_bytes == kv_bytes(subject.architecture, model.info.n_ctx, "f16", "llama.cpp")
+        assert model.info.kv == kv
+        assert model.info.kv_bytes == kv_bytes(subject.architecture, model.info.n_ctx, kv, "llama.cpp")
         assert model.info.weight_bytes == subject.weights.total
     finally:
         model.close()

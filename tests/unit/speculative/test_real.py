@@ -12,7 +12,7 @@ from backend.api.schemas import Completion, Sampling
 from backend.engine.generate import End, Session, generate
 from backend.engine.llama_cpp import MAX_LEAVES, LlamaCppModel
 from backend.engine.model import Model, TokenTree
-from backend.engine.native import NativeModel
+from backend.engine.native import KvType, NativeModel
 from backend.engine.sampling import log_softmax
 from backend.speculative.decoder import Speculation
 from backend.speculative.tree import DraftTree
@@ -39,10 +39,12 @@ class Branching(Speculation):
         return tree.pruned(tree.ranked())
 
 
-@pytest.fixture(scope="module", params=["llama.cpp", "native"])
+@pytest.fixture(scope="module", params=["llama.cpp", "llama.cpp q8", "native"])
 def model(request: pytest.FixtureRequest, smollm2: Path) -> Iterator[Model]:
-    make = LlamaCppModel if request.param == "llama.cpp" else NativeModel
-    opened = make(smollm2, n_ctx=512, n_threads=1, n_batch=256)  # two that spin wait for each other on a busy machine
+    make = NativeModel if request.param == "native" else LlamaCppModel
+    kv: KvType = "q8" if request.param.endswith("q8") else "f16"
+    # two threads that spin wait for each other on a busy machine
+    opened = make(smollm2, n_ctx=512, n_threads=1, n_batch=256, kv=kv)
     yield opened
     opened.close()
 

@@ -23,9 +23,10 @@ _OUTLIERS = 0.005
 _STREAMED = ("data", "scales", "levels", "outlier_steps", "outlier_lanes", "outliers")
 
 
-def _aqlm(random: np.random.Generator, out: int, inputs: int, count: int) -> PackedLinear:
-    codes = random.integers(0, 256, (out, -(-inputs // 8), count), np.uint8)
-    codebooks = random.standard_normal((count, 256, 8)).astype(np.float32)
+def _aqlm(random: np.random.Generator, out: int, inputs: int, count: int, bits: int = 8) -> PackedLinear:
+    kind = np.uint8 if bits <= 8 else np.uint16
+    codes = random.integers(0, 1 << bits, (out, -(-inputs // 8), count), kind)
+    codebooks = random.standard_normal((count, 1 << bits, 8)).astype(np.float32)
     return aqlm.pack(codes, codebooks, random.uniform(0.01, 0.02, out).astype(np.float32), in_features=inputs)
 
 
@@ -76,6 +77,7 @@ _MAKERS: dict[str, Callable[[np.random.Generator, int, int], PackedLinear]] = {
     "aqlm-3x8": partial(_aqlm, count=3),
     "aqlm-4x8": partial(_aqlm, count=4),
     "aqlm-1x8": partial(_aqlm, count=1),
+    "aqlm-1x16": partial(_aqlm, count=1, bits=16),
     "spqr-3": partial(_spqr, bits=3),
     "spqr-4": partial(_spqr, bits=4),
     "q4": _q4,

@@ -97,10 +97,11 @@ def test_the_most_codebooks_of_the_tables_and_one_more(level, books):
     np.testing.assert_allclose(cpu.linear(packed, -x, level=level, regime="decode"), -128 * books, rtol=1e-3)
 
 
+@pytest.mark.parametrize("bits", [8, 12])
 @pytest.mark.parametrize("n", range(1, 10))
-def test_numbers_of_activation_rows(level, n):
+def test_numbers_of_activation_rows(level, n, bits):
     rng = np.random.default_rng(n)
-    packed = random_linear(rng, 300, 296)
+    packed = random_linear(rng, 300, 296, bits=bits)
     x = rows(rng, n, 296) * 10.0 ** rng.integers(-3, 3, (n, 1)).astype(np.float32)
     y = cpu.linear(packed, x, level=level, regime="decode")
     close(packed, x, y, DECODE)
@@ -108,10 +109,11 @@ def test_numbers_of_activation_rows(level, n):
     np.testing.assert_array_equal(y, alone)
 
 
+@pytest.mark.parametrize("bits", [8, 12])
 @pytest.mark.parametrize("out", [2048, 1500])
-def test_several_tiles_at_once(level, out):
+def test_several_tiles_at_once(level, out, bits):
     rng = np.random.default_rng(out)
-    packed = random_linear(rng, out, 264)
+    packed = random_linear(rng, out, 264, bits=bits)
     x = rows(rng, 2, 264)
     close(packed, x, cpu.linear(packed, x, level=level, regime="decode"), DECODE)
 

@@ -205,4 +205,5 @@ inline float quantize_block(const Derived& d, const Activations& a, int row, int
 #else
 #include "aqlm_plain.h"
 #endif
+#include "aqlm_gather.h"
 #include "aqlm_decode.h"

@@ -1,4 +1,4 @@
-// AQLM decoded to numbers: exact panels, codes longer than a byte, and the table of functions. Included by aqlm.h.
+// AQLM decoded to numbers: exact panels, panels of codes longer than a byte, and the table of functions. Included by aqlm.h.
 #pragma once
 
 namespace nutshell::NUTSHELL_LEVEL {
@@ -83,33 +83,9 @@ inline void panel_i16(const Weight& w, int first_row, int k0, int k, int16_t* pa
     else panel_decoded(w, first_row, k0, k, panel);
 }
 
-// 16 rows decoded 32 inputs at a time, and multiplied in float32.
-inline void gemv_decoded(const Weight& w, const Activations& a, int tile, float* y, int ldy) {
-    const Shape s(w);
-    int first, rows;
-    tile_rows(w, tile, &first, &rows);
-    float numbers[32 * 16];
-    for (int i = 0; i < rows; i += 16) {
-        F acc[kMaxGemvRows];
-        for (int r = 0; r < a.n; r++) acc[r] = F::zero();
-        for (int p = 0; p < w.in_padded; p += 32) {
-            decode(w, s, first + i, p, 32, numbers);
-            for (int r = 0; r < a.n; r++) {
-                const float* x = a.f32 + (size_t)r * (size_t)a.stride + p;
-                F sum[2] = {F::zero(), F::zero()};  // two chains, for the latency of a multiply-add
-                for (int j = 0; j < 32; j += 2)
-                    for (int c = 0; c < 2; c++) sum[c] = fma(F::load(numbers + 16 * (j + c)), F::set1(x[j + c]), sum[c]);
-                acc[r] = acc[r] + (sum[0] + sum[1]);
-            }
-        }
-        const F scale = F::load_f16(w.scales + first + i);
-        for (int r = 0; r < a.n; r++) (acc[r] * scale).store(y + (size_t)r * (size_t)ldy + i);
-    }
-}
-
 inline void gemv(const Weight& w, const Activations& a, const void* tables, int tile, float* y, int ldy) {
     if (Shape(w).byte_codes()) gemv_tables(w, a, tables, tile, y, ldy);
-    else gemv_decoded(w, a, tile, y, ldy);
+    else gemv_gather(w, a, tile, y, ldy);
 }
 
 }  // namespace aqlm

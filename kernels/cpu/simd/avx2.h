@@ -65,6 +65,9 @@ struct F {
     static F load_f16(const uint16_t* p) {
         return {_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p)), _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p + 1))};
     }
+    static F load_f16(const uint16_t* p, const uint16_t* q) {
+        return {_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p)), _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)q))};
+    }
     static F load_bf16(const uint16_t* p) { return {widen(p), widen(p + 8)}; }
     static F masked(uint16_t mask, float x) {
         return {_mm256_and_ps(_mm256_set1_ps(x), lanes(mask)), _mm256_and_ps(_mm256_set1_ps(x), lanes(mask >> 8))};

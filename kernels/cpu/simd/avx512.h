@@ -72,6 +72,11 @@ struct F {  // 16 lanes of float32
     // the first n (0..16) lanes; the others are 0, and memory behind them is not touched
     static F load_first(const float* p, int n) { return {_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p)}; }
     static F load_f16(const uint16_t* p) { return {_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p))}; }
+    // 8 lanes from each
+    static F load_f16(const uint16_t* p, const uint16_t* q) {
+        const __m256i low = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i*)p));
+        return {_mm512_cvtph_ps(_mm256_inserti128_si256(low, _mm_loadu_si128((const __m128i*)q), 1))};
+    }
     static F load_bf16(const uint16_t* p) {
         return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)), 16))};
     }

@@ -122,6 +122,11 @@ struct F {
         NUTSHELL_QUARTERS(r, vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + 4 * i))));
         return r;
     }
+    static F load_f16(const uint16_t* p, const uint16_t* q) {
+        F r;
+        NUTSHELL_QUARTERS(r, vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16((i < 2 ? p : q) + 4 * (i % 2)))));
+        return r;
+    }
     static F load_bf16(const uint16_t* p) {
         F r;
         NUTSHELL_QUARTERS(r, vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p + 4 * i), 16)));

@@ -99,6 +99,9 @@ struct F {
     static F load(const float* p) { return make([&](int i) { return p[i]; }); }
     static F load_first(const float* p, int n) { return make([&](int i) { return i < n ? p[i] : 0.0f; }); }
     static F load_f16(const uint16_t* p) { return make([&](int i) { return f16_to_f32(p[i]); }); }
+    static F load_f16(const uint16_t* p, const uint16_t* q) {
+        return make([&](int i) { return f16_to_f32(i < 8 ? p[i] : q[i - 8]); });
+    }
     static F load_bf16(const uint16_t* p) { return make([&](int i) { return bf16_to_f32(p[i]); }); }
     static F masked(uint16_t mask, float x) { return make([&](int i) { return mask >> i & 1 ? x : 0.0f; }); }
     void store(float* p) const { std::memcpy(p, v, 64); }

@@ -15,9 +15,11 @@ from backend.formats.gguf import read_header
 from backend.formats.hf_folder import open_folder
 from backend.formats.pack import PackCheckpoint
 from backend.formats.pack_slider import key_of
+from backend.formats.pack_writer import scheme_name
 from backend.formats.safetensors import TensorFile
 from backend.formats.sniff import recognise, unrecognised
 from backend.planner.architecture import Architecture, from_config, from_gguf
+from backend.planner.arithmetic import of_token
 from backend.planner.catalogue import Build, Entry
 from backend.planner.memory import Engine
 from backend.planner.weights import Weights, by_layer, gguf_weights, native_weights, of_header
@@ -54,7 +56,9 @@ class Subject:
         """The same at another level, where all linears together have so many bytes more, or fewer."""
         share = 1 + more / max(sum(self.weights.layers), 1)
         layers = tuple(round(one * share) for one in self.weights.layers)
-        return replace(self, weights=replace(self.weights, layers=layers))
+        # more codebooks or bits take longer about as much as they are larger
+        multiplied = self.weights.multiplied * share
+        return replace(self, weights=replace(self.weights, layers=layers, multiplied=multiplied))
 
 
 def subject_of_file(path: Path) -> Subject:
@@ -127,6 +131,9 @@ def _pack(path: Path) -> Subject:
                 yield rest, tensor.bytes
 
     weights = by_layer(sizes(), architecture.layers, architecture.tied, architecture.vocab_size)
+    shapes = (pack.shape(one) for one in pack.linears() if tied or one != "model.embed_tokens")
+    linears = ((scheme_name(one), one.out_features * one.in_features, False) for one in shapes)
+    weights = replace(weights, multiplied=of_token(linears))
     name, scheme = pack.metadata.get("name"), pack.metadata.get("scheme")
     return Subject(
         str(name or path.stem)[:200],

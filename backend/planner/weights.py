@@ -48,8 +48,7 @@ class Weights:
         row: of one row of the embedding, which is all of it that a token reads.
         active: share of the layers' bytes that one token reads: below 1 where there are experts.
         copied: what llama.cpp holds a second time on a processor; not in the total.
-        multiplied: seconds of one core for the arithmetic of one token (`arithmetic.py`); 0 in our engine, whose rate
-            is learned for each scheme.
+        multiplied: seconds of one core for the arithmetic of one token (`arithmetic.py`).
     """
 
     embedding: int
@@ -111,11 +110,12 @@ def gguf_weights(architecture: Architecture, scheme: str, *, head_apart: bool = 
             row=table // architecture.vocab_size,
         )
         linears.append((_gguf_type(head_type, head).name, head))
-    share = architecture.experts_used / architecture.experts if architecture.experts else 1.0
     return replace(
         found,
         copied=sum(_gguf_bytes(kind, tensor) for kind, tensor in linears if is_copied(kind, tensor.rows)),
-        multiplied=of_token(((kind, tensor.weights, tensor.copies > 1) for kind, tensor in linears), share),
+        multiplied=of_token(
+            ((kind, tensor.weights, tensor.copies > 1) for kind, tensor in linears), _share_of_experts(architecture)
+        ),
     )
 
 
@@ -135,8 +135,12 @@ def of_header(header: GGUFHeader, architecture: Architecture) -> Weights:
         for one, kind in zip(header.tensors, kinds, strict=True)
         if len(one.shape) >= _MATRIX and (tied or one.name != EMBEDDING)
     ]
-    share = architecture.experts_used / architecture.experts if architecture.experts else 1.0
-    return replace(found, active=active, copied=added_bytes(mapped, tied=tied), multiplied=of_token(linears, share))
+    multiplied = of_token(linears, _share_of_experts(architecture))
+    return replace(found, active=active, copied=added_bytes(mapped, tied=tied), multiplied=multiplied)
+
+
+def _share_of_experts(architecture: Architecture) -> float:
+    return architecture.experts_used / architecture.experts if architecture.experts else 1.0
 
 
 def _more_bits(layer: int, layers: int) -> bool:
@@ -199,13 +203,22 @@ def native_weights(architecture: Architecture, scheme: str, *, table: str = "q4"
         ValueError: no such scheme.
     """
 
+    def kind_of(tensor: Tensor) -> str:
+        return table if tensor.kind in ("embedding", "head") else scheme
+
     def size(tensor: Tensor) -> int:
         if tensor.kind == "plain":
             return 4 * tensor.weights
-        kind = table if tensor.kind in ("embedding", "head") else scheme
-        return native_bytes(kind, tensor.rows, tensor.columns) * tensor.copies
+        return native_bytes(kind_of(tensor), tensor.rows, tensor.columns) * tensor.copies
 
-    return _gathered(architecture, size)
+    not_linear = {"plain"} if architecture.tied else {"plain", "embedding"}
+    linears = (
+        (kind_of(tensor), tensor.weights, tensor.copies > 1)
+        for tensor in architecture.tensors()
+        if tensor.kind not in not_linear
+    )
+    multiplied = of_token(linears, _share_of_experts(architecture))
+    return replace(_gathered(architecture, size), multiplied=multiplied)
 
 
 def hf_bytes(architecture: Architecture, codebooks: int, bits: int) -> int:

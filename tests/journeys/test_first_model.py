@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,6 @@ from ui.recommend.recommend_page import RecommendPage
 
 pytestmark = [pytest.mark.journey, pytest.mark.model]
 
-_FILE = "weights-Q4_K_M.gguf"
-
 
 def _opened(person: Person) -> RecommendPage:
     person.window.commands["model.recommend"].trigger()
@@ -25,16 +24,21 @@ def _opened(person: Person) -> RecommendPage:
     return page
 
 
-async def _to_download(person: Person, hub: FakeHub, content: bytes) -> str:
-    """Answers the question and takes the first model that comes as one file. Its repository."""
+async def _to_download(person: Person, hub: FakeHub, content: bytes, faults: Sequence[Fault]) -> tuple[str, str]:
+    """Answers the question and takes the first model that comes as one file, which one depends on the machine.
+
+    Returns:
+        Its repository and the file there, whose download meets the faults.
+    """
     page = _opened(person)
     page.purpose.buttons["chat"].click()
     await person.until(lambda: page.models.cards)
-    card = next(card for card in page.models.cards if card.one.choice == "Q4_K_M")
-    repository: str = card.one.offer.repository
-    hub.put(repository, _FILE, content)
+    card = next(card for card in page.models.cards if card.one.choice != "safetensors")
+    repository, file = card.one.offer.repository, f"weights-{card.one.choice}.gguf"
+    hub.put(repository, file, content)
+    hub.faults[file].extend(faults)
     card.button.click()
-    return repository
+    return repository, file
 
 
 def test_from_the_question_over_a_broken_line_to_an_answer(
@@ -42,12 +46,12 @@ def test_from_the_question_over_a_broken_line_to_an_answer(
 ) -> None:
     content = smollm2.read_bytes()
     held = threading.Event()
-    hub.faults[_FILE].extend([Fault(cut=5_000_000), Fault(status=503), Fault(hold=held)])
-    repositories = []
+    faults = [Fault(cut=5_000_000), Fault(status=503), Fault(hold=held)]
+    fetched: list[tuple[str, str]] = []
 
     async def act(person: Person) -> None:
         await person.ready()
-        repositories.append(await _to_download(person, hub, content))
+        fetched.append(await _to_download(person, hub, content, faults))
         page = person.window.pages.currentWidget()
         await person.until(lambda: page.arriving.card is not None and page.arriving.card.bar.value() > 0)
         page.close_button.click()  # it is left, and found again where it was
@@ -65,16 +69,16 @@ def test_from_the_question_over_a_broken_line_to_an_answer(
         assert "It works." in person.shown_text()
         page.trial.go.click()
         loaded = person.window.models.loaded
-        assert Path(loaded.entry.path).name == _FILE
+        assert Path(loaded.entry.path).name == fetched[0][1]
         person.brief()
         answer = await person.answered("And with it?")
         assert answer.model == loaded.entry.id
 
     play(qapp, act)
-    assert hub.sent(_FILE) < len(content) + 20_000_000, "what had arrived is not fetched again"
-    assert {one.path.split("/resolve/")[0].lstrip("/") for one in hub.asked if "/resolve/" in one.path} == {
-        *repositories
-    }
+    repository, file = fetched[0]
+    assert hub.sent(file) < len(content) + 20_000_000, "what had arrived is not fetched again"
+    asked = {one.path.split("/resolve/")[0].lstrip("/") for one in hub.asked if "/resolve/" in one.path}
+    assert asked == {repository}
 
 
 def test_an_engine_that_dies_on_the_way_goes_on_from_what_arrived(
@@ -82,11 +86,10 @@ def test_an_engine_that_dies_on_the_way_goes_on_from_what_arrived(
 ) -> None:
     content = smollm2.read_bytes()
     held = threading.Event()
-    hub.faults[_FILE].append(Fault(hold=held))
 
     async def act(person: Person) -> None:
         await person.ready()
-        await _to_download(person, hub, content)
+        await _to_download(person, hub, content, [Fault(hold=held)])
         page = person.window.pages.currentWidget()
         await person.until(lambda: page.arriving.card is not None and page.arriving.card.bar.value() > 0)
         person.engine().kill()

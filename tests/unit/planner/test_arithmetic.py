@@ -1,7 +1,8 @@
-"""What llama.cpp's types cost a core, and when that decides instead of the memory."""
+"""What types of weights cost a core, and when that decides instead of the memory."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +11,15 @@ import pytest
 from backend.formats.gguf import GGUFHeader
 from backend.formats.gguf_header import TensorInfo
 from backend.formats.gguf_tables import TENSOR_TYPES
+from backend.planner import arithmetic
 from backend.planner.architecture import Architecture
 from backend.planner.arithmetic import core_seconds, of_token
 from backend.planner.catalogue import entry_named
 from backend.planner.plan import Machine, Wishes, plan
 from backend.planner.speed import Rates
 from backend.planner.subject import Subject, subject_of_file
-from backend.planner.weights import gguf_weights, of_header
+from backend.planner.weights import gguf_weights, native_weights, of_header
+from kernels import cpu
 
 GB = 10**9
 TWO = Machine(cores=2, memory_total=24 * GB, memory_free=20 * GB, rates=Rates(ram=40e9))
@@ -54,6 +57,43 @@ def test_every_type_has_a_time() -> None:
         if kind.weight:
             assert 0.01e-9 < core_seconds(kind.name, 1) < 0.2e-9, kind.name
     assert core_seconds("a type of next year", 10**9) == pytest.approx(0.08)
+
+
+@pytest.fixture(params=["avx2", "avx512"])
+def ours(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An instruction set that our kernels are said to take here."""
+    monkeypatch.setattr(cpu, "levels", lambda: ("scalar", request.param))
+    arithmetic._ours.cache_clear()
+    yield str(request.param)
+    arithmetic._ours.cache_clear()
+
+
+@pytest.mark.usefixtures("ours")
+def test_a_table_of_a_megabyte_is_slow_whatever_its_bits() -> None:
+    """Published 2-bit builds of one codebook read half the bytes of 4-bit weights, and take longer."""
+    sizes = entry_named("llama-3-8b-instruct").architecture
+    took = {}
+    for scheme in ("aqlm-1x16", "aqlm-2x8", "q4"):
+        weights = native_weights(sizes, scheme, table="f16")
+        took[scheme] = _ms(Subject(scheme, "native", scheme, sizes, weights, 8192, exact=True), TWO)
+    assert took["aqlm-1x16"] > 2 * took["q4"]
+    assert took["aqlm-1x16"] > 2 * took["aqlm-2x8"]
+    assert took["aqlm-1x16"] > 450  # 3.9 and 2.6 GB/s of codes, which was measured for AVX-512 and AVX2
+
+
+def test_look_ups_are_quick_with_avx512_alone(ours: str) -> None:
+    per_weight = {scheme: core_seconds(scheme, 10**9) for scheme in ("aqlm-1x8", "aqlm-2x8", "aqlm-3x8", "aqlm-4x8")}
+    assert sorted(per_weight, key=per_weight.__getitem__) == list(per_weight)
+    assert (per_weight["aqlm-2x8"] < core_seconds("spqr-3", 10**9)) == (ours == "avx512")
+    assert core_seconds("aqlm-2x8g16", 10**9) == pytest.approx(per_weight["aqlm-2x8"] / 2)
+
+
+def test_a_pack_costs_what_was_planned_before_it_was_made(smollm2_pack: Path) -> None:
+    found = subject_of_file(smollm2_pack)
+    planned = native_weights(found.architecture, found.scheme, table="q8")
+    assert found.scheme == "q8"
+    assert found.weights.multiplied == pytest.approx(planned.multiplied, rel=0.01)
+    assert found.with_linears(-sum(found.weights.layers) // 2).weights.multiplied < 0.6 * found.weights.multiplied
 
 
 def test_only_the_experts_that_are_met_count() -> None:

@@ -79,12 +79,13 @@ def test_what_is_to_be_downloaded_is_a_build_of_the_catalogue() -> None:
 
 
 def test_published_figures_come_along() -> None:
+    machines = [replace(_with(free), cores=32) for free in (4, 10)]  # those with figures are 1x16, which wants cores
     published = [
         one
-        for free in (4, 10)
-        for every in [offers(_with(free))]
+        for machine in machines
+        for every in [offers(machine)]
         for purpose in get_args(Purpose)
-        for one in recommended(purpose, every, _with(free)).models
+        for one in recommended(purpose, every, machine).models
         if one.figures
     ]
     assert published

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
+import time
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -23,61 +23,68 @@ def add(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "hardware",
         help="show processor, memory, graphics and disk",
-        description="Shows what this machine offers to a model: processor features, memory, graphics cards, disk.",
+        description="Shows what this machine offers to a model: processor features, memory, graphics cards, disks. "
+        "Speeds are measured once a day.",
     )
+    parser.add_argument("--measure", action="store_true", help="measure the speed of memory and disks again")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints the report."""
-    return run_async(_hardware(as_json=arguments.json))
+    return run_async(_hardware(again=arguments.measure, as_json=arguments.json))
 
 
-def _disk_rate() -> float:
-    """MB/s of direct reads from the disk that holds the default model; 0: not known."""
-    from app.models import default_model
-    from backend.api.errors import NutshellError
-    from backend.hardware.disk_rate import direct_read_rate
-
-    try:
-        return direct_read_rate(Path(default_model("").path)) / 1e6
-    except NutshellError:
-        return 0.0
-
-
-async def _hardware(*, as_json: bool) -> int:
+async def _hardware(*, again: bool, as_json: bool) -> int:
     from app.session import Session
 
     async with Session(load=False) as session:
-        report = await session.client.hardware()
-    rate = _disk_rate()
+        client = session.client
+        report = await (client.measure_hardware() if again else client.hardware())
     if as_json:
-        found = msgspec.to_builtins(report) | {"disk_read_mb_s": round(rate, 1)}
-        print(json.dumps(found, ensure_ascii=False, indent=2))
+        print(json.dumps(msgspec.to_builtins(report), ensure_ascii=False, indent=2))
     else:
-        lines = rows(report)
-        if rate:
-            lines.append(("Disk reads", f"{rate:,.0f} MB/s past the system's cache"))
-        print(table(lines))
+        print(table(rows(report)))
     return 0
 
 
 def rows(report: HardwareReport) -> list[tuple[str, str]]:
     """The report as lines of name and words."""
-    cpu, memory, disk = report.cpu, report.memory, report.disk
+    cpu, memory = report.cpu, report.memory
     lines = [
         ("System", report.os),
-        ("Processor", f"{cpu.name}, {cpu.cores} cores, {cpu.threads} threads"),
+        ("Processor", f"{cpu.name}, {_cores(report)}, {cpu.threads} threads"),
         ("Features", ", ".join(cpu.features) or "none that matter here"),
-        ("Memory", f"{size(memory.available)} free of {size(memory.total)}"),
+        ("Memory", f"{size(memory.available)} free of {size(memory.total)}{_reads(memory.rate, memory.measured)}"),
     ]
+    for gpu in report.gpus:
+        name = f"{gpu.name} ({gpu.backend or 'not usable by this build of the engine'})"
+        link = f", {gpu.link} with {gpu.link_rate / 1e9:.0f} GB/s" if gpu.link else ""
+        lines.append(("Graphics", f"{name}, {size(gpu.vram_free)} free of {size(gpu.vram_total)}{link}"))
+        if gpu.users:
+            users = ", ".join(f"{one.name} {size(one.bytes)}" if one.bytes else one.name for one in gpu.users)
+            lines.append(("", f"also used by {users}"))
+    if not report.gpus:
+        lines.append(("Graphics", "none that the engine can use"))
     lines += [
-        ("Graphics", f"{gpu.name} ({gpu.backend}), {size(gpu.vram_free)} free of {size(gpu.vram_total)}")
-        for gpu in report.gpus
-    ] or [("Graphics", "none that the engine can use")]
-    lines += [
-        ("Disk", f"{size(disk.free)} free of {size(disk.total)} at {disk.path}"),
-        ("Engine", f"{report.engine_build}, holds {size(report.engine_rss)}"),
+        ("Disk", f"{size(disk.free)} free of {size(disk.total)} at {disk.path}{_reads(disk.rate, disk.measured)}")
+        for disk in report.disks or [report.disk]
     ]
+    lines.append(("Engine", f"{report.engine_build}, holds {size(report.engine_rss)}"))
     return lines
+
+
+def _cores(report: HardwareReport) -> str:
+    cpu = report.cpu
+    if cpu.performance_cores and cpu.efficiency_cores:
+        return f"{cpu.performance_cores} performance and {cpu.efficiency_cores} efficiency cores"
+    return f"{cpu.cores} cores"
+
+
+def _reads(rate: float, measured: float) -> str:
+    """Gigabytes where megabytes would have five digits."""
+    if not rate:
+        return ""
+    speed = f"{rate / 1e9:.0f} GB/s" if rate >= 1e10 else f"{rate / 1e6:,.0f} MB/s"
+    return f", read at {speed} (measured {time.strftime('%H:%M', time.localtime(measured))})"

@@ -54,9 +54,12 @@ def add(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Plans."""
     from backend.config.paths import paths
+    from backend.hardware.speeds import keep_speeds
     from backend.planner.learned import Learned
     from backend.planner.machine import this_machine, with_disk
     from backend.planner.plan import Wishes, best, plan
+
+    keep_speeds(paths().measured)
 
     wishes = Wishes(
         context=arguments.context,

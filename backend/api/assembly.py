@@ -9,6 +9,7 @@ from backend.config.settings import Settings
 from backend.engine.loading import load_model
 from backend.engine.worker import Engine
 from backend.hardware.probe import probe
+from backend.hardware.speeds import keep_speeds
 from backend.hub.catalogue import builtin_file
 from backend.hub.home import builds_of, folders, read_home
 from backend.hub.local import LocalModels
@@ -27,6 +28,7 @@ def build_services(load_defaults: LoadModel | None = None) -> Services:
         StorageError and its subclasses.
     """
     places = paths()
+    keep_speeds(places.measured)
     obey(Settings.load(places.settings))
     store = Store.open(places.database)
     learned = Learned(places.learned)

@@ -138,6 +138,10 @@ class Client(HubCalls):
         """The machine, and what the loaded model uses of it."""
         return await self._ask("GET", "/api/hardware", HardwareReport)
 
+    async def measure_hardware(self) -> HardwareReport:
+        """The same, with the speeds of memory and disks measured now. ConflictError while a model answers."""
+        return await self._ask("POST", "/api/hardware/measure", HardwareReport)
+
     async def shutdown(self) -> None:
         """Asks the process to end; it does so within two seconds."""
         await self._send("POST", "/api/shutdown")

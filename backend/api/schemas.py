@@ -37,6 +37,7 @@ __all__ = [
     "Folder",
     "FolderUpdate",
     "GpuReport",
+    "GpuUser",
     "HardwareReport",
     "HeldFile",
     "ImportFile",
@@ -584,6 +585,8 @@ class CpuReport(Struct, kw_only=True):
     cores: int  # physical
     threads: int
     features: list[str]  # "AVX2", "AVX-512 VNNI", "NEON", ...
+    performance_cores: int = 0  # of the physical ones; 0: all are alike, or the system does not say
+    efficiency_cores: int = 0
 
 
 class MemoryReport(Struct, kw_only=True):
@@ -591,6 +594,15 @@ class MemoryReport(Struct, kw_only=True):
 
     total: int
     available: int
+    rate: float = 0.0  # bytes a second that all cores read together; 0: not measured
+    measured: float = 0.0  # when, in seconds since 1970
+
+
+class GpuUser(Struct, kw_only=True):
+    """A program that holds video memory."""
+
+    name: str
+    bytes: int  # 0: the driver does not say
 
 
 class GpuReport(Struct, kw_only=True):
@@ -600,6 +612,9 @@ class GpuReport(Struct, kw_only=True):
     backend: str  # "CUDA", "Metal", "Vulkan"; "" where this build of the engine cannot use it
     vram_total: int
     vram_free: int
+    link: str = ""  # "PCIe 4.0 x16"; "" where nothing says
+    link_rate: float = 0.0  # bytes a second of that link, in one direction
+    users: list[GpuUser] = []  # who else holds its memory, the largest first
 
 
 class DiskReport(Struct, kw_only=True):
@@ -608,6 +623,8 @@ class DiskReport(Struct, kw_only=True):
     path: str
     total: int
     free: int
+    rate: float = 0.0  # bytes a second of reads past the system's cache; 0: not measured
+    measured: float = 0.0  # when, in seconds since 1970
 
 
 class HardwareReport(Struct, kw_only=True):
@@ -617,7 +634,8 @@ class HardwareReport(Struct, kw_only=True):
     cpu: CpuReport
     memory: MemoryReport
     gpus: list[GpuReport]
-    disk: DiskReport
+    disk: DiskReport  # of the conversations
+    disks: list[DiskReport] = []  # of the models, each once
     engine_rss: int  # resident bytes of the engine process
     engine_build: str  # llama.cpp's version and its compiled-in features
     model: LoadedModel | None = None

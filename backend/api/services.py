@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backend.api.downloads import Offer, Purpose, Recommendations, SearchResult
-from backend.api.errors import NutshellError
+from backend.api.errors import ConflictError, NutshellError
 from backend.api.events import EventHub
 from backend.api.hub_schemas import RepositoryFits
 from backend.api.naming import find
@@ -116,6 +116,24 @@ class Services:
             own_folders=own_folders,
             notices=[*store.notices, *(notices or [])],
         )
+
+    def hardware_report(self, *, again: bool = False) -> HardwareReport:
+        """The machine with its speeds, measured where they are not known; called off the loop.
+
+        Raises:
+            ConflictError: `again` while a model answers: its speed would be taken for the machine's.
+        """
+        from backend.hardware.speeds import with_speeds
+
+        busy = self.engine.busy
+        if busy and again:
+            raise ConflictError(
+                "Nothing can be measured while a model writes.",
+                why="Both would share the memory, and the figures would be too low.",
+                remedy="Wait for the answer, or stop it, and measure again.",
+            )
+        models = [Path(one.path) for one in self.models.scan() if one.error is None]
+        return with_speeds(self.hardware(), models, measure=not busy, again=again)
 
     def offers(self) -> list[Offer]:
         """The catalogue, planned for this machine; some tenths of a second, called off the loop."""

@@ -25,6 +25,7 @@ class Paths(NamedTuple):
         data: what must not be lost. cache: what can be fetched or made again.
         logs: log files. database: the conversations. settings: the settings file. models: the built-in model.
         builds: models that were compressed here, an hour of work each. learned: what loads took on this machine.
+        measured: how fast its memory and its disks are.
     """
 
     data: Path
@@ -35,6 +36,7 @@ class Paths(NamedTuple):
     models: Path
     builds: Path
     learned: Path
+    measured: Path
 
 
 def program_folder() -> Path:
@@ -54,6 +56,7 @@ def _layout(data: Path, cache: Path, logs: Path) -> Paths:
         models=cache / "models",
         builds=data / "builds",
         learned=data / "learned.json",
+        measured=cache / "measured.json",
     )
 
 

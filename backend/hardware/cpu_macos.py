@@ -46,10 +46,20 @@ def sysctl(name: str) -> bytes | None:
 
 
 def read_cpu(read: Sysctl = sysctl) -> Cpu:
-    """Name, physical cores and features; `read` stands in for the kernel in tests."""
+    """Name, physical cores and features; `read` stands in for the kernel in tests.
+
+    Level 0 are the performance cores of an Apple processor, level 1 the others.
+    """
     flags = " ".join(_text(read(name)) for name in ("machdep.cpu.features", "machdep.cpu.leaf7_features")).split()
     features = named(flags, _X86) + [name for key, name in _ARM.items() if _number(read(key))]
-    return Cpu(name=_text(read("machdep.cpu.brand_string")), cores=_number(read("hw.physicalcpu")), features=features)
+    fast, slow = (_number(read(f"hw.perflevel{level}.physicalcpu")) for level in (0, 1))
+    return Cpu(
+        name=_text(read("machdep.cpu.brand_string")),
+        cores=_number(read("hw.physicalcpu")),
+        features=features,
+        performance=fast if slow else 0,
+        efficiency=slow if fast else 0,
+    )
 
 
 def _text(value: bytes | None) -> str:

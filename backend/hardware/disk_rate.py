@@ -6,20 +6,22 @@ import threading
 import time
 from pathlib import Path
 
-__all__ = ["direct_read_rate"]
+from backend.hardware.measured import Figure, measured
+
+__all__ = ["direct_read_rate", "disk_figure"]
 
 _BYTES = 256 << 20
 _PASSES = 3
 _RING = 32 << 20
 _lock = threading.Lock()
-_known: dict[int, float] = {}
 
 
 def direct_read_rate(path: Path, size: int = _BYTES, *, again: bool = False) -> float:
     """Bytes a second that the disk of a file gives to reads past the system's cache, four at a time of 4 MB.
 
-    The median of three readings of the same first bytes of the file, then remembered for that disk until it is wanted
-    `again`; 0: not known, because the file is too small (under 32 MB), cannot be read, or our own engine is missing.
+    The median of three readings of the same first bytes of the file, then remembered for that disk (`measured.py`)
+    until it is wanted `again`; 0: not known, because the file is too small (under 32 MB), cannot be read, or our own
+    engine is missing.
     """
     try:
         found = path.stat()
@@ -29,12 +31,22 @@ def direct_read_rate(path: Path, size: int = _BYTES, *, again: bool = False) -> 
     if size < 32 << 20:
         return 0.0
     with _lock:
-        if again or found.st_dev not in _known:
-            try:
-                _known[found.st_dev] = _measure(path, size)
-            except (OSError, RuntimeError, ImportError):
-                return 0.0
-        return _known[found.st_dev]
+        known = None if again else disk_figure(found.st_dev)
+        if known is not None:
+            return known.value
+        try:
+            return measured.put(_name(found.st_dev), _measure(path, size))
+        except (OSError, RuntimeError, ImportError):
+            return 0.0
+
+
+def disk_figure(device: int) -> Figure | None:
+    """What is known of a disk (`st_dev` of its files) without measuring."""
+    return measured.get(_name(device))
+
+
+def _name(device: int) -> str:
+    return f"disk/{device}"
 
 
 def _measure(path: Path, size: int) -> float:

@@ -10,11 +10,16 @@ __all__ = ["ARM_FLAGS", "X86_FLAGS", "Cpu", "named"]
 
 @dataclass(frozen=True, slots=True)
 class Cpu:
-    """What a system's own source says; `name` "" and `cores` 0 where it does not say."""
+    """What a system's own source says; `name` "" and `cores` 0 where it does not say.
+
+    `performance` and `efficiency` are physical cores of a processor that has both kinds, else 0.
+    """
 
     name: str
     cores: int
     features: list[str]
+    performance: int = 0
+    efficiency: int = 0
 
 
 #: flags as in /proc/cpuinfo -> names as people write them, in the order in which they are shown

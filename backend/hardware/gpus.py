@@ -1,30 +1,48 @@
-"""Accelerators: those that the loaded engine library can use, and NVIDIA cards that the driver reports.
+"""Accelerators: those that the loaded engine library can use, NVIDIA cards that the driver reports, and PyTorch's.
 
-Nothing is loaded for this: llama.cpp is asked only where it is in the process already (the engine process), and NVML
-only where the package nvidia-ml-py is installed.
+Nothing large is loaded for this: llama.cpp and PyTorch are asked only where they are in the process already. NVIDIA's
+driver also says how a card is connected, and who holds its memory.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
 import importlib.util
+import os
 import sys
+from collections.abc import Iterator
 from types import ModuleType
+from typing import Any
 
-from backend.api.schemas import GpuReport
+import psutil
 
-__all__ = ["engine_devices", "gpu_reports", "nvidia_devices"]
+from backend.api.schemas import GpuReport, GpuUser
+
+__all__ = ["engine_devices", "gpu_reports", "nvidia_devices", "torch_devices"]
 
 _GPU, _INTEGRATED_GPU = 1, 2  # ggml_backend_dev_type; 0 is the processor, 3 an accelerator that works on main memory
 
 
+#: bytes a second of a PCI Express lane in one direction, by generation (8b/10b coding up to the second)
+_LANE = {1: 0.25e9, 2: 0.5e9, 3: 0.985e9, 4: 1.969e9, 5: 3.938e9, 6: 7.563e9}
+#: programs that are named
+_MOST_USERS = 8
+
+
 def gpu_reports() -> list[GpuReport]:
-    """Every accelerator once. An NVIDIA card that the engine cannot use has backend ""."""
-    engine = engine_devices(_engine_library())
-    driver = [] if any(gpu.backend == "CUDA" for gpu in engine) else nvidia_devices()
-    known = {gpu.name for gpu in engine}  # the same card through Vulkan
-    return engine + [gpu for gpu in driver if gpu.name not in known]
+    """Every accelerator once. A card that the engine cannot use has backend ""."""
+    found = engine_devices(_engine_library())
+    cuda = any(gpu.backend == "CUDA" for gpu in found)
+    for card in nvidia_devices():
+        same = next((gpu for gpu in found if gpu.name == card.name and not gpu.link and not gpu.users), None)
+        if same is not None:  # through CUDA or Vulkan
+            same.link, same.link_rate, same.users = card.link, card.link_rate, card.users
+        elif not cuda:
+            found.append(card)
+    known = {gpu.name for gpu in found}
+    return found + [gpu for gpu in torch_devices() if gpu.name not in known]
 
 
 def engine_devices(library: ctypes.CDLL | None) -> list[GpuReport]:
@@ -84,12 +102,71 @@ def nvidia_devices() -> list[GpuReport]:
             memory = nvml.nvmlDeviceGetMemoryInfo(handle)
             name = nvml.nvmlDeviceGetName(handle)
             text = name.decode(errors="replace") if isinstance(name, bytes) else str(name)
-            found.append(GpuReport(name=text, backend="", vram_total=int(memory.total), vram_free=int(memory.free)))
+            link, rate = _link(nvml, handle)
+            found.append(
+                GpuReport(
+                    name=text,
+                    backend="",
+                    vram_total=int(memory.total),
+                    vram_free=int(memory.free),
+                    link=link,
+                    link_rate=rate,
+                    users=_users(nvml, handle),
+                )
+            )
     except nvml.NVMLError:
         return found  # a card that fell off the bus does not hide the others
     finally:
         nvml.nvmlShutdown()
     return found
+
+
+def torch_devices() -> list[GpuReport]:
+    """Cards that a loaded PyTorch can use (CUDA, ROCm, XPU); [] where it is not in the process."""
+    torch = sys.modules.get("torch")
+    found: list[GpuReport] = []
+    for kind in ("cuda", "xpu"):
+        cards = getattr(torch, kind, None)
+        # a driver that does not answer is PyTorch's RuntimeError; parts that a build lacks are its AttributeError
+        with contextlib.suppress(RuntimeError, AttributeError):
+            if cards is not None and cards.is_available():
+                for index in range(cards.device_count()):
+                    free, total = cards.mem_get_info(index)
+                    name = str(cards.get_device_name(index))
+                    found.append(GpuReport(name=name, backend="", vram_total=int(total), vram_free=int(free)))
+    return found
+
+
+def _link(nvml: ModuleType, handle: Any) -> tuple[str, float]:
+    """Words and bytes a second; the generation that it can have, since an idle card saves power at the first."""
+    try:
+        generation = int(nvml.nvmlDeviceGetMaxPcieLinkGeneration(handle))
+        lanes = int(nvml.nvmlDeviceGetCurrPcieLinkWidth(handle))
+    except nvml.NVMLError:  # a card that is soldered beside the memory
+        return "", 0.0
+    return f"PCIe {generation}.0 x{lanes}", _LANE.get(generation, 0.0) * lanes
+
+
+def _users(nvml: ModuleType, handle: Any) -> list[GpuUser]:
+    """Programs but this one that hold memory of a card, the largest first."""
+    held: dict[int, int] = {}
+    for ask in (nvml.nvmlDeviceGetComputeRunningProcesses, nvml.nvmlDeviceGetGraphicsRunningProcesses):
+        with contextlib.suppress(nvml.NVMLError):
+            for one in ask(handle):  # None: Windows does not tell
+                held[one.pid] = max(held.get(one.pid, 0), int(one.usedGpuMemory or 0))
+    held.pop(os.getpid(), None)
+    users = [GpuUser(name=name, bytes=size) for pid, size in held.items() for name in _named(pid)]
+    return sorted(users, key=lambda one: (-one.bytes, one.name))[:_MOST_USERS]
+
+
+def _named(pid: int) -> Iterator[str]:
+    """The name of a process that still runs; of somebody else's that hides its name, its number."""
+    try:
+        yield psutil.Process(pid).name()
+    except psutil.NoSuchProcess:
+        return
+    except psutil.Error:
+        yield f"process {pid}"
 
 
 def _engine_library() -> ctypes.CDLL | None:

@@ -49,6 +49,8 @@ def cpu_report() -> CpuReport:
         cores=min(cores, threads),
         threads=threads,
         features=cpu.features,
+        performance_cores=cpu.performance,
+        efficiency_cores=cpu.efficiency,
     )
 
 

@@ -205,6 +205,9 @@ class FakeClient(FakeComposing, FakeCompressions, FakeDownloads):
         self.notices = list(notices)
         self.answer = answer
         self.gpus: list[GpuReport] = []
+        self.disks: list[DiskReport] = []
+        self.core_kinds: dict[str, int] = {}
+        self.measured = time.time() - 7200.0
         self.hits: list[SearchHit] = []
         self.folder_list: list[Folder] = []
         self.preset_list: list[Preset] = []
@@ -275,6 +278,11 @@ class FakeClient(FakeComposing, FakeCompressions, FakeDownloads):
 
     # What the window asks
 
+    async def measure_hardware(self) -> HardwareReport:
+        self._called("measure_hardware")
+        self.measured = time.time()
+        return await self.hardware()
+
     async def status(self) -> BackendStatus:
         self._called("status")
         return BackendStatus(
@@ -284,15 +292,17 @@ class FakeClient(FakeComposing, FakeCompressions, FakeDownloads):
 
     async def hardware(self) -> HardwareReport:
         self._called("hardware")
+        own = DiskReport(path="data", total=256 * GB, free=87 * GB, rate=1.48e9, measured=self.measured)
         return HardwareReport(
             os="Debian GNU/Linux 12",
             cpu=CpuReport(
-                name="Intel Xeon (Ice Lake)", cores=2, threads=2,
+                name="Intel Xeon (Ice Lake)", cores=2, threads=2, **self.core_kinds,
                 features=["AVX", "AVX2", "FMA", "F16C", "AVX-512 F", "AVX-512 BW", "AVX-512 VBMI", "AVX-512 VNNI"],
             ),
-            memory=MemoryReport(total=16 * GB, available=int(9.3 * GB)),
+            memory=MemoryReport(total=16 * GB, available=int(9.3 * GB), rate=41e9, measured=self.measured),
             gpus=list(self.gpus),
-            disk=DiskReport(path="data", total=256 * GB, free=87 * GB),
+            disk=own,
+            disks=[own, *self.disks],
             engine_rss=int(0.412 * GB),
             engine_build="llama.cpp b8200 · AVX512 = 1 · OpenMP = 1",
             model=self.loaded,

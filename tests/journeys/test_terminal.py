@@ -117,7 +117,15 @@ def test_models_and_hardware_as_json(home: Paths) -> None:
     assert [model["source"] for model in json.loads(out)] == ["builtin"]
     code, out, err = nutshell("hardware", "--json")
     assert code == 0, err
-    assert json.loads(out)["memory"]["total"] > 0
+    first = json.loads(out)
+    assert first["memory"]["rate"] > 1e9
+    assert [disk["rate"] > 1e7 for disk in first["disks"]] == [True]  # the built-in model's
+    code, out, err = nutshell("hardware", "--json")
+    assert code == 0, err
+    assert json.loads(out)["memory"]["measured"] == first["memory"]["measured"], "measured once a day"
+    code, out, err = nutshell("hardware", "--measure")
+    assert code == 0, err
+    assert "GB/s (measured " in out
 
 
 def test_serve_answers_other_programs_until_it_is_told_to_end(home: Paths) -> None:

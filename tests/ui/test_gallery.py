@@ -15,13 +15,24 @@ from PySide6.QtCore import QItemSelectionModel, QSize, Qt
 from PySide6.QtGui import QColor, QImage
 from PySide6.QtWidgets import QApplication
 
-from backend.api.errors import EngineUnavailableError
-from backend.api.schemas import ConversationDetail, ErrorInfo, Folder, GpuReport, Message, SearchHit, TurnStats
+from backend.api.errors import ConflictError, EngineUnavailableError
+from backend.api.schemas import (
+    ConversationDetail,
+    DiskReport,
+    ErrorInfo,
+    Folder,
+    GpuReport,
+    GpuUser,
+    Message,
+    SearchHit,
+    TurnStats,
+)
 from backend.api.speculation_schemas import DraftSuggestion, PassReport
 from tests.fakes.client import GB, FakeClient, fake_conversation, fake_loaded, fake_sliding
 from tests.ui.shell.ladders import three_builds
 from tests.ui.shell.support import Loop
 from ui.bridge.engine_link import EngineLink
+from ui.hardware.hardware_page import HardwarePage
 from ui.main_window import MainWindow
 from ui.theme import DARK, LIGHT, Mode, apply_theme, current
 
@@ -352,9 +363,30 @@ def hardware(stage: Stage) -> None:
 @scene(QSize(1180, 1100))
 def hardware_with_graphics(stage: Stage) -> None:
     stage.fake.gpus = [
-        GpuReport(name="NVIDIA GeForce RTX 4070", backend="CUDA", vram_total=12 * GB, vram_free=int(10.9 * GB))
-    ]
+        GpuReport(
+            name="NVIDIA GeForce RTX 4070", backend="CUDA", vram_total=12 * GB, vram_free=int(10.9 * GB),
+            link="PCIe 4.0 x8", link_rate=15.75e9,
+            users=[GpuUser(name="firefox", bytes=int(0.6 * GB)), GpuUser(name="gnome-shell", bytes=int(0.3 * GB))],
+        ),
+        GpuReport(name="NVIDIA GeForce GTX 1050", backend="", vram_total=2 * GB, vram_free=2 * GB),
+    ]  # fmt: skip
+    stage.fake.disks = [DiskReport(path="/mnt/models", total=2000 * GB, free=1210 * GB)]
+    stage.fake.core_kinds = {"performance_cores": 6, "efficiency_cores": 8}
     stage.attach().window.toggle_hardware()
+
+
+@scene(QSize(1180, 900))
+def hardware_measured_while_a_model_writes(stage: Stage) -> None:
+    stage.attach().window.toggle_hardware()
+    stage.loop.until(lambda: stage.fake.called("hardware"))
+    why = "Both would share the memory, and the figures would be too low."
+    stage.fake.failures["measure_hardware"] = ConflictError(
+        "Nothing can be measured while a model writes.", why=why,
+        remedy="Wait for the answer, or stop it, and measure again.",
+    )  # fmt: skip
+    page = stage.window.findChild(HardwarePage)
+    page.measure_button.click()
+    stage.loop.until(lambda: "while a model writes" in page.state.text())
 
 
 @scene()

@@ -43,7 +43,8 @@ def routes(services: Services) -> list[Route]:
         )
 
     async def hardware(request: Request) -> Response:
-        report = await asyncio.to_thread(services.hardware)
+        again = request.method == "POST"
+        report = await asyncio.to_thread(services.hardware_report, again=again)
         report.engine_build = await asyncio.to_thread(build_description)
         report.model = services.engine.loaded
         return Json(report)
@@ -111,6 +112,7 @@ def routes(services: Services) -> list[Route]:
     return [
         Route("/api/status", status),
         Route("/api/hardware", hardware),
+        Route("/api/hardware/measure", hardware, methods=["POST"]),
         Route("/api/models", models),
         Route("/api/models/load", load, methods=["POST"]),
         Route("/api/models/plan", plan, methods=["POST"]),

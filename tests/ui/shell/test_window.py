@@ -9,21 +9,33 @@ import pytest
 from PySide6.QtCore import QEvent, QItemSelectionModel, QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QAction, QDragEnterEvent, QDropEvent, QGuiApplication, QKeySequence
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QLineEdit, QMenu
+from PySide6.QtWidgets import QApplication, QLabel, QLineEdit, QMenu
 
-from backend.api.errors import DiskFullError, EngineUnavailableError
+from backend.api.errors import ConflictError, DiskFullError, EngineUnavailableError
 from backend.api.plan_schemas import ModelPlan
-from backend.api.schemas import ErrorInfo, Job, JobChanged, LoadModel, Sampling, SearchHit
+from backend.api.schemas import (
+    DiskReport,
+    ErrorInfo,
+    GpuReport,
+    GpuUser,
+    Job,
+    JobChanged,
+    LoadModel,
+    Sampling,
+    SearchHit,
+)
 from tests.fakes.client import FakeClient, fake_conversation, fake_loaded
 from tests.ui.shell.support import Loop, shown_window
 from ui.actions import command_table
 from ui.bridge.engine_link import EngineLink
+from ui.hardware.hardware_page import HardwarePage
 from ui.main_window import MainWindow
 from ui.shell.commands import Commands
 from ui.shell.drops import model_files
 from ui.sidebar.list_menu import ask_to_empty
 from ui.theme import apply_theme, current, metrics
 from ui.viewmodels.conversation_list import ConversationRole
+from ui.widgets import Meter
 from ui.widgets.toast import Toast
 
 Key = Qt.Key
@@ -537,6 +549,45 @@ def test_the_hardware_page_reads_when_it_is_shown(loop: Loop, window: MainWindow
     press(window, "Ctrl+N")
     assert window.pages.currentWidget() is window.chat_screen
     assert not window.commands["view.hardware"].isChecked()
+
+
+def test_the_hardware_page_measures_again(loop: Loop, window: MainWindow, fake: FakeClient) -> None:
+    attach(loop, window, fake)
+    fake.core_kinds = {"performance_cores": 6, "efficiency_cores": 8}
+    fake.disks = [DiskReport(path="/mnt/models", total=2 * 10**12, free=10**12)]
+    fake.gpus = [
+        GpuReport(
+            name="Card", backend="", vram_total=8, vram_free=8, link="PCIe 3.0 x16", link_rate=15.76e9,
+            users=[GpuUser(name="firefox", bytes=600_000_000), GpuUser(name="hidden", bytes=0)],
+        )
+    ]  # fmt: skip
+    window.sidebar.hardware.click()
+    page = window.pages.currentWidget()
+    assert isinstance(page, HardwarePage)
+    loop.until(lambda: page.measure_button.isEnabled() and "41 GB" in _words(page))
+    shown = _words(page)
+    for words in (
+        "6 cores for performance, 8 for efficiency", "Read at 1.48 GB a second", "/mnt/models",
+        "firefox (600 MB), hidden.",
+        "Connected by PCIe 3.0 x16, 15.8 GB a second.", "built for the processor alone",
+    ):  # fmt: skip
+        assert words in shown
+    assert shown.count("Read at") == 2, "of the second disk nothing is known"
+    page.measure_button.click()
+    assert not page.measure_button.isEnabled()
+    assert "Measuring" in page.state.text()
+    loop.until(page.measure_button.isEnabled)
+    assert len(fake.called("measure_hardware")) == 1
+    assert not page.state.isVisible()
+    fake.failures["measure_hardware"] = ConflictError("Nothing can be measured.", remedy="Wait for the answer.")
+    page.measure_button.click()
+    loop.until(page.measure_button.isEnabled)
+    assert "Wait for the answer." in page.state.text()
+    assert "41 GB" in _words(page), "what was known is still shown"
+
+
+def _words(page: HardwarePage) -> str:
+    return "\n".join([one.text() for one in page.findChildren(QLabel)] + [m.words() for m in page.findChildren(Meter)])
 
 
 # Placement and memory

@@ -111,6 +111,9 @@ def test_status_hardware_models(server: RunningServer) -> None:
         hardware = await client.hardware()
         assert "llama" in hardware.engine_build
         assert hardware.model is not None
+        assert hardware.memory.rate > 1e8
+        again = await client.measure_hardware()
+        assert again.memory.measured > hardware.memory.measured
         assert [entry.name for entry in await client.models()] == ["echo"]
 
     run(server, test)
@@ -437,6 +440,22 @@ def test_deleting_a_conversation_stops_its_answer(slow: RunningServer) -> None:
         await client.start_turn(conversation.id, StartTurn(text="Hi"))
         await client.delete_conversation(conversation.id)
         await asyncio.to_thread(slow.until, lambda: not slow.services.engine.busy)
+
+    run(slow, test)
+
+
+def test_nothing_is_measured_while_a_model_writes(slow: RunningServer) -> None:
+    async def test(client: Client) -> None:
+        conversation = await client.create_conversation(NewConversation())
+        ticket = await client.start_turn(conversation.id, StartTurn(text="Hi"))
+        await asyncio.to_thread(slow.until, lambda: slow.services.engine.busy)
+        with pytest.raises(ConflictError, match="while a model writes") as refused:
+            await client.measure_hardware()
+        assert "measure again" in refused.value.remedy
+        assert (await client.hardware()).memory.total > 0
+        await client.cancel_message(ticket.assistant.id)
+        await asyncio.to_thread(slow.until, lambda: not slow.services.engine.busy)
+        assert (await client.measure_hardware()).memory.rate > 0
 
     run(slow, test)
 

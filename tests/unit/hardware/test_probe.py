@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import struct
 import sys
 import time
 import types
@@ -91,9 +93,77 @@ def test_macos_by_sysctl() -> None:
     assert cpu_macos.read_cpu(lambda _: None) == cpu_macos.Cpu("", 0, [])
 
 
+def test_macos_has_two_kinds_of_cores() -> None:
+    levels = {"hw.perflevel0.physicalcpu": 6, "hw.perflevel1.physicalcpu": 5}
+    known = {name: count.to_bytes(4, "little") for name, count in levels.items()}
+    both = cpu_macos.read_cpu(known.get)
+    assert (both.performance, both.efficiency) == (6, 5)
+    del known["hw.perflevel1.physicalcpu"]
+    alike = cpu_macos.read_cpu(known.get)
+    assert (alike.performance, alike.efficiency) == (0, 0)
+
+
 def test_windows_by_feature_numbers() -> None:
-    cpu = cpu_windows.read_cpu(lambda number: number in (38, 39, 40), lambda: "AMD Ryzen 7")
+    cpu = cpu_windows.read_cpu(lambda number: number in (38, 39, 40), lambda: "AMD Ryzen 7", lambda: b"")
     assert cpu == cpu_windows.Cpu("AMD Ryzen 7", 0, ["SSE4.2", "AVX", "AVX2"])
+
+
+def core_record(kind: int, *, relation: int = 0, size: int = 48) -> bytes:
+    """PROCESSOR_RELATIONSHIP as Windows lays it out, of one group."""
+    return struct.pack("<IIBB", relation, size, 1, kind) + bytes(size - 10)
+
+
+@pytest.mark.parametrize(
+    ("records", "kinds"),
+    [
+        (core_record(1) * 6 + core_record(0) * 8, (6, 8)),
+        (core_record(2) * 2 + core_record(1) * 4 + core_record(0), (6, 1)),  # three kinds: the slowest, and the others
+        (core_record(0) * 8, (0, 0)),
+        (core_record(1) + core_record(0, relation=2) + core_record(0, size=80), (1, 1)),
+        (b"", (0, 0)),
+        (core_record(1) * 2 + core_record(0)[:7], (0, 0)),
+        (core_record(1) + struct.pack("<IIBB", 0, 0, 0, 0), (0, 0)),  # of no size: not read for ever
+    ],
+)
+def test_windows_tells_kinds_of_cores(records: bytes, kinds: tuple[int, int]) -> None:
+    assert cpu_windows.core_classes(records) == kinds
+
+
+def siblings(sys_: Path, lists: dict[int, str]) -> None:
+    group(sys_ / "system/cpu", {"online": f"0-{max(lists)}\n"})
+    for number, text in lists.items():
+        group(sys_ / f"system/cpu/cpu{number}/topology", {"thread_siblings_list": text + "\n"})
+
+
+def test_intels_hybrids_by_their_counters(tmp_path: Path) -> None:
+    """Two cores of two threads, and four of one."""
+    siblings(tmp_path, {0: "0-1", 1: "0-1", 2: "2,3", 3: "2,3", 4: "4", 5: "5", 6: "6", 7: "7"})
+    group(tmp_path / "cpu_core", {"cpus": "0-3\n"})
+    group(tmp_path / "cpu_atom", {"cpus": "4-7\n"})
+    assert cpu_linux.core_kinds(tmp_path) == (2, 4)
+    group(tmp_path / "cpu_lowpower", {"cpus": "7,8"})
+    assert cpu_linux.core_kinds(tmp_path) == (2, 5)
+
+
+def test_arm_cores_by_their_capacity(tmp_path: Path) -> None:
+    siblings(tmp_path, {number: str(number) for number in range(8)})
+    for number in range(8):
+        size = 250 if number < 4 else 760 if number < 7 else 1024
+        group(tmp_path / f"system/cpu/cpu{number}", {"cpu_capacity": f"{size}\n"})
+    assert cpu_linux.core_kinds(tmp_path) == (4, 4)
+    for number in range(8):
+        group(tmp_path / f"system/cpu/cpu{number}", {"cpu_capacity": "1024\n"})
+    assert cpu_linux.core_kinds(tmp_path) == (0, 0)
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "0-", "-3", "5-2", "0-99999999999999", "\0,,;"])
+def test_odd_lists_of_processors_are_no_error(tmp_path: Path, text: str) -> None:
+    group(tmp_path / "cpu_core", {"cpus": text})
+    group(tmp_path / "cpu_atom", {"cpus": "4"})
+    group(tmp_path / "system/cpu", {"online": text})
+    fast, slow = cpu_linux.core_kinds(tmp_path)
+    assert (fast > 0) == (slow > 0)
+    assert fast < 5000
 
 
 def group(folder: Path, values: dict[str, str]) -> None:
@@ -143,6 +213,9 @@ class FakeNvml(types.ModuleType):
         super().__init__("pynvml")
         self.__spec__ = types.SimpleNamespace(name="pynvml")  # type: ignore[assignment]
         self.names, self.broken, self.driver, self.open = names, broken, driver, 0
+        self.linked = True
+        self.computing: list[tuple[int, int | None]] = []
+        self.drawing: list[tuple[int, int | None]] | None = []
 
     def nvmlInit(self) -> None:
         if not self.driver:
@@ -165,6 +238,22 @@ class FakeNvml(types.ModuleType):
 
     def nvmlDeviceGetName(self, handle: int) -> object:
         return self.names[handle]
+
+    def nvmlDeviceGetMaxPcieLinkGeneration(self, handle: int) -> int:
+        if not self.linked:
+            raise self.NVMLError("Not Supported")
+        return 4
+
+    def nvmlDeviceGetCurrPcieLinkWidth(self, handle: int) -> int:
+        return 8
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: int) -> list[types.SimpleNamespace]:
+        return [types.SimpleNamespace(pid=pid, usedGpuMemory=size) for pid, size in self.computing]
+
+    def nvmlDeviceGetGraphicsRunningProcesses(self, handle: int) -> list[types.SimpleNamespace]:
+        if self.drawing is None:
+            raise self.NVMLError("Insufficient Permissions")
+        return [types.SimpleNamespace(pid=pid, usedGpuMemory=size) for pid, size in self.drawing]
 
 
 @pytest.mark.parametrize(
@@ -191,7 +280,68 @@ def test_a_card_is_listed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for backend, name in (("CUDA", "other words"), ("Vulkan", "NVIDIA A")):
         engine = [GpuReport(name=name, backend=backend, vram_total=1, vram_free=1)]
         monkeypatch.setattr(gpus, "engine_devices", lambda _, engine=engine: engine)
-        assert gpus.gpu_reports() == engine
+        found = gpus.gpu_reports()
+        assert found == engine
+        # of the same card the driver tells how it is connected
+        assert (found[0].link, found[0].link_rate) == (("PCIe 4.0 x8", 8 * 1.969e9) if name == "NVIDIA A" else ("", 0))
+
+
+def test_two_cards_of_one_name_are_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(["NVIDIA A", "NVIDIA A"]))
+    engine = [GpuReport(name="NVIDIA A", backend="Vulkan", vram_total=1, vram_free=1) for _ in range(2)]
+    monkeypatch.setattr(gpus, "engine_devices", lambda _: engine)
+    assert [gpu.link for gpu in gpus.gpu_reports()] == ["PCIe 4.0 x8"] * 2
+
+
+def test_who_else_holds_video_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeNvml(["NVIDIA A"])
+    monkeypatch.setitem(sys.modules, "pynvml", fake)
+    gone, me, parent = 2**22 + 1, os.getpid(), os.getppid()
+    fake.computing = [(me, 500), (gone, 900), (parent, 300)]
+    fake.drawing = [(parent, None), (1, 40)]
+    users = gpus.nvidia_devices()[0].users
+    assert [one.bytes for one in users] == [300, 40]
+    assert users[0].name == psutil.Process(parent).name()
+    fake.drawing = None  # what the driver does not tell hides nothing else
+    assert [one.bytes for one in gpus.nvidia_devices()[0].users] == [300]
+
+
+def test_a_card_without_a_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeNvml(["NVIDIA A"])
+    fake.linked = False
+    monkeypatch.setitem(sys.modules, "pynvml", fake)
+    assert (gpus.nvidia_devices()[0].link, gpus.nvidia_devices()[0].link_rate) == ("", 0.0)
+
+
+class FakeTorch(types.ModuleType):
+    """PyTorch with one card, for ROCm say, whose memory may be out of reach."""
+
+    def __init__(self, *, well: bool = True) -> None:
+        super().__init__("torch")
+
+        def memory(_: int) -> tuple[int, int]:
+            if not well:
+                raise RuntimeError("HIP error: out of memory")
+            return 3, 8
+
+        self.cuda = types.SimpleNamespace(
+            is_available=lambda: True, device_count=lambda: 1, mem_get_info=memory,
+            get_device_name=lambda _: "AMD Radeon 7900",
+        )  # fmt: skip
+
+
+def test_cards_of_a_loaded_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpus, "engine_devices", lambda _: [])
+    monkeypatch.setitem(sys.modules, "torch", FakeTorch())
+    assert gpus.gpu_reports() == [GpuReport(name="AMD Radeon 7900", backend="", vram_total=8, vram_free=3)]
+    known = [GpuReport(name="AMD Radeon 7900", backend="Vulkan", vram_total=8, vram_free=3)]
+    monkeypatch.setattr(gpus, "engine_devices", lambda _: known)
+    assert gpus.gpu_reports() == known
+    monkeypatch.setitem(sys.modules, "torch", FakeTorch(well=False))
+    assert gpus.torch_devices() == []
+    monkeypatch.delitem(sys.modules, "torch")
+    assert gpus.torch_devices() == []
+    assert "torch" not in sys.modules, "it is not loaded for this"
 
 
 class FakeGgml:

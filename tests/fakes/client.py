@@ -114,7 +114,7 @@ def fake_loaded(entry: ModelEntry | None = None) -> LoadedModel:
     entry = entry or fake_models()[0]
     return LoadedModel(
         entry=entry, n_ctx=8192, n_threads=2, n_gpu_layers=0, n_vocab=49152, weight_bytes=entry.bytes,
-        kv_bytes=188_743_680, load_s=0.2, sampling=Sampling(temperature=0.2, top_p=0.9),
+        kv_bytes=188_743_680, kv="f16", load_s=0.2, sampling=Sampling(temperature=0.2, top_p=0.9),
     )  # fmt: skip
 
 

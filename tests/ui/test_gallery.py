@@ -408,7 +408,7 @@ def search_finds_nothing(stage: Stage) -> None:
     stage.loop.until(lambda: stage.window.chat.list.rowCount() == 0)
 
 
-@scene(QSize(1180, 1240))
+@scene(QSize(1180, 1360))
 def inspector_unfolded(stage: Stage) -> None:
     stage.attach().open()
     stage.window.inspector.sampling.fold.button.click()

@@ -179,4 +179,5 @@ def _words(one: Plan) -> str:
             f"About {found.tokens:.1f} tokens a second ({found.low:.1f} to {found.high:.1f}), and "
             f"{found.first:.1f} s until the first word after a text of 512 tokens, with {one.threads} threads."
         )
+        lines.append(one.limit)
     return "\n".join(lines)

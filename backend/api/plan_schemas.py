@@ -24,6 +24,7 @@ class ModelPlan(Struct, kw_only=True):
         context: cells of its cache. kv: how they are stored; "" where there is no choice.
         budget: bytes of the weights that stay in memory while the others are read from the disk; 0: all stay.
         draft: the model that guesses for it; "": none.
+        limit: a sentence about what every token waits for.
     """
 
     name: str
@@ -40,6 +41,7 @@ class ModelPlan(Struct, kw_only=True):
     kv: KvChoice = ""
     budget: int = 0
     draft: str = ""
+    limit: str = ""
 
 
 class LadderStop(Struct, kw_only=True):

@@ -639,6 +639,7 @@ class HardwareReport(Struct, kw_only=True):
     engine_rss: int  # resident bytes of the engine process
     engine_build: str  # llama.cpp's version and its compiled-in features
     model: LoadedModel | None = None
+    limit: str = ""  # what sets the speed of that model, a sentence or two
 
 
 class Event(Struct, kw_only=True, tag_field="type"):

@@ -133,7 +133,10 @@ class Services:
                 remedy="Wait for the answer, or stop it, and measure again.",
             )
         models = [Path(one.path) for one in self.models.scan() if one.error is None]
-        return with_speeds(self.hardware(), models, measure=not busy, again=again)
+        report = with_speeds(self.hardware(), models, measure=not busy, again=again)
+        report.model = self.engine.loaded
+        report.limit = self._planned(report.model).limit if report.model is not None else ""
+        return report
 
     def offers(self) -> list[Offer]:
         """The catalogue, planned for this machine; some tenths of a second, called off the loop."""
@@ -160,15 +163,19 @@ class Services:
         if loaded is None:
             self.engine.model()  # says so
         assert loaded is not None
+        return await try_model(self.engine, await asyncio.to_thread(self._planned, loaded))
+
+    def _planned(self, loaded: LoadedModel) -> ModelPlan:
+        """What is expected of a model as it is loaded."""
+        budget = loaded.weight_bytes - loaded.streamed_bytes if loaded.streamed_bytes else 0
         request = LoadModel(
-            path=loaded.entry.path, n_ctx=loaded.n_ctx, n_threads=loaded.n_threads, memory_budget=loaded.streamed_bytes,
+            path=loaded.entry.path, n_ctx=loaded.n_ctx, n_threads=loaded.n_threads, memory_budget=budget,
             kv="q8" if loaded.kv == "q8" else "f16",
         )  # fmt: skip
         try:
-            expected = await asyncio.to_thread(self.plan, loaded.entry, request)
-        except NutshellError:  # the planner does not know its kind; it can be tried all the same
-            expected = ModelPlan(name=loaded.entry.name, verdict="fits")
-        return await try_model(self.engine, expected)
+            return self.plan(loaded.entry, request)
+        except NutshellError:  # the planner does not know its kind; it runs all the same
+            return ModelPlan(name=loaded.entry.name, verdict="fits")
 
     def plan(self, entry: ModelEntry, request: LoadModel) -> ModelPlan:
         """Whether a model of this machine fits as it is to be loaded; called off the loop."""

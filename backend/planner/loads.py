@@ -105,6 +105,7 @@ def plan_of_subject(
         tokens=found.speed.tokens if finite else 0.0,
         low=found.speed.low if finite else 0.0,
         high=found.speed.high if finite else 0.0,
+        limit=found.limit if finite else "",
     )
 
 

@@ -88,7 +88,7 @@ class Plan:
     """Settings, what they need, and why. Layers are counted: all of them are somewhere.
 
     `budget` is the `memory_budget` to load it with, bytes: of the weights only so much stays in memory; 0: all of them.
-    `changes`: loading it with these settings is what the first remedy says.
+    `changes`: loading it with these settings is what the first remedy says. `limit`: what a token waits for.
     """
 
     verdict: Verdict
@@ -111,6 +111,7 @@ class Plan:
     reasons: list[str] = field(default_factory=list)
     remedies: list[str] = field(default_factory=list)
     changes: bool = False
+    limit: str = ""
 
 
 def plan(subject: Subject, machine: Machine, wishes: Wishes | None = None) -> Plan:
@@ -277,6 +278,7 @@ def _settled(subject: Subject, machine: Machine, wishes: Wishes, context: int, k
             measured=learned.of_speed in ("model", "scheme"),
         ),
         reasons=_reasons(subject, memory, ram, free, fits, on_gpu, disk, context),
+        limit=_limit(in_ram, on_gpu_read, disk, rates, multiplying),
     )
 
 
@@ -317,6 +319,24 @@ def _reasons(
     joined = "and" if fits else "but only"
     found.append(f"{_gb(ram)} of memory are needed, {joined} {_gb(free)} are free.")
     return found
+
+
+def _limit(ram: int, gpu: int, disk: int, rates: Rates, multiplying: float) -> str:
+    """Which of the parts of a pass takes longest, and what would help."""
+    reading, card = ram / max(rates.ram, 1), gpu / max(rates.gpu, 1)
+    computing = multiplying * rates.slower
+    if disk and disk / max(rates.disk, 1) > max(reading, computing) + card:
+        what = f"The disk sets its speed: it brings {_gb(disk)} for every word, {_gb(rates.disk)} a second."
+        return f"{what} More memory, or a smaller build, would be faster."
+    if card > max(reading, computing):
+        return "The graphics card's memory sets its speed. A smaller build would be faster."
+    if computing > reading:
+        what = (
+            "The processor sets its speed: it takes longer to multiply with the weights than the memory to bring them."
+        )
+        return f"{what} More cores would be faster, or a build of another kind."
+    what = f"The memory sets its speed: it brings {_gb(ram)} for every word, {_gb(rates.ram)} a second."
+    return f"{what} A smaller build would be faster; more cores would not."
 
 
 def _gb(size: float) -> str:

@@ -209,7 +209,7 @@ class HardwarePage(QWidget):
             else self.tr("It runs on {0} processor threads").format(model.n_threads)
         )
         loaded = self.tr("loaded in {0:.1f} s").format(model.load_s)
-        return self._card(self.tr("Loaded model"), entry.name, facts, meter, f"{where}, {loaded}.")
+        return self._card(self.tr("Loaded model"), entry.name, facts, meter, f"{where}, {loaded}.", report.limit)
 
     def _engine(self, report: HardwareReport) -> QFrame:
         return self._card(

@@ -46,7 +46,6 @@ def routes(services: Services) -> list[Route]:
         again = request.method == "POST"
         report = await asyncio.to_thread(services.hardware_report, again=again)
         report.engine_build = await asyncio.to_thread(build_description)
-        report.model = services.engine.loaded
         return Json(report)
 
     async def models(request: Request) -> Response:

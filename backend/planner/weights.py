@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -163,6 +164,7 @@ def _gguf_bytes(name: str, tensor: Tensor) -> int:
     return tensor.weights // kind.block * kind.bytes
 
 
+@lru_cache(maxsize=4096)  # layers are alike, and this looks through a layout
 def native_bytes(scheme: str, rows: int, columns: int) -> int:
     """Of one linear without its bias in the layout of our kernels.
 

@@ -65,7 +65,7 @@ def observation(
         threads=threads,
         predicted=memory.peak,
         measured=held,
-        read=subject.weights.per_token + (in_use if subject.engine == "native" else 0),
+        read=subject.weights.per_token,
         multiplying=subject.weights.multiplied / max(threads, 1),
         token_s=seen.token_s,
         besides=besides_reading(look, subject.engine, in_use / cell, threads, look.layers, kv),

@@ -236,8 +236,8 @@ def _settled(subject: Subject, machine: Machine, wishes: Wishes, context: int, k
     threads = wishes.threads or machine.cores
     attended = round(memory.kv * wishes.filled)
     cells = attended / max(cell_bytes(architecture, kv, subject.engine), 1)
-    # on a processor llama.cpp's attention waits for arithmetic (`besides_reading`), and has read the cache meanwhile
-    waits = attended if subject.engine == "native" else round(attended * on_gpu / max(layers, 1))
+    # on a processor attention waits for arithmetic (`besides_reading`), and has read the cache meanwhile
+    waits = round(attended * on_gpu / max(layers, 1))
     read = weights.per_token + waits
     on_gpu_read = round(gpu / max(memory.total, 1) * read)
     in_ram = max(read - on_gpu_read, 0)

@@ -62,7 +62,8 @@ class NativeModel:
         memory_budget: bytes that weights may take; where they are more, some of them are read from the disk in every
             pass. Cache and activations come on top. 0: all stay in memory. Only for packs, on the processor.
         disk_rate: bytes a second that are read at most, to measure what a slower disk would give; 0: as it gives them.
-        use_gpu: computes on the first CUDA device, if there is one and torch is installed.
+        use_gpu: computes on the first CUDA device, if there is one with room for all of it and torch is installed. Keys
+            and values have 16 bits there.
         kv: how keys and values are stored.
         progress: called with the loaded fraction; returning False gives up.
         executors: what makes the executor; None: the native kernels.
@@ -116,7 +117,10 @@ class NativeModel:
             built = build(checkpoint)
             trim()  # parsing a tokenizer of 151,936 entries leaves 60 MB and more
             weights = weights_of(built.program)
-            on_gpu = None if executors or not use_gpu else cuda_executors()
+            on_gpu = None
+            if use_gpu and executors is None:
+                rows = n_batch * 4 * (4 * args.hidden_size + 2 * args.intermediate_size)
+                on_gpu = cuda_executors(weights.bytes + n_ctx * kv_bytes_per_token(args, "f16") + rows)
             if 0 < memory_budget < weights.bytes and isinstance(checkpoint, PackCheckpoint) and not on_gpu:
                 made = stream_pack(path, checkpoint, built.program, memory_budget, disk_rate)
                 self.stream, built = made.stream, replace(built, program=made.program)
@@ -134,7 +138,7 @@ class NativeModel:
             raise
         self._pending = 0
         described = self._describe(path, built, weights, n_ctx, n_threads, n_batch, settings_of=files)
-        self.info = replace(described, kv=kv)
+        self.info = replace(described, kv="f16", n_gpu_layers=args.n_layers) if on_gpu else replace(described, kv=kv)
 
     # -- the slider ----------------------------------------------------------------------------------------------------
 

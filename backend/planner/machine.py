@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from backend.engine.native_cuda import cuda_free
 from backend.hardware.bandwidth import memory_bandwidth
 from backend.hardware.disk_rate import direct_read_rate
 from backend.hardware.gpus import gpu_reports
@@ -26,13 +27,14 @@ def this_machine(models: Path) -> Machine:
         models: where models lie, or would.
     """
     cores, memory = cpu_report().cores, memory_report()
-    usable = [gpu.vram_free for gpu in gpu_reports() if gpu.backend]
+    usable, ours = [gpu.vram_free for gpu in gpu_reports() if gpu.backend], cuda_free()
     return Machine(
         cores=cores,
         memory_total=memory.total,
         memory_free=memory.available,
-        rates=Rates(ram=memory_bandwidth(cores), gpu=_GPU if usable else 0.0, disk=_DISK),
+        rates=Rates(ram=memory_bandwidth(cores), gpu=_GPU if usable or ours else 0.0, disk=_DISK),
         gpu_free=max(usable, default=0),
+        cuda_free=ours,
         disk_free=disk_report(models).free,
     )
 

@@ -37,12 +37,18 @@ _MOST = 0.85
 _BEARABLE = 0.5
 #: nodes of a tree of guesses at most, in memory; the logits of all of them are wanted, from the draft model as well
 _DRAFTED = 64
+#: as `backend.engine.native_cuda.MARGIN`, and because 8 bits of cache may have been reckoned with
+_CUDA_MARGIN = 1.15
 _ORDER: dict[Verdict, int] = {"fits": 0, "fits if": 1, "does not fit": 2}
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What there is; bytes, and bytes a second. `gpu_free` only of a device that the engine can use."""
+    """What there is; bytes, and bytes a second.
+
+    Attributes:
+        gpu_free: of a card that llama.cpp can use. cuda_free: of one that our engine can use.
+    """
 
     cores: int
     memory_total: int
@@ -50,6 +56,7 @@ class Machine:
     rates: Rates
     gpu_free: int = 0
     disk_free: int = 0
+    cuda_free: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,9 +227,9 @@ def _settled(subject: Subject, machine: Machine, wishes: Wishes, context: int, k
         copied=weights.copied + (wishes.draft.weights.copied if wishes.draft else 0),
     )
     free = machine.memory_free + wishes.leaving
-    each = [size + memory.kv // max(layers, 1) for size in weights.layers]
-    on_gpu = _fitting(each, machine.gpu_free - memory.compute) if subject.engine == "llama.cpp" else 0
-    gpu = sum(each[:on_gpu])
+    on_gpu, gpu = _on_card(subject, machine, memory)
+    if on_gpu and subject.engine == "native" and kv != "f16":  # it has no other there
+        return _settled(subject, machine, wishes, context, "f16")
     rest = memory.total - gpu
     budget = disk = 0
     if streams and rest * _MARGIN > free:
@@ -239,7 +246,7 @@ def _settled(subject: Subject, machine: Machine, wishes: Wishes, context: int, k
     # on a processor attention waits for arithmetic (`besides_reading`), and has read the cache meanwhile
     waits = round(attended * on_gpu / max(layers, 1))
     read = weights.per_token + waits
-    on_gpu_read = round(gpu / max(memory.total, 1) * read)
+    on_gpu_read = read if on_gpu and subject.engine == "native" else round(gpu / max(memory.total, 1) * read)
     in_ram = max(read - on_gpu_read, 0)
     rates = learned.rates(machine.rates)
     multiplying = weights.multiplied * in_ram / max(read, 1) / max(threads, 1)
@@ -289,6 +296,17 @@ def _draft_bytes(draft: Subject | None, context: int, kv: KvType) -> int:
     cache = kv_bytes(draft.architecture, context, kv, draft.engine)
     compute = compute_bytes(draft.architecture, draft.engine, _DRAFTED, _DRAFTED, context)
     return draft.weights.total + cache + compute + tokenizer_bytes(draft.architecture, draft.engine)
+
+
+def _on_card(subject: Subject, machine: Machine, memory: Memory) -> tuple[int, int]:
+    """Layers on a graphics card, and bytes there: of llama.cpp as many as fit, of ours all of them or none."""
+    weights, layers = subject.weights, subject.architecture.layers
+    if subject.engine == "llama.cpp":
+        each = [size + memory.kv // max(layers, 1) for size in weights.layers]
+        on_gpu = _fitting(each, machine.gpu_free - memory.compute)
+        return on_gpu, sum(each[:on_gpu])
+    whole = weights.total + memory.kv + memory.compute
+    return (layers, whole) if whole * _CUDA_MARGIN <= machine.cuda_free else (0, 0)
 
 
 def _fitting(sizes: Sequence[int], room: float) -> int:

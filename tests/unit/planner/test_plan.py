@@ -62,6 +62,22 @@ def test_it_says_what_sets_the_speed(tmp_path: Path) -> None:
     assert streamed.limit.startswith("The disk sets its speed: it brings")
 
 
+def test_our_engine_is_on_the_card_with_all_of_a_model_or_not_at_all() -> None:
+    own = _subject("llama-3.1-8b-instruct", "native")
+    card = replace(LAPTOP, cuda_free=12 * GB, rates=Rates(ram=40e9, gpu=300e9))
+    found, before = plan(own, card), plan(own, LAPTOP)
+    assert (found.layers_gpu, found.layers_ram, found.layers_disk) == (32, 0, 0)
+    assert found.gpu == found.memory.weights + found.memory.kv + found.memory.compute
+    assert found.ram + found.gpu == found.memory.total
+    assert found.speed.tokens > 3 * before.speed.tokens
+    assert plan(own, card, Wishes(kv="q8")).kv == "f16"
+    small = plan(own, replace(card, cuda_free=int(found.gpu * 1.1)))
+    assert (small.layers_gpu, small.layers_ram, small.gpu) == (0, 32, 0)
+    assert small.speed == before.speed
+    assert plan(own, replace(LAPTOP, gpu_free=12 * GB)).layers_gpu == 0, "a card that only llama.cpp can use"
+    assert plan(_subject("qwen3-4b", "llama.cpp"), card).layers_gpu == 0
+
+
 def test_llama_cpp_remembers_with_fewer_bits_last() -> None:
     """It reads a prompt at half the speed with them."""
     subject = _subject("qwen3-4b", "llama.cpp")

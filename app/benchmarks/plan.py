@@ -160,6 +160,7 @@ async def _measured(case: _Case, machine: Machine, learned: Learned, data: Path)
         context=case.context,
         kv=case.kv,
         filled=1 - _ANSWER / case.context,
+        prompt=case.context - _ANSWER - _SPARE,
         learned=learned.about(subject.engine, subject.scheme, subject.name),
         draft=subject_of_file(case.draft) if case.draft else None,
     )
@@ -193,7 +194,7 @@ async def _measured(case: _Case, machine: Machine, learned: Learned, data: Path)
         "predicted_tok_s": None if case.draft else round(expected.speed.tokens, 2),
         "measured_tok_s": None if case.draft else round(usage.tok_s, 2),
         "speed_known_from": wishes.learned.of_speed,
-        "predicted_ttft_s": round(expected.speed.first * usage.prompt_tokens / 512, 3),
+        "predicted_ttft_s": round(expected.speed.first * usage.prompt_tokens / wishes.prompt, 3),
         "measured_ttft_s": round(usage.ttft_s, 3),
     }
 

@@ -39,7 +39,8 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
         read: bytes that a token reads; token_s: seconds of one without drafts, 0 where that was not seen.
         besides: seconds of those that are not spent reading (`speed.besides_reading`).
         multiplying: seconds of them that its arithmetic was expected to take (`Weights.multiplied` over the threads).
-        prefill: multiplications a second of a core while the prompt was read; 0 where it was too short to tell.
+        prefill: multiplications a second of a core while the prompt was read, attention apart; 0 where it was too short
+            to tell.
     """
 
     engine: str

@@ -16,7 +16,7 @@ from backend.hardware.memory import held_bytes
 from backend.planner.learned import Learned, Observation
 from backend.planner.memory import KvType, cell_bytes
 from backend.planner.plan import Machine, Wishes, plan
-from backend.planner.speed import Rates, besides_reading
+from backend.planner.speed import Rates, attention_of_prompt, besides_reading
 from backend.planner.subject import Subject, subject_of_file
 
 __all__ = ["Observer", "Seen", "observation"]
@@ -58,6 +58,8 @@ def observation(
     in_use = plan(subject, nothing, Wishes(context=max(used, 1), kv=kv, threads=threads)).memory.kv
     look = subject.architecture
     multiplied, cell = seen.read * look.active, max(cell_bytes(look, kv, subject.engine), 1)
+    attended = attention_of_prompt(look, subject.engine, seen.read, threads, kv)
+    linear_s = max(seen.read_s - attended, seen.read_s / 2)  # attention may be cheaper elsewhere
     return Observation(
         engine=subject.engine,
         scheme=subject.scheme,
@@ -69,7 +71,7 @@ def observation(
         multiplying=subject.weights.multiplied / max(threads, 1),
         token_s=seen.token_s,
         besides=besides_reading(look, subject.engine, in_use / cell, threads, look.layers, kv),
-        prefill=multiplied / seen.read_s / threads if seen.read_s > 0 else 0.0,
+        prefill=multiplied / linear_s / threads if linear_s > 0 else 0.0,
     )
 
 

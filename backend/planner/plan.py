@@ -21,7 +21,7 @@ from backend.planner.memory import (
     takes_q8,
     tokenizer_bytes,
 )  # fmt: skip
-from backend.planner.speed import Rates, Speed, besides_reading, pass_seconds, speed
+from backend.planner.speed import Rates, Speed, besides_reading, pass_seconds, prompt_seconds, speed
 from backend.planner.subject import Subject
 
 __all__ = ["Machine", "Plan", "Wishes", "best", "plan"]
@@ -69,6 +69,7 @@ class Wishes:
             (`speed.speed`); what a draft model brings where weights come from the disk is known without them.
         leaving: bytes of what is loaded now and will leave.
         filled: share of the context that a conversation has reached, for its speed.
+        prompt: tokens of the text before the first word.
         learned: from earlier loads on this machine.
     """
 
@@ -81,6 +82,7 @@ class Wishes:
     cost: float = 1.0
     leaving: int = 0
     filled: float = 0.5  # a conversation fills half of its context, on the whole
+    prompt: int = 512
     learned: Correction = field(default_factory=Correction)
 
     def knowing(self, known: Known | None, subject: Subject) -> Wishes:
@@ -277,11 +279,18 @@ def _settled(subject: Subject, machine: Machine, wishes: Wishes, context: int, k
         free=free,
         speed=speed(
             seconds,
-            architecture.active,
-            threads,
+            prompt=wishes.prompt,
+            prompt_s=prompt_seconds(
+                architecture,
+                subject.engine,
+                wishes.prompt,
+                threads,
+                kv=kv,
+                core=learned.core,
+                scheme=subject.scheme,
+            ),
             tokens_per_pass=tokens_per_pass,
             cost=of_pass,
-            core=learned.core,
             measured=learned.of_speed in ("model", "scheme"),
         ),
         reasons=_reasons(subject, memory, ram, free, fits, on_gpu, disk, context),

@@ -7,14 +7,21 @@ from dataclasses import dataclass
 from backend.planner.architecture import Architecture
 from backend.planner.memory import Engine, KvType
 
-__all__ = ["Rates", "Speed", "besides_reading", "pass_seconds", "speed"]
+__all__ = ["Rates", "Speed", "attention_of_prompt", "besides_reading", "pass_seconds", "prompt_seconds", "speed"]
 
 #: Predictions before anything was measured on this machine: the machine may be a third slower or a quarter faster.
 _LOW, _HIGH = 0.67, 1.25
 #: And after a run of the same scheme.
 _LOW_MEASURED, _HIGH_MEASURED = 0.8, 1.2
-#: Multiplications of a core in a second with 4-bit weights in prefill; measured here from 20e9 to 60e9.
-_CORE = 30e9
+#: Multiplications of a core in a second in prefill, attention apart; prompts of 440 to 4,024 tokens, two threads. Ours:
+#: 78e9 to 105e9 (0.1B q8, 0.5B and 1.5B AQLM 2x8; Zen 4 and 5, AVX-512). llama.cpp: 0.5B and 1.5B Q4_K_M 54e9 and 59e9.
+_CORE: dict[Engine, float] = {"llama.cpp": 55e9, "native": 95e9}
+#: Types of llama.cpp that have no way of their own through many rows: Q4_1 18e9 to 21e9.
+_SLOW, _SLOW_CORE = ("Q4_1", "Q5_1"), 20e9
+#: Seconds of a thread for each number of a query, cell and layer in the same prompts: ours 0.048 to 0.072 with 16 bits
+#: or 8, llama.cpp 0.157 to 0.216, and 0.58 with 8 bits beside 0.216.
+_ATTENTION: dict[Engine, float] = {"llama.cpp": 0.16e-9, "native": 0.055e-9}
+_ATTENTION_Q8 = 3.0
 #: On a processor: seconds for each layer, and of a thread for each number of a query, cell and layer.
 #: llama.cpp, one node at a time, 64 to 4,000 cells, two threads: 8.4 to 18.7 ms (0.1B), 19.6 to 36.0 (0.5B), 32.1 to
 #: 57.0 (1.5B), which is 0.30, 0.38 and 0.29 ns, where the bytes of the cache alone would say 8.4 to 10.6, 19.6 to 20.9
@@ -89,31 +96,58 @@ def besides_reading(
     return layers * of_layer + share * cells * architecture.q_width * number / max(threads, 1)
 
 
+def attention_of_prompt(architecture: Architecture, engine: Engine, prompt: int, threads: int, kv: KvType) -> float:
+    """Seconds of attention while a prompt of so many tokens is read into an empty cache, on the processor."""
+    number = _ATTENTION[engine] * (_ATTENTION_Q8 if engine == "llama.cpp" and kv != "f16" else 1.0)
+    return prompt * prompt / 2 * architecture.q_width * architecture.layers * number / max(threads, 1)
+
+
+def prompt_seconds(
+    architecture: Architecture,
+    engine: Engine,
+    prompt: int,
+    threads: int,
+    *,
+    kv: KvType = "f16",
+    core: float = 0.0,
+    scheme: str = "",
+) -> float:
+    """Of reading a prompt on the processor.
+
+    Args:
+        architecture: of the model.
+        engine: which runs it.
+        prompt: tokens.
+        threads: that compute.
+        kv: of the cache.
+        core: multiplications a second of a core, where that was measured; 0: the usual.
+        scheme: of the weights.
+    """
+    core = core or (_SLOW_CORE if scheme in _SLOW else _CORE[engine])
+    linears = prompt * architecture.active / (core * max(threads, 1))
+    return linears + attention_of_prompt(architecture, engine, prompt, threads, kv)
+
+
 def speed(
     seconds: float,
-    active: int,
-    cores: int,
     *,
     prompt: int = 512,
+    prompt_s: float,
     tokens_per_pass: float = 1.0,
     cost: float = 1.0,
-    core: float = 0.0,
     measured: bool = False,
 ) -> Speed:
     """Tokens a second of decoding and prefill.
 
     Args:
         seconds: of a pass of one token.
-        active: numbers that a token is multiplied with.
-        cores: that compute.
         prompt: tokens of the text before the first answer.
+        prompt_s: seconds that reading it takes.
         tokens_per_pass: that come out of one pass with speculation; 1 without.
         cost: of such a pass in plain passes, the draft's own included.
-        core: multiplications a second of a core in prefill, where that was measured; 0: the usual.
         measured: the seconds follow from a run of this scheme on this machine, and the range is narrower.
     """
     rate = tokens_per_pass / (seconds * cost) if seconds > 0 else 0.0
-    prefill = cores * (core or _CORE) / max(active, 1)
-    prefill = max(prefill, rate / max(tokens_per_pass, 1.0))  # never slower than token by token
+    first = min(prompt_s, prompt * seconds) if seconds > 0 else prompt_s  # never slower than token by token
     low, high = (_LOW_MEASURED, _HIGH_MEASURED) if measured else (_LOW, _HIGH)
-    return Speed(rate, rate * low, rate * high, prefill, prompt / prefill if prefill > 0 else float("inf"))
+    return Speed(rate, rate * low, rate * high, prompt / first if first > 0 else float("inf"), first)

@@ -137,7 +137,8 @@ def test_a_load_that_took_more_makes_the_next_prediction_higher(tiny_pack: Path,
     held = before.memory.total + 7 * MB
     seen = Seen(read=400, read_s=0.5, token_s=0.004)
     learned.add(observation(subject, 2, 512, "f16", held, seen, used=512))
-    wishes = Wishes(context=512, kv="f16", filled=1.0, learned=learned.about("native", subject.scheme, subject.name))
+    known = learned.about("native", subject.scheme, subject.name)
+    wishes = Wishes(context=512, kv="f16", filled=1.0, prompt=400, learned=known)
     after = plan(subject, machine, wishes)
     assert after.memory.total == held
     assert after.speed.tokens == pytest.approx(250)
@@ -199,7 +200,9 @@ class TestObserver:
         observer.close()
         (one,) = learned.all()
         assert one.token_s == 0.02
-        assert one.prefill == pytest.approx(600 * subject_of_file(tiny_pack).architecture.active / 2)
+        # a little of the time was attention
+        assert one.prefill == pytest.approx(600 * subject_of_file(tiny_pack).architecture.active / 2, rel=1e-3)
+        assert one.prefill > 600 * subject_of_file(tiny_pack).architecture.active / 2
 
     def test_a_file_that_is_gone_is_no_error(self, tiny_pack: Path, learned: Learned, observer: Observer) -> None:
         loaded = _loaded(tiny_pack)

@@ -14,9 +14,9 @@ import pytest
 from app.cli import run_command
 from backend.hub.local import LocalModels
 from backend.planner.catalogue import catalogue, entry_named
-from backend.planner.memory import ring_bytes
+from backend.planner.memory import Engine, KvType, ring_bytes
 from backend.planner.plan import Machine, Plan, Wishes, best, plan
-from backend.planner.speed import Rates, besides_reading, pass_seconds, speed
+from backend.planner.speed import Rates, besides_reading, pass_seconds, prompt_seconds, speed
 from backend.planner.subject import Subject, subject_of_file, subjects_of
 from tests.packs import write_rounded_pack
 
@@ -252,8 +252,38 @@ def test_a_pass_is_bytes_over_bandwidth() -> None:
     rates = Rates(ram=10e9, gpu=100e9, disk=1e9, fixed=0.001)
     assert pass_seconds(10 * GB, 10 * GB, GB, rates) == pytest.approx(0.001 + 1 + 0.1 + 1)
     assert pass_seconds(GB, GB, 0, Rates(ram=10e9)) == float("inf")
-    found = speed(0.1, 10**9, 4)
+    found = speed(0.1, prompt=512, prompt_s=2.0)
     assert found.low < found.tokens == 10 < found.high
+    assert (found.first, found.prefill) == (2.0, 256)
+    assert speed(0.1, prompt=512, prompt_s=80.0).first == pytest.approx(51.2), "never slower than token by token"
+
+
+#: seconds of prompts of 440, 1,976 and 4,024 tokens, two threads
+PROMPTS = [
+    ("qwen2.5-coder-0.5b", "native", "aqlm-2x8", "f16", (1.18, 6.16, 15.0)),
+    ("qwen2.5-coder-1.5b", "native", "aqlm-2x8", "f16", (3.64, 18.1, 44.7)),
+    ("qwen2.5-coder-1.5b", "native", "aqlm-2x8", "q8", (3.99, 18.0, 46.9)),
+    ("qwen2.5-coder-0.5b", "llama.cpp", "Q4_K_M", "f16", (2.21, 12.2, 32.5)),
+    ("qwen2.5-coder-1.5b", "llama.cpp", "Q4_K_M", "f16", (6.19, 32.0, 81.4)),
+    ("smollm2-135m", "llama.cpp", "Q4_1", "f16", (1.64, 8.0, 22.8)),
+]
+
+
+@pytest.mark.parametrize(("entry", "engine", "scheme", "kv", "measured"), PROMPTS)
+def test_prompts_take_as_long_as_they_were_measured(
+    entry: str, engine: Engine, scheme: str, kv: KvType, measured: tuple[float, ...]
+) -> None:
+    look = entry_named(f"{entry}-instruct").architecture
+    for tokens, seconds in zip((440, 1976, 4024), measured, strict=True):
+        assert prompt_seconds(look, engine, tokens, 2, kv=kv, scheme=scheme) == pytest.approx(seconds, rel=0.25)
+
+
+def test_eight_bits_make_a_prompt_slow_with_llama_cpp_alone() -> None:
+    """1.5B behind 1,500 tokens: 69 and 35 tokens a second."""
+    look = entry_named("qwen2.5-coder-1.5b-instruct").architecture
+    full, half = (prompt_seconds(look, "llama.cpp", 3000, 2, kv=kv) for kv in ("f16", "q8"))
+    assert 1.5 < half / full < 2.1
+    assert len({prompt_seconds(look, "native", 3000, 2, kv=kv) for kv in ("f16", "q8")}) == 1
 
 
 def test_attention_is_computed_by_both_engines() -> None:

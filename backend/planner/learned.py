@@ -10,8 +10,8 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Literal
@@ -41,6 +41,8 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
         multiplying: seconds of them that its arithmetic was expected to take (`Weights.multiplied` over the threads).
         prefill: multiplications a second of a core while the prompt was read, attention apart; 0 where it was too short
             to tell.
+        disk: `read` came from the disk in every pass. Such a load tells of `token_s` and `speedup`, and nothing else.
+        draft: the model that guessed, by its name. speedup: times `token_s`'s rate that it brought; 0: not known.
     """
 
     engine: str
@@ -54,6 +56,9 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     read: int = 0
     token_s: float = 0.0
     prefill: float = 0.0
+    disk: bool = False
+    draft: str = ""
+    speedup: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,8 @@ class Correction:
         memory: bytes to add to the prediction. of_memory: what that was seen on.
         passes: that were seen, our engine's fixed costs included. of_speed: what they were seen on.
         core: multiplications a second of a core in prefill; 0: not known.
+        disk: bytes a second that passes of this model brought from the disk; 0: not known.
+        guessed: what models that guess made of its speed there, by their names.
     """
 
     memory: int = 0
@@ -80,12 +87,16 @@ class Correction:
     passes: tuple[Passed, ...] = ()
     of_speed: Source = ""
     core: float = 0.0
+    disk: float = 0.0
+    guessed: Mapping[str, float] = field(default_factory=dict)
 
     def rates(self, probed: Rates) -> Rates:
         """What was measured of the memory, corrected by the passes.
 
         A pass tells of what it waited for, reading or arithmetic, and that the other took no longer than all of it.
         """
+        if self.disk:
+            probed = replace(probed, disk=self.disk)
         if not self.passes:
             return probed
         read, slower = [], []
@@ -125,7 +136,7 @@ class Learned:
         """Keeps it, and forgets the oldest ones of its model. What cannot be written is not learned."""
         with self._lock:
             before = self.all()
-            same = [at for at, one in enumerate(before) if (one.engine, one.model) == (new.engine, new.model)]
+            same = [at for at, one in enumerate(before) if _kind(one) == _kind(new)]
             forgotten = set(same[: max(len(same) - _OF_A_MODEL + 1, 0)])
             kept = [one for at, one in enumerate(before) if at not in forgotten]
             fresh = self._path.with_name(f"{self._path.name}.{os.getpid()}.new")  # windows have an engine each
@@ -136,17 +147,30 @@ class Learned:
 
     def about(self, engine: str, scheme: str, model: str) -> Correction:
         """What to expect of a model that is about to be loaded."""
-        known = [one for one in self.all() if one.engine == engine]
+        everything = [one for one in self.all() if one.engine == engine]
+        known = [one for one in everything if not one.disk]
         memory, of_memory = _nearest(known, scheme, model)
         passes, of_speed = _nearest([one for one in known if one.token_s > 0 and one.read > 0], scheme, model)
         core, _ = _nearest([one for one in known if one.prefill > 0], scheme, model)
+        # of this model only: another may lie on another disk, and guesses are as good as the pair
+        disk = [one for one in everything if one.disk and one.model == model and one.token_s > 0]
+        helped = [one for one in disk if one.draft and one.speedup > 0]
         return Correction(
             memory=round(median(map(_beyond, memory))) if memory else 0,
             of_memory=of_memory,
             passes=tuple(Passed(_reading(one), one.read, one.multiplying) for one in passes),
             of_speed=of_speed,
             core=median(one.prefill for one in core) if core else 0.0,
+            disk=median(one.read / one.token_s for one in disk) if disk else 0.0,
+            guessed={
+                draft: median(one.speedup for one in helped if one.draft == draft)
+                for draft in {one.draft for one in helped}
+            },
         )
+
+
+def _kind(one: Observation) -> tuple[str, str, bool]:
+    return one.engine, one.model, one.disk
 
 
 def _nearest(known: Sequence[Observation], scheme: str, model: str) -> tuple[list[Observation], Source]:

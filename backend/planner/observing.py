@@ -19,7 +19,7 @@ from backend.planner.plan import Machine, Wishes, plan
 from backend.planner.speed import Rates, attention_of_prompt, besides_reading
 from backend.planner.subject import Subject, subject_of_file
 
-__all__ = ["Observer", "Seen", "observation"]
+__all__ = ["Observer", "Seen", "observation", "observation_of_disk"]
 
 #: an answer tells of the speed from so many tokens on, and of the prompt's from so many that were read
 _TOKENS, _READ = 24, 192
@@ -28,7 +28,8 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Of one answer: tokens of the prompt that were read and the seconds they took; seconds of a token without drafts.
+    """Of one answer: tokens of the prompt that were read and the seconds they took; seconds of a token without drafts,
+    and times that rate with them.
 
     What was too short to tell is 0.
     """
@@ -36,6 +37,7 @@ class Seen:
     read: int = 0
     read_s: float = 0.0
     token_s: float = 0.0
+    speedup: float = 0.0
 
 
 def observation(
@@ -75,6 +77,33 @@ def observation(
     )
 
 
+def observation_of_disk(subject: Subject, threads: int, streamed: int, draft: str, seen: Seen) -> Observation:
+    """The observation of a model that did not stay in memory: what the disk brought, and what guesses made of it.
+
+    Args:
+        subject: the model.
+        threads: that computed.
+        streamed: bytes that each pass read from the disk.
+        draft: name of the model that guessed; "": none did.
+        seen: of the answer.
+    """
+    return Observation(
+        engine=subject.engine,
+        scheme=subject.scheme,
+        model=subject.name,
+        threads=threads,
+        predicted=0,
+        measured=0,
+        besides=0.0,
+        multiplying=0.0,
+        read=streamed,
+        token_s=seen.token_s,
+        disk=True,
+        draft=draft,
+        speedup=seen.speedup if draft else 0.0,
+    )
+
+
 class Observer:
     """Notes the first telling answer of every load, on a thread of its own.
 
@@ -93,8 +122,8 @@ class Observer:
         """After every answer; returns at once."""
         if loaded is self._seen or loaded.n_gpu_layers or stats.completion_tokens < _TOKENS or stats.tok_s <= 0:
             return
-        # Which model's memory, which position's name? And the speed of a disk says nothing of the memory's.
-        if loaded.draft_notice or loaded.slider is not None or loaded.streamed_bytes:
+        # Which model's memory, which position's name? And of guesses without a figure beside them, what was plain?
+        if loaded.draft_notice or loaded.slider is not None or (stats.accepted and stats.speedup == 1.0):
             return
         self._seen = loaded
         self._thread.submit(self._note, loaded, stats)
@@ -112,7 +141,12 @@ class Observer:
                 read if telling else 0,
                 read / stats.prefill_tok_s if telling else 0.0,
                 max(stats.speedup, 1e-9) / stats.tok_s,
+                stats.speedup,
             )
+            if loaded.streamed_bytes:
+                draft = subject_of_file(Path(loaded.draft_model)).name if loaded.draft_bytes else ""
+                self._learned.add(observation_of_disk(subject, loaded.n_threads, loaded.streamed_bytes, draft, seen))
+                return
             used = max(stats.context_used, 1)
             kv: KvType = "q8" if loaded.kv == "q8" else "f16"
             self._learned.add(

@@ -258,7 +258,10 @@ def _settled(subject: Subject, machine: Machine, wishes: Wishes, context: int, k
     seconds = max(seconds, pass_seconds(0, 0, disk, rates))
     tokens_per_pass, of_pass = wishes.tokens_per_pass, wishes.cost
     if budget and wishes.draft is not None and tokens_per_pass <= 1:
-        tokens_per_pass, of_pass = TOKENS, cost(wishes.draft, subject.engine, seconds, rates, threads)
+        if known := learned.guessed.get(wishes.draft.name):
+            tokens_per_pass, of_pass = known, 1.0
+        else:
+            tokens_per_pass, of_pass = TOKENS, cost(wishes.draft, subject.engine, seconds, rates, threads)
     fits = ram * _MARGIN <= free
     return Plan(
         verdict="fits" if fits else "does not fit",
@@ -291,7 +294,7 @@ def _settled(subject: Subject, machine: Machine, wishes: Wishes, context: int, k
             ),
             tokens_per_pass=tokens_per_pass,
             cost=of_pass,
-            measured=learned.of_speed in ("model", "scheme"),
+            measured=learned.disk > 0 if budget else learned.of_speed in ("model", "scheme"),
         ),
         reasons=_reasons(subject, memory, ram, free, fits, on_gpu, disk, context),
         limit=_limit(in_ram, on_gpu_read, disk, rates, multiplying),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from pathlib import Path
 
@@ -149,6 +150,14 @@ def test_a_load_that_took_more_makes_the_next_prediction_higher(tiny_pack: Path,
     assert learned.about("native", subject.scheme, subject.name).memory == 7 * MB
 
 
+def test_a_file_from_before_disks_were_kept_is_read(learned: Learned, tmp_path: Path) -> None:
+    learned.add(_seen())
+    file = tmp_path / "folder" / "learned.json"
+    file.write_text(file.read_text().replace(',"disk":false,"draft":"","speedup":0.0', ""))
+    assert "disk" not in file.read_text()
+    assert learned.all() == [_seen()]
+
+
 def test_only_cells_in_use_count_in_our_engine(tiny_pack: Path) -> None:
     subject = subject_of_file(tiny_pack)
     few, many = (observation(subject, 1, 2048, "f16", 0, Seen(), used=used).predicted for used in (64, 2048))
@@ -187,8 +196,34 @@ class TestObserver:
         assert self.asked_on[0] != threading.current_thread().name
 
     def test_a_disk_teaches_nothing_of_the_memory(self, tiny_pack: Path, learned: Learned, observer: Observer) -> None:
-        loaded = replace(_loaded(tiny_pack), streamed_bytes=1 << 20)
-        observer.answered(loaded, TurnStats(prompt_tokens=50, completion_tokens=40, tok_s=1.0, context_used=90))
+        loaded = replace(_loaded(tiny_pack), streamed_bytes=8 * MB)
+        observer.answered(loaded, TurnStats(prompt_tokens=50, completion_tokens=40, tok_s=16.0, speedup=2.0, passes=39))
+        observer.close()
+        subject = subject_of_file(tiny_pack)
+        found = learned.about("native", subject.scheme, subject.name)
+        assert found == Correction(disk=64 * MB)
+        assert found.rates(PROBED) == dataclasses.replace(PROBED, disk=64 * MB)
+        assert learned.about("native", subject.scheme, "another") == Correction()
+        assert self.asked_on == []
+
+    def test_guesses_before_the_disk_are_known_by_the_model_that_made_them(
+        self, tiny_pack: Path, tiny_gguf: Path, learned: Learned, observer: Observer
+    ) -> None:
+        loaded = replace(_loaded(tiny_pack), streamed_bytes=8 * MB, draft_model=str(tiny_gguf), draft_bytes=MB)
+        for speedup in (2.0, 5.0, 3.0):
+            stats = TurnStats(completion_tokens=40, tok_s=16.0, speedup=speedup, accepted=9)
+            observer.answered(replace(loaded), stats)
+        observer.close()
+        subject = subject_of_file(tiny_pack)
+        known = learned.about("native", subject.scheme, subject.name)
+        assert known.guessed == {subject_of_file(tiny_gguf).name: 3.0}
+
+    @pytest.mark.parametrize("streamed", [0, 8 * MB])
+    def test_guesses_with_no_figure_beside_them_teach_nothing(
+        self, tiny_pack: Path, learned: Learned, observer: Observer, streamed: int
+    ) -> None:
+        loaded = replace(_loaded(tiny_pack), streamed_bytes=streamed)
+        observer.answered(loaded, TurnStats(completion_tokens=40, tok_s=16.0, accepted=20))
         observer.close()
         assert learned.all() == []
 

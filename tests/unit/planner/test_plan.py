@@ -14,6 +14,7 @@ import pytest
 from app.cli import run_command
 from backend.hub.local import LocalModels
 from backend.planner.catalogue import catalogue, entry_named
+from backend.planner.learned import Correction
 from backend.planner.memory import Engine, KvType, ring_bytes
 from backend.planner.plan import Machine, Plan, Wishes, best, plan
 from backend.planner.speed import Rates, besides_reading, pass_seconds, prompt_seconds, speed
@@ -221,6 +222,21 @@ def test_a_draft_goes_before_anything_else_does() -> None:
 def test_a_model_that_speaks_otherwise_is_no_draft() -> None:
     subject, other = _subject("qwen3-8b", "llama.cpp"), _subject("llama-3.2-3b-instruct", "llama.cpp")
     assert plan(subject, LAPTOP, Wishes(draft=other)) == plan(subject, LAPTOP)
+
+
+def test_what_passes_brought_from_the_disk_is_expected_of_the_next() -> None:
+    laptop = replace(LAPTOP, rates=Rates(ram=40e9, disk=2e9))
+    small = _subject("llama-3.2-1b-instruct", "native")
+    seen = Correction(disk=4e9, guessed={small.name: 3.5})
+    before, after = plan(_streams(), laptop), plan(_streams(), laptop, Wishes(learned=seen))
+    assert after.speed.tokens == pytest.approx(2 * before.speed.tokens, rel=0.001)
+    assert after.speed.high < 1.21 * after.speed.tokens, "seen, and so with a narrower range"
+    helped = plan(_streams(), laptop, Wishes(learned=seen, draft=small))
+    assert helped.draft == small.name
+    read = helped.memory.weights - helped.budget
+    assert helped.speed.tokens == pytest.approx(3.5 / (read / 4e9), rel=0.03), "what guessing cost is in it"
+    in_memory = replace(laptop, memory_free=200 * GB)
+    assert plan(_streams(), in_memory, Wishes(learned=seen)).speed == plan(_streams(), in_memory).speed
 
 
 def test_a_draft_is_worth_most_where_layers_come_from_the_disk() -> None:

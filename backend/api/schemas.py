@@ -459,7 +459,7 @@ class LoadModel(Struct, kw_only=True):
     path: str | None = None
     n_ctx: Annotated[int, Meta(ge=0)] = 0  # 0: the engine's choice
     n_threads: Annotated[int, Meta(ge=0)] = 0
-    n_gpu_layers: int = -1  # -1: as many as fit
+    n_gpu_layers: int = -1  # of llama.cpp the head counts as one, and is the first; -1: as the planner has it
     kv: KvChoice = ""  # how keys and values are stored; "": the engine's choice
     speculation: SpeculationChoice = ""
     draft_nodes: Annotated[int, Meta(ge=1, le=63)] = 8  # of one pass, with "custom"
@@ -508,6 +508,9 @@ class LoadedModel(Struct, kw_only=True):
     load_s: float
     sampling: Sampling  # the model's defaults
     streamed_bytes: int = 0  # of the weights, read from the disk for every pass; 0: all of them stay in memory
+    link_bytes: int = (
+        0  # of the weights, sent to the graphics card for every pass; 0: all are computed with where they lie
+    )
     kv: KvChoice = ""  # as it was loaded; "": there is no choice with this model
     slider: ModelSlider | None = None  # None: it was made at one size
     speculation: SpeculationChoice = ""  # as it was loaded; "": not possible with this model

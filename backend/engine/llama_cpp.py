@@ -135,7 +135,7 @@ class LlamaCppModel:
         path: the file, already checked by `backend.formats.gguf` (the first part of a split one).
         n_ctx: tokens of context; more than the model was trained for is cut down to that.
         n_threads: threads for decode and prefill.
-        n_gpu_layers: layers to offload; -1 as many as the build's devices take.
+        n_gpu_layers: what goes to the build's devices: the head, then so many of the last layers less one; -1: all.
         n_batch: most tokens of one pass.
         kv: how keys and values are stored; where heads are no multiple of 32 wide, with 16 bits all the same.
         progress: called with the loaded fraction; returning False gives up.
@@ -421,13 +421,18 @@ class LlamaCppModel:
             kv_bytes=numbers // _BLOCK * 34 if self._kv == "q8" else numbers * 2,  # 32 bytes and an f16 scale
             kv=self._kv,
             n_threads=n_threads,
-            n_gpu_layers=n_gpu_layers if lib.llama_supports_gpu_offload() else 0,
+            n_gpu_layers=_layers_there(n_gpu_layers, layers) if lib.llama_supports_gpu_offload() else 0,
             chat_template=template.decode("utf-8", "replace") if template else None,
             bos_text=self.tokenizer.text_of(self.tokenizer.bos),
             eos_text=self.tokenizer.text_of(lib.llama_vocab_eos(lib.llama_model_get_vocab(model))),
             metadata=metadata,
             max_leaves=0 if self._recurrent() else _most_leaves(n_ctx, n_batch),
         )
+
+
+def _layers_there(n_gpu_layers: int, layers: int) -> int:
+    """Of the model's layers, those on a device: llama.cpp takes the head first, and then the last ones."""
+    return layers if n_gpu_layers < 0 else min(max(n_gpu_layers - 1, 0), layers)
 
 
 def _most_leaves(n_ctx: int, n_batch: int) -> int:

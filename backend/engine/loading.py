@@ -11,12 +11,17 @@ from typing import Any
 import msgspec
 import psutil
 
-from backend.api.errors import ConflictError
+from backend.api.errors import ConflictError, NutshellError
 from backend.api.schemas import LoadedModel, LoadModel, ModelEntry, ModelSlider, Sampling
 from backend.engine.llama_cpp import LlamaCppModel
+from backend.engine.llama_library import library
 from backend.engine.model import Aborted, Model, TokenTree
+from backend.engine.native_cuda import cuda_card
 from backend.formats.sniff import recognise
+from backend.hardware.gpus import gpu_reports
 from backend.hub.catalogue import known_file
+from backend.planner.loads import layers_to_load
+from backend.planner.machine import this_machine
 from backend.planner.memory import STREAMED_PASS, pass_tokens
 
 _MIB = 1 << 20
@@ -58,6 +63,7 @@ def load_model(entry: ModelEntry, options: LoadModel, progress: Callable[[float]
         n_vocab=info.n_vocab,
         weight_bytes=info.weight_bytes,
         streamed_bytes=info.streamed_bytes,
+        link_bytes=info.link_bytes,
         kv_bytes=info.kv_bytes,
         load_s=time.perf_counter() - started,
         sampling=recommended_sampling(entry, info.metadata),
@@ -105,11 +111,14 @@ def _load_gguf(entry: ModelEntry, options: LoadModel, threads: int, progress: Ca
         from backend.formats.pack import no_slider
 
         raise no_slider(entry.name)
+    n_ctx = options.n_ctx or _default_context(entry)
+    library()  # only what it can use counts
+    layers = _layers_on_card(Path(entry.path), options, n_ctx, threads)
     return LlamaCppModel(
         Path(entry.path),
-        n_ctx=options.n_ctx or _default_context(entry),
+        n_ctx=n_ctx,
         n_threads=threads,
-        n_gpu_layers=options.n_gpu_layers,
+        n_gpu_layers=layers,
         n_batch=pass_tokens(entry.bytes, "llama.cpp"),
         kv=options.kv or "f16",
         progress=progress,
@@ -125,18 +134,37 @@ def _load_native(entry: ModelEntry, options: LoadModel, threads: int, progress: 
 
         start = _REPACKING
         path = packed_path(path, lambda done: progress(done * start)) or path
+    n_ctx = options.n_ctx or _default_context(entry)
+    layers = _layers_on_card(path, options, n_ctx, threads)
     return NativeModel(
         path,
-        n_ctx=options.n_ctx or _default_context(entry),
+        n_ctx=n_ctx,
         n_threads=threads,
-        # of a text to be read: as few passes as can be, where every one of them waits for the disk
-        n_batch=STREAMED_PASS if options.memory_budget else pass_tokens(entry.bytes, "native"),
+        # of a text to be read: as few passes as can be, where every one of them waits for the disk or the card's link
+        n_batch=STREAMED_PASS if options.memory_budget or layers > 0 else pass_tokens(entry.bytes, "native"),
         kv=options.kv or "f16",
         position=options.position,
         memory_budget=options.memory_budget,
-        use_gpu=options.n_gpu_layers != 0,
+        n_gpu_layers=layers,
         progress=lambda done: progress(start + (1 - start) * done),
     )
+
+
+def _layers_on_card(path: Path, options: LoadModel, n_ctx: int, threads: int) -> int:
+    """As it was asked for, else as the planner has it: more than a card holds would fail there, or crawl.
+
+    Returns:
+        for llama.cpp or our engine; -1 where this model cannot be planned.
+    """
+    if options.n_gpu_layers >= 0:
+        return options.n_gpu_layers
+    if cuda_card() is None and not any(gpu.backend for gpu in gpu_reports()):
+        return 0
+    asked = msgspec.structs.replace(options, n_ctx=n_ctx, n_threads=threads)
+    try:
+        return layers_to_load(path, asked, this_machine(path.parent))
+    except NutshellError:
+        return -1
 
 
 def _default_context(entry: ModelEntry) -> int:

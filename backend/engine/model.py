@@ -69,6 +69,9 @@ class ModelInfo:
     metadata: dict[str, str] = field(default_factory=dict)
     max_leaves: int = 0  # of one tree; 0: nodes once read cannot be dropped (recurrent memory), so no drafts
     streamed_bytes: int = 0  # of the weights, read from the disk in every pass; 0: all of them stay in memory
+    link_bytes: int = (
+        0  # of the weights, sent to the graphics card in every pass; 0: each is computed with where it lies
+    )
     kv: KvChoice = ""  # how keys and values are stored; "": there is no choice with this model
     exact_chain: int = 0  # a chain of up to so many nodes has the logits of one node a pass, bit for bit; 0: not known
 

@@ -62,8 +62,9 @@ class NativeModel:
         memory_budget: bytes that weights may take; where they are more, some of them are read from the disk in every
             pass. Cache and activations come on top. 0: all stay in memory. Only for packs, on the processor.
         disk_rate: bytes a second that are read at most, to measure what a slower disk would give; 0: as it gives them.
-        use_gpu: computes on the first CUDA device, if there is one with room for all of it and torch is installed. Keys
-            and values have 16 bits there.
+        n_gpu_layers: how many layers' worth of weights stay on the first CUDA device, which computes all; the others
+            are sent there in every pass. -1: all of them, if there is room for them, or it is not used; 0: it is not.
+            Keys and values have 16 bits there, and it takes torch.
         kv: how keys and values are stored.
         progress: called with the loaded fraction; returning False gives up.
         executors: what makes the executor; None: the native kernels.
@@ -90,7 +91,7 @@ class NativeModel:
         position: float | None = None,
         memory_budget: int = 0,
         disk_rate: float = 0.0,
-        use_gpu: bool = False,
+        n_gpu_layers: int = 0,
         progress: Callable[[float], bool] | None = None,
         executors: Executors | None = None,
     ) -> None:
@@ -117,11 +118,12 @@ class NativeModel:
             built = build(checkpoint)
             trim()  # parsing a tokenizer of 151,936 entries leaves 60 MB and more
             weights = weights_of(built.program)
-            on_gpu = None
-            if use_gpu and executors is None:
+            card = None
+            if n_gpu_layers and executors is None:
                 rows = n_batch * 4 * (4 * args.hidden_size + 2 * args.intermediate_size)
-                on_gpu = cuda_executors(weights.bytes + n_ctx * kv_bytes_per_token(args, "f16") + rows)
-            if 0 < memory_budget < weights.bytes and isinstance(checkpoint, PackCheckpoint) and not on_gpu:
+                besides = n_ctx * kv_bytes_per_token(args, "f16") + rows
+                card = cuda_executors(built.program, besides, args.n_layers, n_gpu_layers)
+            if 0 < memory_budget < weights.bytes and isinstance(checkpoint, PackCheckpoint) and card is None:
                 made = stream_pack(path, checkpoint, built.program, memory_budget, disk_rate)
                 self.stream, built = made.stream, replace(built, program=made.program)
                 checkpoint.close()  # nothing of the mapped file is used any more, and none of it stays in memory
@@ -129,7 +131,7 @@ class NativeModel:
                 weights.touch(go_on)
             if not go_on(1.0):
                 raise Aborted
-            self._executors = executors or on_gpu or _native_executors(kv, n_threads, self.stream)
+            self._executors = executors or (card.make if card else _native_executors(kv, n_threads, self.stream))
             self._program = built.program
             self.speeds = Speeds(args.n_layers)
             self._executor: Executor | None = self._make(n_ctx, n_batch)
@@ -138,7 +140,11 @@ class NativeModel:
             raise
         self._pending = 0
         described = self._describe(path, built, weights, n_ctx, n_threads, n_batch, settings_of=files)
-        self.info = replace(described, kv="f16", n_gpu_layers=args.n_layers) if on_gpu else replace(described, kv=kv)
+        self.info = replace(described, kv=kv)
+        if card is not None:
+            self.info = replace(
+                described, kv="f16", n_gpu_layers=card.layers, link_bytes=card.link_bytes, exact_chain=0
+            )
 
     # -- the slider ----------------------------------------------------------------------------------------------------
 

@@ -18,11 +18,12 @@ from backend.api.errors import InvalidModelFileError, MemoryShortageError
 from backend.formats.pack import PackCheckpoint
 from kernels.packed import PackedLinear
 from kernels.program import Embed, LinearAdd, Linears, Output, Program, RmsNorm, Step
+from kernels.ring import lay, spread
 
 if TYPE_CHECKING:
     from kernels.cpu.stream import Range, Stream
 
-__all__ = ["Streamed", "cut_short", "spread", "stream_pack"]
+__all__ = ["Streamed", "cut_short", "stream_pack"]
 
 #: Buffers that stay: a level derives tables from them when it is made, or they are a few kilobytes.
 _STAY = frozenset({"codebooks", "bias", "perm", "row_max", "outlier_steps"})
@@ -47,21 +48,6 @@ class Streamed:
     bytes: int
 
 
-def spread(sizes: Sequence[int], wanted: int) -> list[bool]:
-    """Which blocks to read in every pass so that they are about `wanted` bytes, in even shares all along the pass.
-
-    Each is within half of its size of the even share, so that neither the disk nor the processor waits long for the
-    other anywhere.
-    """
-    total, passed, taken = max(sum(sizes), 1), 0, 0
-    chosen = []
-    for size in sizes:
-        passed += size
-        chosen.append(2 * (wanted * passed - taken * total) >= size * total)
-        taken += size * chosen[-1]
-    return chosen
-
-
 def stream_pack(path: Path, checkpoint: PackCheckpoint, program: Program, budget: int, rate: float = 0.0) -> Streamed:
     """Takes at most `budget` bytes for the weights of a program that was built over `checkpoint`.
 
@@ -78,7 +64,7 @@ def stream_pack(path: Path, checkpoint: PackCheckpoint, program: Program, budget
         MemoryShortageError: what cannot be streamed (the vocabulary's table) and the ring alone are more than that.
         InvalidModelFileError: the file cannot be read.
     """
-    from kernels.cpu.stream import Stream, lay
+    from kernels.cpu.stream import Stream
 
     steps = program.steps
     ranges = {i: _ranges(checkpoint, step) for i, step in enumerate(steps) if isinstance(step, Linears | LinearAdd)}

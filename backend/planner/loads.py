@@ -11,13 +11,14 @@ from pathlib import Path
 from backend.api.errors import NutshellError
 from backend.api.plan_schemas import ModelPlan
 from backend.api.schemas import LoadModel, ModelEntry
+from backend.planner.cards import to_load
 from backend.planner.learned import Known
 from backend.planner.machine import with_disk
 from backend.planner.memory import takes_q8
-from backend.planner.plan import Machine, Wishes, plan
+from backend.planner.plan import Machine, Wishes, placed, plan
 from backend.planner.subject import Subject, at_lowest_level, subject_of_file
 
-__all__ = ["Drafts", "plan_of_load", "plan_of_subject"]
+__all__ = ["Drafts", "layers_to_load", "plan_of_load", "plan_of_subject"]
 
 #: finds the models that could guess: asked only where a plan depends on it, because their vocabularies are compared
 Drafts = Callable[[], Sequence[Path]]
@@ -61,7 +62,7 @@ def plan_of_subject(
     drafts: Drafts = tuple,
 ) -> ModelPlan:
     """The same of a model whose sizes are known already: `subject` is what `entry` is, at the position of `request`."""
-    asked = _draft(subject, entry, request)
+    asked = _drafting(subject, Path(entry.path), request)
     wishes = Wishes(
         context=request.n_ctx,
         kv="q8" if request.kv == "q8" else "",
@@ -109,13 +110,37 @@ def plan_of_subject(
     )
 
 
-def _draft(subject: Subject, entry: ModelEntry, request: LoadModel) -> Subject | None:
+def layers_to_load(path: Path, request: LoadModel, machine: Machine) -> int:
+    """How many layers go to a graphics card (`LoadModel.n_gpu_layers`) where the request leaves it to the plan.
+
+    Args:
+        path: of the model.
+        request: with its context.
+        machine: with what is free now.
+
+    Raises:
+        ModelError: as `plan_of_load`.
+    """
+    subject = subject_of_file(path)
+    wishes = Wishes(
+        context=request.n_ctx,
+        kv="q8" if request.kv == "q8" else "f16",
+        threads=request.n_threads,
+        draft=_drafting(subject, path, request),
+    )
+    card = placed(subject, machine, wishes)
+    if card.link and request.memory_budget:  # what waits for the link waits in memory
+        return 0
+    return to_load(card, subject)
+
+
+def _drafting(subject: Subject, path: Path, request: LoadModel) -> Subject | None:
     """What would guess; None where nothing was asked for, or it cannot be read: the model is loaded without it then."""
     if request.speculation == "off" or request.draft_model in ("", "none"):
         return None
     try:
         if request.draft_model == "self":
-            return at_lowest_level(subject, Path(entry.path))
+            return at_lowest_level(subject, path)
         return subject_of_file(Path(request.draft_model))
     except (NutshellError, OSError):
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from backend.engine.native_cuda import cuda_free
+from backend.engine.native_cuda import cuda_card
 from backend.hardware.bandwidth import memory_bandwidth
 from backend.hardware.disk_rate import direct_read_rate
 from backend.hardware.gpus import gpu_reports
@@ -18,6 +18,8 @@ __all__ = ["this_machine", "with_disk"]
 
 #: bytes a second of a card's memory and of a disk, where nothing was measured
 _GPU, _DISK = 300e9, 1.5e9
+#: of what a link signals, what copies of pinned memory are said to reach (not measured)
+_LINK = 0.8
 
 
 def this_machine(models: Path) -> Machine:
@@ -27,14 +29,15 @@ def this_machine(models: Path) -> Machine:
         models: where models lie, or would.
     """
     cores, memory = cpu_report().cores, memory_report()
-    usable, ours = [gpu.vram_free for gpu in gpu_reports() if gpu.backend], cuda_free()
+    usable, ours = [gpu.vram_free for gpu in gpu_reports() if gpu.backend], cuda_card()
+    link = ours.link_rate * _LINK if ours else 0.0
     return Machine(
         cores=cores,
         memory_total=memory.total,
         memory_free=memory.available,
-        rates=Rates(ram=memory_bandwidth(cores), gpu=_GPU if usable or ours else 0.0, disk=_DISK),
+        rates=Rates(ram=memory_bandwidth(cores), gpu=_GPU if usable or ours else 0.0, disk=_DISK, link=link),
         gpu_free=max(usable, default=0),
-        cuda_free=ours,
+        cuda_free=ours.vram_free if ours else 0,
         disk_free=disk_report(models).free,
     )
 

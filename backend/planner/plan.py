@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from backend.planner.cards import Card, on_card
 from backend.planner.guessing import TOKENS, can_guess, cost
 from backend.planner.learned import Correction, Known
 from backend.planner.memory import (
@@ -21,10 +22,10 @@ from backend.planner.memory import (
     takes_q8,
     tokenizer_bytes,
 )  # fmt: skip
-from backend.planner.speed import Rates, Speed, besides_reading, pass_seconds, prompt_seconds, speed
+from backend.planner.speed import Rates, Speed, besides_reading, link_seconds, pass_seconds, prompt_seconds, speed
 from backend.planner.subject import Subject
 
-__all__ = ["Machine", "Plan", "Wishes", "best", "plan"]
+__all__ = ["Machine", "Plan", "Wishes", "best", "placed", "plan"]
 
 Verdict = Literal["fits", "fits if", "does not fit"]
 #: the prediction may be so much too low before a load that was called good fails
@@ -37,8 +38,9 @@ _MOST = 0.85
 _BEARABLE = 0.5
 #: nodes of a tree of guesses at most, in memory; the logits of all of them are wanted, from the draft model as well
 _DRAFTED = 64
-#: as `backend.engine.native_cuda.MARGIN`, and because 8 bits of cache may have been reckoned with
-_CUDA_MARGIN = 1.15
+#: weights are sent to a card in every pass where that is so many times as fast as the processor: the link's rate is a
+#: data sheet's
+_WORTH_SENDING = 1.3
 _ORDER: dict[Verdict, int] = {"fits": 0, "fits if": 1, "does not fit": 2}
 
 
@@ -96,7 +98,8 @@ class Wishes:
 class Plan:
     """Settings, what they need, and why. Layers are counted: all of them are somewhere.
 
-    `budget` is the `memory_budget` to load it with, bytes: of the weights only so much stays in memory; 0: all of them.
+    `link`: bytes of the weights that are sent to the card in every pass. `budget` is the `memory_budget` to load it
+    with, bytes: of the weights only so much stays in memory; 0: all of them.
     `changes`: loading it with these settings is what the first remedy says. `limit`: what a token waits for.
     """
 
@@ -115,6 +118,7 @@ class Plan:
     memory: Memory
     ram: int
     gpu: int
+    link: int
     free: int
     speed: Speed
     reasons: list[str] = field(default_factory=list)
@@ -213,28 +217,56 @@ def _smaller(subject: Subject, wishes: Wishes, context: int) -> list[tuple[str, 
 
 def _settled(subject: Subject, machine: Machine, wishes: Wishes, context: int, kv: KvType) -> Plan:
     """The plan with these settings; its verdict is "fits" or not."""
-    architecture, weights, layers = subject.architecture, subject.weights, subject.architecture.layers
-    streams = wishes.disk and subject.streams is not None
-    batch = STREAMED_PASS if streams else pass_tokens(weights.total, subject.engine)
-    learned = wishes.learned
+    memory = _memory(subject, wishes, context, kv)
+    card = on_card(subject, memory, context, gpu_free=machine.gpu_free, cuda_free=machine.cuda_free)
+    if not card.bytes or subject.engine == "llama.cpp":
+        return _with_card(subject, machine, wishes, context, kv, card)
+    there = _with_card(subject, machine, wishes, context, "f16", card)  # it has no other keys and values there
+    if not card.link:
+        return there
+    here = _with_card(subject, machine, wishes, context, kv, Card())
+    quicker = there.speed.tokens > _WORTH_SENDING * here.speed.tokens
+    return there if there.verdict == "fits" and (quicker or here.verdict != "fits") else here
+
+
+def placed(subject: Subject, machine: Machine, wishes: Wishes) -> Card:
+    """What of a model goes to a graphics card when it is loaded exactly as wished, whatever it needs beside that."""
+    roomy = replace(machine, memory_free=1 << 60)
+    found = _settled(subject, roomy, wishes, wishes.context, wishes.kv or "f16")
+    return Card(found.layers_gpu, found.gpu, link=found.link)
+
+
+def _memory(subject: Subject, wishes: Wishes, context: int, kv: KvType) -> Memory:
+    weights = subject.weights
+    batch = STREAMED_PASS if _streams(subject, wishes) else pass_tokens(weights.total, subject.engine)
     draft = _draft_bytes(wishes.draft, context, kv)
     rows = _DRAFTED if wishes.tokens_per_pass > 1 or draft else 1
-    memory = Memory(
+    return Memory(
         weights=weights.total,
-        kv=kv_bytes(architecture, context, kv, subject.engine, batch),
-        compute=compute_bytes(architecture, subject.engine, batch, rows, context),
-        tokenizer=tokenizer_bytes(architecture, subject.engine),
+        kv=kv_bytes(subject.architecture, context, kv, subject.engine, batch),
+        compute=compute_bytes(subject.architecture, subject.engine, batch, rows, context),
+        tokenizer=tokenizer_bytes(subject.architecture, subject.engine),
         draft=draft,
-        learned=learned.memory,
+        learned=wishes.learned.memory,
         copied=weights.copied + (wishes.draft.weights.copied if wishes.draft else 0),
     )
-    free = machine.memory_free + wishes.leaving
-    on_gpu, gpu = _on_card(subject, machine, memory)
-    if on_gpu and subject.engine == "native" and kv != "f16":  # it has no other there
-        return _settled(subject, machine, wishes, context, "f16")
-    rest = memory.total - gpu
+
+
+def _streams(subject: Subject, wishes: Wishes) -> bool:
+    return wishes.disk and subject.streams is not None
+
+
+def _with_card(subject: Subject, machine: Machine, wishes: Wishes, context: int, kv: KvType, card: Card) -> Plan:
+    """The plan with so much on the card. What is sent there in every pass is in the machine's memory."""
+    architecture, weights, layers = subject.architecture, subject.weights, subject.architecture.layers
+    memory, learned, free = _memory(subject, wishes, context, kv), wishes.learned, machine.memory_free + wishes.leaving
+    native_there = card.bytes > 0 and subject.engine == "native"
+    rest = memory.total - card.bytes
+    if native_there:
+        rest = memory.total - weights.total - memory.kv - memory.compute + card.link
+    on_gpu = layers if native_there else card.layers
     budget = disk = 0
-    if streams and rest * _MARGIN > free:
+    if _streams(subject, wishes) and not card.bytes and rest * _MARGIN > free:
         ring = ring_bytes(weights.layers)
         budget = math.floor(free / _MARGIN) - (rest - weights.total)
         disk = weights.total + ring - budget
@@ -248,17 +280,18 @@ def _settled(subject: Subject, machine: Machine, wishes: Wishes, context: int, k
     # on a processor attention waits for arithmetic (`besides_reading`), and has read the cache meanwhile
     waits = round(attended * on_gpu / max(layers, 1))
     read = weights.per_token + waits
-    on_gpu_read = read if on_gpu and subject.engine == "native" else round(gpu / max(memory.total, 1) * read)
+    on_gpu_read = read if native_there else card.read + round(waits * card.layers / max(layers, 1))
     in_ram = max(read - on_gpu_read, 0)
     rates = learned.rates(machine.rates)
     multiplying = weights.multiplied * in_ram / max(read, 1) / max(threads, 1)
     seconds = pass_seconds(in_ram, on_gpu_read, 0, rates, multiplying)
     seconds += besides_reading(architecture, subject.engine, cells, threads, layers - on_gpu, kv)
     # What comes from the disk is read ahead while the rest is computed, all experts of a layer with it.
-    seconds = max(seconds, pass_seconds(0, 0, disk, rates))
+    seconds = max(seconds, pass_seconds(0, 0, disk, rates), link_seconds(card.link, rates))
     tokens_per_pass, of_pass = wishes.tokens_per_pass, wishes.cost
-    if budget and wishes.draft is not None and tokens_per_pass <= 1:
-        if known := learned.guessed.get(wishes.draft.name):
+    if (budget or card.link) and wishes.draft is not None and tokens_per_pass <= 1:
+        known = learned.guessed.get(wishes.draft.name, 0.0) if budget else 0.0
+        if known:
             tokens_per_pass, of_pass = known, 1.0
         else:
             tokens_per_pass, of_pass = TOKENS, cost(wishes.draft, subject.engine, seconds, rates, threads)
@@ -271,14 +304,15 @@ def _settled(subject: Subject, machine: Machine, wishes: Wishes, context: int, k
         context=context,
         kv=kv,
         threads=threads,
-        layers_gpu=on_gpu,
-        layers_ram=layers - on_gpu - on_disk,
+        layers_gpu=card.layers,
+        layers_ram=layers - card.layers - on_disk,
         layers_disk=on_disk,
         budget=budget,
         draft=wishes.draft.name if wishes.draft else "",
         memory=memory,
         ram=ram,
-        gpu=gpu,
+        gpu=card.bytes,
+        link=card.link,
         free=free,
         speed=speed(
             seconds,
@@ -296,8 +330,8 @@ def _settled(subject: Subject, machine: Machine, wishes: Wishes, context: int, k
             cost=of_pass,
             measured=learned.disk > 0 if budget else learned.of_speed in ("model", "scheme"),
         ),
-        reasons=_reasons(subject, memory, ram, free, fits, on_gpu, disk, context),
-        limit=_limit(in_ram, on_gpu_read, disk, rates, multiplying),
+        reasons=_reasons(subject, memory, ram, free, fits, card, disk, context),
+        limit=_limit(in_ram, on_gpu_read, disk, card.link, rates, multiplying),
     )
 
 
@@ -310,30 +344,8 @@ def _draft_bytes(draft: Subject | None, context: int, kv: KvType) -> int:
     return draft.weights.total + cache + compute + tokenizer_bytes(draft.architecture, draft.engine)
 
 
-def _on_card(subject: Subject, machine: Machine, memory: Memory) -> tuple[int, int]:
-    """Layers on a graphics card, and bytes there: of llama.cpp as many as fit, of ours all of them or none."""
-    weights, layers = subject.weights, subject.architecture.layers
-    if subject.engine == "llama.cpp":
-        each = [size + memory.kv // max(layers, 1) for size in weights.layers]
-        on_gpu = _fitting(each, machine.gpu_free - memory.compute)
-        return on_gpu, sum(each[:on_gpu])
-    whole = weights.total + memory.kv + memory.compute
-    return (layers, whole) if whole * _CUDA_MARGIN <= machine.cuda_free else (0, 0)
-
-
-def _fitting(sizes: Sequence[int], room: float) -> int:
-    """How many of them, from the first on."""
-    count = 0
-    for size in sizes:
-        room -= size
-        if room < 0:
-            break
-        count += 1
-    return count
-
-
 def _reasons(
-    subject: Subject, memory: Memory, ram: int, free: int, fits: bool, on_gpu: int, disk: int, context: int
+    subject: Subject, memory: Memory, ram: int, free: int, fits: bool, card: Card, disk: int, context: int
 ) -> list[str]:
     about = "" if subject.exact else "about "
     found = [
@@ -342,8 +354,13 @@ def _reasons(
     ]
     if memory.draft:
         found.append(f"The model that guesses takes {_gb(memory.draft)}.")
-    if on_gpu:
-        found.append(f"{on_gpu} of {len(subject.weights.layers)} layers go to the graphics card.")
+    if card.link:
+        found.append(
+            f"{card.layers} of {len(subject.weights.layers)} layers stay on the graphics card. The others are sent "
+            f"there for every word, {_gb(card.link)}."
+        )
+    elif card.layers:
+        found.append(f"{card.layers} of {len(subject.weights.layers)} layers go to the graphics card.")
     if disk:
         found.append(f"{_gb(disk)} of the weights are read from the disk for every word, which is slow.")
     joined = "and" if fits else "but only"
@@ -351,13 +368,16 @@ def _reasons(
     return found
 
 
-def _limit(ram: int, gpu: int, disk: int, rates: Rates, multiplying: float) -> str:
+def _limit(ram: int, gpu: int, disk: int, link: int, rates: Rates, multiplying: float) -> str:
     """Which of the parts of a pass takes longest, and what would help."""
     reading, card = ram / max(rates.ram, 1), gpu / max(rates.gpu, 1)
     computing = multiplying * rates.slower
     if disk and disk / max(rates.disk, 1) > max(reading, computing) + card:
         what = f"The disk sets its speed: it brings {_gb(disk)} for every word, {_gb(rates.disk)} a second."
         return f"{what} More memory, or a smaller build, would be faster."
+    if link_seconds(link, rates) > card:
+        what = f"The way to the graphics card sets its speed: {_gb(link)} for every word, {_gb(rates.link)} a second."
+        return f"{what} A model that guesses, or a smaller build, would be faster."
     if card > max(reading, computing):
         return "The graphics card's memory sets its speed. A smaller build would be faster."
     if computing > reading:

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from backend.planner.architecture import Architecture
 from backend.planner.memory import Engine, KvType
 
-__all__ = ["Rates", "Speed", "attention_of_prompt", "besides_reading", "pass_seconds", "prompt_seconds", "speed"]
+__all__ = [
+    "Rates",
+    "Speed",
+    "attention_of_prompt",
+    "besides_reading",
+    "link_seconds",
+    "pass_seconds",
+    "prompt_seconds",
+    "speed",
+]
 
 #: Predictions before anything was measured on this machine: the machine may be a third slower or a quarter faster.
 _LOW, _HIGH = 0.67, 1.25
@@ -37,7 +46,7 @@ _Q8 = 1.5
 class Rates:
     """Bytes a second of each tier, 0 where there is none; `fixed` seconds that a pass takes besides.
 
-    `slower`: what multiplying takes here, in times of `arithmetic.core_seconds`.
+    `link`: to the card. `slower`: what multiplying takes here, in times of `arithmetic.core_seconds`.
     """
 
     ram: float
@@ -45,6 +54,7 @@ class Rates:
     disk: float = 0.0
     fixed: float = 0.0004
     slower: float = 1.0
+    link: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +85,11 @@ def pass_seconds(ram: int, gpu: int, disk: int, rates: Rates, multiplying: float
                 return float("inf")
             total += max(size / rate, least)
     return total
+
+
+def link_seconds(sent: int, rates: Rates) -> float:
+    """Of sending so many bytes to the card, which goes on while it computes."""
+    return 0.0 if not sent else sent / rates.link if rates.link > 0 else float("inf")
 
 
 def besides_reading(

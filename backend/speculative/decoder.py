@@ -104,14 +104,15 @@ class Speculation:
         self.possible = info.max_leaves > 0
         # Left to itself it checks chains, and none that is computed otherwise than token by token: so a seed keeps its
         # text. Branches gain little while the weights are in memory, where a pass of nine nodes takes three times
-        # that of one, and both engines sum otherwise over a cache where branches were. Where weights come from the disk
-        # a pass of many nodes takes hardly longer than that of one, and nobody would give that up for the last bit.
-        self._from_disk = info.streamed_bytes > 0
-        most = _MOST_FIXED if fixed else MOST_FROM_DISK if self._from_disk else MOST_NODES
+        # that of one, and both engines sum otherwise over a cache where branches were. Where weights come from the
+        # disk, or to a card over its link, a pass of many nodes takes hardly longer than that of one, and nobody would
+        # give that up for the last bit.
+        self._from_afar = info.streamed_bytes > 0 or info.link_bytes > 0
+        most = _MOST_FIXED if fixed else MOST_FROM_DISK if self._from_afar else MOST_NODES
         most = min(most, info.n_batch, info.max_leaves + 1)
-        if not fixed and info.exact_chain and not self._from_disk:
+        if not fixed and info.exact_chain and not self._from_afar:
             most = min(most, info.exact_chain)
-        self.controller = Controller(self.costs, most, trees=fixed > 0 or self._from_disk, fixed=fixed)
+        self.controller = Controller(self.costs, most, trees=fixed > 0 or self._from_afar, fixed=fixed)
         self.ngram = NgramDrafter()
         self.trigram = TrigramDrafter()
         self._fixed = fixed
@@ -156,7 +157,7 @@ class Speculation:
             keep = controller.choose(tree)
         # What is free comes first, and is enough where a pass grows with its nodes; from the disk a full tree is as
         # cheap.
-        wanted = drafter is not None and (not keep or self._from_disk or len(keep) < self._fixed)
+        wanted = drafter is not None and (not keep or self._from_afar or len(keep) < self._fixed)
         if drafter is not None and wanted and controller.affords_model(drafter.behind_s(self.costs)):
             started = time.perf_counter()
             drafter.grow(tree, deepest, self.costs)

@@ -160,7 +160,7 @@ def _draft(model: Model, entry: ModelEntry, options: LoadModel, open_draft: Load
 def _place(model: Model, entry: ModelEntry, most: int) -> Path:
     """The curve belongs to the build, the threads, the device, what comes from the disk, and the program's version."""
     info = model.info
-    device = (info.n_threads, info.n_gpu_layers, os.cpu_count())
+    device = (info.n_threads, info.n_gpu_layers, info.link_bytes, os.cpu_count())
     parts = (_MEASURED, entry.path, entry.bytes, info.weight_bytes, *device, most, version(), info.streamed_bytes)
     name = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]
     return paths().cache / "pass-times" / f"{name}.json"

@@ -1,7 +1,6 @@
 """Linears whose weights are read from the disk in every forward: which of them, and where they lie meanwhile.
 
-The weights of one step (linears of one input) are a block. Blocks take turns in a ring of memory; since every pass
-reads them in the same order, each has one place there for good, and the kernels' pointers never change. `stream.h`
+The weights of one step (linears of one input) are a block, and blocks take turns in a ring (`kernels.ring`). `stream.h`
 reads.
 """
 
@@ -16,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kernels.cpu import _native
+from kernels.ring import lay
 
-__all__ = ["ALIGNMENT", "PIECE", "Range", "Ring", "Stream", "aligned", "lay"]
+__all__ = ["ALIGNMENT", "PIECE", "Range", "Stream", "aligned"]
 
 #: places, sizes and memory of a direct read
 ALIGNMENT = 4096
@@ -42,45 +42,6 @@ class Range:
     def room(self) -> int:
         """Bytes of the read."""
         return -(-(self.end - self.first) // ALIGNMENT) * ALIGNMENT
-
-
-@dataclass(frozen=True, slots=True)
-class Ring:
-    """Where blocks lie.
-
-    Attributes:
-        bytes: of the memory.
-        places: of each block.
-        behind: see stream.h: how many blocks ago the last one was there, 1 to the number of blocks.
-    """
-
-    bytes: int
-    places: tuple[int, ...]
-    behind: tuple[int, ...]
-
-
-def lay(sizes: Sequence[int], room: int) -> Ring:
-    """One block after the other, from the beginning again where the next would not fit into `room` bytes.
-
-    Args:
-        sizes: bytes of each block, multiples of ALIGNMENT.
-        room: of the ring; a block that is larger makes it larger.
-    """
-    room = max(room, *sizes)
-    places, at = [], 0
-    for size in sizes:
-        if at + size > room:
-            at = 0
-        places.append(at)
-        at += size
-    count, behind = len(sizes), []
-    for block, (place, size) in enumerate(zip(places, sizes, strict=True)):
-        for back in range(1, count + 1):
-            other = (block - back) % count
-            if places[other] < place + size and place < places[other] + sizes[other]:
-                break
-        behind.append(back)
-    return Ring(max(place + size for place, size in zip(places, sizes, strict=True)), tuple(places), tuple(behind))
 
 
 def aligned(size: int) -> npt.NDArray[np.uint8]:

@@ -17,8 +17,8 @@ import torch
 from torch.nn import functional
 
 from kernels import tree
-from kernels.cuda.weights import DeviceWeight, embedding, linear, upload
-from kernels.packed import PackedLinear
+from kernels.cuda.placed import Placed
+from kernels.cuda.weights import embedding, linear
 from kernels.program import (
     Add,
     Attention,
@@ -26,7 +26,6 @@ from kernels.program import (
     Floats,
     LinearAdd,
     Linears,
-    Output,
     Program,
     RmsNorm,
     Rope,
@@ -45,6 +44,7 @@ class CudaExecutor:
         capacity: positions of the cache.
         device: where; None is the first CUDA device.
         dtype: compute dtype; float16 on CUDA unless told, float32 on a CPU.
+        placed: its weights, which several executors of one program share; None: all of them are brought to the device.
     """
 
     def __init__(
@@ -55,16 +55,18 @@ class CudaExecutor:
         max_rows: int = 512,
         device: torch.device | None = None,
         dtype: torch.dtype | None = None,
+        placed: Placed | None = None,
     ) -> None:
         self.device = device or torch.device("cuda")
         self.dtype = dtype or (torch.float16 if self.device.type == "cuda" else torch.float32)
+        self._placed = placed or Placed(program, self.device, self.dtype)
+        self._ring = self._placed.ring
         self.capacity, self.max_rows = capacity, max_rows
         self._program = program
         self._length = 0
         self._provisional = 0
         self._hidden: torch.Tensor | None = None
         self._abort = threading.Event()
-        self._weights: dict[int, DeviceWeight] = {}
         self._constants: dict[int, torch.Tensor] = {}
         self._caches: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         for step in program.steps:
@@ -91,7 +93,8 @@ class CudaExecutor:
         if self._abort.is_set():
             raise InterruptedError
         ids = torch.as_tensor(np.asarray(tokens, np.int64), device=self.device)
-        if n == 1 and self.device.type == "cuda":
+        # a pass that waits for the link gains nothing from a graph, and its copies would have to be part of it
+        if n == 1 and self.device.type == "cuda" and self._ring is None:
             final, logits = self._graph().run(ids, self._length)
             logits = logits[: len(wanted)]
         else:
@@ -138,17 +141,8 @@ class CudaExecutor:
     # loading
 
     def _place(self, step: Step) -> None:
-        """Brings what a step needs to the device."""
-        if isinstance(step, Embed):
-            self._upload(step.table)
-        elif isinstance(step, Linears):
-            for weight in step.weights:
-                self._upload(weight)
-        elif isinstance(step, LinearAdd):
-            self._upload(step.weight)
-        elif isinstance(step, Output):
-            self._upload(step.head)
-        elif isinstance(step, RmsNorm):
+        """Brings what a step needs beside its weights to the device."""
+        if isinstance(step, RmsNorm):
             self._constants[id(step)] = torch.from_numpy(step.weight.copy()).to(self.device)
         elif isinstance(step, Rope):
             self._constants[id(step)] = torch.from_numpy(step.inverse_frequencies.copy()).to(self.device)
@@ -158,10 +152,6 @@ class CudaExecutor:
                 torch.zeros(shape, dtype=self.dtype, device=self.device),
                 torch.zeros(shape, dtype=self.dtype, device=self.device),
             )
-
-    def _upload(self, packed: PackedLinear) -> None:
-        if id(packed) not in self._weights:  # tied weights are brought once
-            self._weights[id(packed)] = upload(packed, self.device, self.dtype)
 
     # computing
 
@@ -177,18 +167,23 @@ class CudaExecutor:
         """All steps. seen: (n, extent) bool. Returns all rows' hidden states and the wanted rows' logits."""
         values: dict[int, torch.Tensor] = {}
         final = logits = torch.empty(0)
-        for step in self._program.steps:
+        ring = self._ring
+        if ring is not None:
+            ring.begin()
+        for number, step in enumerate(self._program.steps):
             if self._abort.is_set():
                 raise InterruptedError
+            if ring is not None:
+                ring.take(number)
             if isinstance(step, Embed):
-                values[step.out.index] = embedding(ids, self._weights[id(step.table)]) * step.scale
+                values[step.out.index] = embedding(ids, self._placed[step.table]) * step.scale
             elif isinstance(step, RmsNorm):
                 values[step.out.index] = self._rms_norm(values[step.x.index], step)
             elif isinstance(step, Linears):
                 for packed, out in zip(step.weights, step.outs, strict=True):
-                    values[out.index] = linear(values[step.x.index], self._weights[id(packed)])
+                    values[out.index] = linear(values[step.x.index], self._placed[packed])
             elif isinstance(step, LinearAdd):
-                added = linear(values[step.x.index], self._weights[id(step.weight)])
+                added = linear(values[step.x.index], self._placed[step.weight])
                 values[step.residual.index] = values[step.residual.index] + added
             elif isinstance(step, Rope):
                 values[step.x.index] = self._rope(values[step.x.index], positions, step)
@@ -200,7 +195,9 @@ class CudaExecutor:
                 values[step.x.index] = values[step.x.index] + values[step.y.index]
             else:
                 final = values[step.final.index]
-                logits = linear(final[wanted], self._weights[id(step.head)])
+                logits = linear(final[wanted], self._placed[step.head])
+            if ring is not None:
+                ring.done(number)
         return final, logits
 
     def _rms_norm(self, x: torch.Tensor, step: RmsNorm) -> torch.Tensor:

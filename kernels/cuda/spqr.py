@@ -18,7 +18,8 @@ from kernels.cuda import spqr_triton
 from kernels.packed import PackedLinear
 from kernels.packing import spqr as packing
 
-_GROUP = 16
+#: inputs that share statistics
+GROUP = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +69,9 @@ class SpqrWeight:
 
 def _words(codes: npt.NDArray[np.uint8], bits: int) -> npt.NDArray[np.int16]:
     """(out, in) codes -> (out, in/16, bits) int16, 16 codes in 16 * bits bits, the first in the lowest."""
-    groups = codes.reshape(codes.shape[0], -1, _GROUP).astype(np.uint64)
+    groups = codes.reshape(codes.shape[0], -1, GROUP).astype(np.uint64)
     packed = np.zeros(groups.shape[:2], np.uint64)
-    for lane in range(_GROUP):
+    for lane in range(GROUP):
         packed |= groups[:, :, lane] << np.uint64(lane * bits)
     words = [(packed >> np.uint64(16 * word) & np.uint64(0xFFFF)).astype(np.uint16) for word in range(bits)]
     return np.stack(words, axis=-1).view(np.int16)

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernels.cpu.executor import CpuExecutor
-from kernels.cpu.stream import ALIGNMENT, Range, Stream, aligned, lay
+from kernels.cpu.stream import ALIGNMENT, Range, Stream, aligned
 from kernels.packed import PackedLinear
 from kernels.packing import dense
 from kernels.program import Program
+from kernels.ring import lay
 
 _UNIT = ALIGNMENT
 

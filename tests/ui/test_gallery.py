@@ -372,6 +372,7 @@ def hardware_with_graphics(stage: Stage) -> None:
     ]  # fmt: skip
     stage.fake.disks = [DiskReport(path="/mnt/models", total=2000 * GB, free=1210 * GB)]
     stage.fake.core_kinds = {"performance_cores": 6, "efficiency_cores": 8}
+    stage.fake.loaded = structs.replace(fake_loaded(), n_gpu_layers=12, link_bytes=58_900_000)
     stage.attach().window.toggle_hardware()
 
 

@@ -208,6 +208,10 @@ class HardwarePage(QWidget):
             if model.n_gpu_layers > 0
             else self.tr("It runs on {0} processor threads").format(model.n_threads)
         )
+        if model.link_bytes:
+            where = self.tr(
+                "{0} of its layers stay on the graphics processor, {1} of the others pass through it"
+            ).format(model.n_gpu_layers, size(model.link_bytes))
         loaded = self.tr("loaded in {0:.1f} s").format(model.load_s)
         return self._card(self.tr("Loaded model"), entry.name, facts, meter, f"{where}, {loaded}.", report.limit)
 

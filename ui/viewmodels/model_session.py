@@ -136,7 +136,7 @@ class ModelSession(QObject):
         if loaded is not None and back is None:
             back = LoadModel(
                 path=loaded.entry.path, n_ctx=loaded.n_ctx, n_threads=loaded.n_threads, kv=loaded.kv,
-                n_gpu_layers=loaded.n_gpu_layers,
+                n_gpu_layers=-1 if loaded.n_gpu_layers else 0,
                 position=loaded.slider.position if loaded.slider is not None else None,
                 memory_budget=loaded.weight_bytes - loaded.streamed_bytes if loaded.streamed_bytes else 0,
                 draft_model=loaded.draft_model or "none",

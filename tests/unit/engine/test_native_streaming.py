@@ -16,9 +16,10 @@ from backend.api.errors import InvalidModelFileError, InvalidRequestError, Memor
 from backend.architectures import build
 from backend.engine.model import Aborted, TokenTree
 from backend.engine.native import NativeModel
-from backend.engine.native_streaming import spread, stream_pack
+from backend.engine.native_streaming import stream_pack
 from backend.formats.pack import PackCheckpoint
 from kernels.program import Embed, LinearAdd, Linears, Output
+from kernels.ring import spread
 from tests.packs import write_rounded_pack
 
 

@@ -11,7 +11,7 @@ from msgspec import structs
 from backend.api.errors import NutshellError
 from backend.api.schemas import LoadModel, ModelEntry
 from backend.planner import loads
-from backend.planner.loads import plan_of_load
+from backend.planner.loads import layers_to_load, plan_of_load
 from backend.planner.plan import Machine, Wishes, plan
 from backend.planner.speed import Rates
 from backend.planner.subject import subject_of_file
@@ -80,6 +80,21 @@ def test_where_layers_stay_on_the_disk_a_model_that_guesses_comes_along(
     assert len(asked) == 1
     assert plan_of_load(entry, LoadModel(n_ctx=512), ROOMY, drafts=drafts).verdict == "fits"
     assert len(asked) == 1, "vocabularies are compared only where it matters"
+
+
+def test_as_many_layers_are_loaded_to_a_card_as_are_planned(smollm2: Path, smollm2_pack: Path) -> None:
+    rates = Rates(ram=40e9, gpu=300e9, link=400e9)
+    for path, counted in ((smollm2, 31), (smollm2_pack, 30)):  # llama.cpp counts the head
+        card = replace(ROOMY, gpu_free=10**9, cuda_free=10**9, memory_free=1, rates=rates)
+        request = LoadModel(n_ctx=512)
+        assert layers_to_load(path, request, card) == counted
+        small = replace(card, gpu_free=100 << 20, cuda_free=300 << 20)
+        some = layers_to_load(path, request, small)
+        assert 1 < some < counted
+        assert layers_to_load(path, LoadModel(n_ctx=2048), small) < some, "the conversation takes room too"
+        assert layers_to_load(path, request, ROOMY) == 0
+    assert layers_to_load(smollm2_pack, LoadModel(n_ctx=512, memory_budget=1), small) == 0, "it would wait in memory"
+    assert layers_to_load(smollm2_pack, LoadModel(n_ctx=512, memory_budget=1), card) == 30
 
 
 def test_a_draft_that_was_chosen_is_counted_and_let_go_first(smollm2_pack: Path, smollm2: Path) -> None:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from kernels.cuda.ring import WeightRing, ring_room
-from kernels.cuda.weights import DeviceWeight, most_bytes, upload
+from kernels.cuda.ring import ALIGNMENT, WeightRing, ring_room
+from kernels.cuda.weights import DeviceWeight, beside_codes, most_bytes, upload
 from kernels.packed import PackedLinear
 from kernels.program import Embed, LinearAdd, Linears, Output, Program, Step
 from kernels.ring import spread
@@ -59,8 +59,7 @@ def needs(program: Program, resident: float = 1.0, dtype: torch.dtype = torch.fl
     chosen = _chosen(program, dtype, resident)
     stay = {id(one): one for i, step in enumerate(program.steps) if i not in chosen for one in linears(step)}
     blocks = [_block(program.steps[i], dtype) for i in chosen]
-    # what does not pass through the ring with them (codebooks, scales) is a few hundredths of them
-    beside = sum(blocks) // 32
+    beside = sum(beside_codes(one, dtype) for i in chosen for one in linears(program.steps[i]))
     device = sum(most_bytes(one, dtype) for one in stay.values()) + ring_room(blocks) + beside
     return Needs(device, sum(blocks))
 
@@ -88,4 +87,9 @@ def _chosen(program: Program, dtype: torch.dtype, resident: float) -> list[int]:
 
 
 def _block(step: Step, dtype: torch.dtype) -> int:
-    return sum(most_bytes(packed, dtype) for packed in linears(step))
+    """Bytes of what passes through the ring, each of its tensors at an aligned place; at most."""
+    tensors = {"aqlm": 1, "spqr": 6}
+    return sum(
+        most_bytes(packed, dtype) - beside_codes(packed, dtype) + tensors.get(packed.scheme, 1) * ALIGNMENT
+        for packed in linears(step)
+    )

@@ -62,6 +62,16 @@ def most_bytes(packed: PackedLinear, dtype: torch.dtype) -> int:
     return out * width * dtype.itemsize + bias
 
 
+def beside_codes(packed: PackedLinear, dtype: torch.dtype) -> int:
+    """Of those, the bytes of codebooks, scales of rows, the order of inputs, and the bias."""
+    out = packed.out_features
+    found = 4 * out if "bias" in packed.buffers else 0
+    if packed.scheme == "aqlm":
+        books, bits, group = (packed.parameters[name] for name in _AQLM)
+        found += (books << bits) * group * dtype.itemsize + 4 * out
+    return found + (8 * packed.in_features if "perm" in packed.buffers else 0)
+
+
 def linear(x: torch.Tensor, weight: DeviceWeight) -> torch.Tensor:
     """From x (n, in) to (n, out), bias included, in the regime that suits n."""
     if isinstance(weight, DenseWeight):

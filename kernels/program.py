@@ -124,6 +124,20 @@ class Output:
 Step = Embed | RmsNorm | Linears | LinearAdd | Rope | Attention | SwiGlu | Add | Output
 
 
+def linears(step: Step) -> tuple[PackedLinear, ...]:
+    """The weights that a step reads."""
+    match step:
+        case Embed(table=table):
+            return (table,)
+        case Linears(weights=weights):
+            return weights
+        case LinearAdd(weight=weight):
+            return (weight,)
+        case Output(head=head):
+            return (head,)
+    return ()
+
+
 @dataclass(slots=True)
 class Program:
     """The recorded steps of one forward pass."""

@@ -508,9 +508,7 @@ class LoadedModel(Struct, kw_only=True):
     load_s: float
     sampling: Sampling  # the model's defaults
     streamed_bytes: int = 0  # of the weights, read from the disk for every pass; 0: all of them stay in memory
-    link_bytes: int = (
-        0  # of the weights, sent to the graphics card for every pass; 0: all are computed with where they lie
-    )
+    link_bytes: int = 0  # of the weights, sent to the graphics card for every pass; 0: none is
     kv: KvChoice = ""  # as it was loaded; "": there is no choice with this model
     slider: ModelSlider | None = None  # None: it was made at one size
     speculation: SpeculationChoice = ""  # as it was loaded; "": not possible with this model

@@ -17,7 +17,7 @@ import numpy as np
 from backend.api.errors import InvalidModelFileError, MemoryShortageError
 from backend.formats.pack import PackCheckpoint
 from kernels.packed import PackedLinear
-from kernels.program import Embed, LinearAdd, Linears, Output, Program, RmsNorm, Step
+from kernels.program import Embed, LinearAdd, Linears, Output, Program, RmsNorm, Step, linears
 from kernels.ring import lay, spread
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def stream_pack(path: Path, checkpoint: PackCheckpoint, program: Program, budget
     ranges = {i: _ranges(checkpoint, step) for i, step in enumerate(steps) if isinstance(step, Linears | LinearAdd)}
     ranges = {i: parts for i, parts in ranges.items() if parts}
     sizes = [sum(part.room for part in parts) for parts in ranges.values()]
-    whole = sum({id(linear): linear.nbytes for step in steps for linear in _linears(step)}.values())
+    whole = sum({id(linear): linear.nbytes for step in steps for linear in linears(step)}.values())
     total, least = sum(sizes), whole
     for ahead, percent in itertools.product((_AHEAD, 1, 0), range(101)):  # a narrow ring where no other would do
         streams = spread(sizes, total * percent // 100) if percent else [False] * len(sizes)
@@ -114,26 +114,13 @@ def _room(blocks: Sequence[int], ahead: int) -> int:
     return 2 * max(blocks) + ahead * min(PIECE, sum(blocks) // len(blocks))
 
 
-def _linears(step: Step) -> tuple[PackedLinear, ...]:
-    match step:
-        case Linears(weights=weights):
-            return weights
-        case LinearAdd(weight=weight):
-            return (weight,)
-        case Embed(table=table):
-            return (table,)
-        case Output(head=head):
-            return (head,)
-    return ()
-
-
 def _ranges(checkpoint: PackCheckpoint, step: Step) -> list[Range]:
     """Where the buffers of a step that can be streamed lie in the file."""
     from kernels.cpu.stream import Range
 
     spans = sorted(
         (start, start + buffer.nbytes)
-        for linear in _linears(step)
+        for linear in linears(step)
         for name, buffer in linear.buffers.items()
         if name not in _STAY and buffer.nbytes
         for start in [checkpoint.place_of(buffer)]

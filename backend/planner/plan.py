@@ -220,11 +220,12 @@ def _settled(subject: Subject, machine: Machine, wishes: Wishes, context: int, k
     memory = _memory(subject, wishes, context, kv)
     card = on_card(subject, memory, context, gpu_free=machine.gpu_free, cuda_free=machine.cuda_free)
     if not card.bytes or subject.engine == "llama.cpp":
-        return _with_card(subject, machine, wishes, context, kv, card)
-    there = _with_card(subject, machine, wishes, context, "f16", card)  # it has no other keys and values there
+        return _with_card(subject, machine, wishes, context, kv, memory, card)
+    plain = memory if kv == "f16" else _memory(subject, wishes, context, "f16")
+    there = _with_card(subject, machine, wishes, context, "f16", plain, card)  # it has no other keys and values there
     if not card.link:
         return there
-    here = _with_card(subject, machine, wishes, context, kv, Card())
+    here = _with_card(subject, machine, wishes, context, kv, memory, Card())
     quicker = there.speed.tokens > _WORTH_SENDING * here.speed.tokens
     return there if there.verdict == "fits" and (quicker or here.verdict != "fits") else here
 
@@ -256,10 +257,12 @@ def _streams(subject: Subject, wishes: Wishes) -> bool:
     return wishes.disk and subject.streams is not None
 
 
-def _with_card(subject: Subject, machine: Machine, wishes: Wishes, context: int, kv: KvType, card: Card) -> Plan:
+def _with_card(
+    subject: Subject, machine: Machine, wishes: Wishes, context: int, kv: KvType, memory: Memory, card: Card
+) -> Plan:
     """The plan with so much on the card. What is sent there in every pass is in the machine's memory."""
     architecture, weights, layers = subject.architecture, subject.weights, subject.architecture.layers
-    memory, learned, free = _memory(subject, wishes, context, kv), wishes.learned, machine.memory_free + wishes.leaving
+    learned, free = wishes.learned, machine.memory_free + wishes.leaving
     native_there = card.bytes > 0 and subject.engine == "native"
     rest = memory.total - card.bytes
     if native_there:

@@ -9,7 +9,7 @@ import torch
 from kernels.cuda.ring import ALIGNMENT, WeightRing, ring_room
 from kernels.cuda.weights import DeviceWeight, beside_codes, most_bytes, upload
 from kernels.packed import PackedLinear
-from kernels.program import Embed, LinearAdd, Linears, Output, Program, Step
+from kernels.program import LinearAdd, Linears, Program, Step, linears
 from kernels.ring import spread
 
 __all__ = ["Needs", "Placed", "needs"]
@@ -62,20 +62,6 @@ def needs(program: Program, resident: float = 1.0, dtype: torch.dtype = torch.fl
     beside = sum(beside_codes(one, dtype) for i in chosen for one in linears(program.steps[i]))
     device = sum(most_bytes(one, dtype) for one in stay.values()) + ring_room(blocks) + beside
     return Needs(device, sum(blocks))
-
-
-def linears(step: Step) -> tuple[PackedLinear, ...]:
-    """The weights that a step reads."""
-    match step:
-        case Embed(table=table):
-            return (table,)
-        case Linears(weights=weights):
-            return weights
-        case LinearAdd(weight=weight):
-            return (weight,)
-        case Output(head=head):
-            return (head,)
-    return ()
 
 
 def _chosen(program: Program, dtype: torch.dtype, resident: float) -> list[int]:

@@ -48,18 +48,17 @@ def upload(packed: PackedLinear, device: torch.device, dtype: torch.dtype) -> De
 def most_bytes(packed: PackedLinear, dtype: torch.dtype) -> int:
     """Bytes that `upload` takes on the device, at most: of SpQR's outliers the padding is counted."""
     out, width = packed.out_features, packed.in_features
-    bias = 4 * out if "bias" in packed.buffers else 0
+    beside = beside_codes(packed, dtype)
     if packed.scheme == "aqlm":
         books, bits, group = (packed.parameters[name] for name in _AQLM)
-        codes = out * (width // group) * books * (1 if bits <= 8 else 2)
-        return codes + (books << bits) * group * dtype.itemsize + 4 * out + bias
+        return out * (width // group) * books * (1 if bits <= 8 else 2) + beside
     if packed.scheme == "spqr":
         groups = -(-width // spqr.GROUP)
         words = out * groups * (2 * packed.parameters["bits"] + 1)
         statistics = 16 * -(-out // spqr.GROUP) * groups
         outliers = 8 * (packed.buffers["outliers"].size // 2) + 4 * (out + 1)
-        return words + statistics + outliers + (8 * width if "perm" in packed.buffers else 0) + bias
-    return out * width * dtype.itemsize + bias
+        return words + statistics + outliers + beside
+    return out * width * dtype.itemsize + beside
 
 
 def beside_codes(packed: PackedLinear, dtype: torch.dtype) -> int:

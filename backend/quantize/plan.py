@@ -403,7 +403,7 @@ def memory_of(sizes: Sizes, options: Options, *, table: int, batch: int, lean: b
         more = 2 * 4 * sizes.vocab * sizes.hidden + 3 * level_bytes(sizes, options.levels[0])
         more += 4 * 4 * options.sequence * sizes.hidden * sizes.n_layers + 2 * one
         more += 2 * sizes.block_weights * sizes.n_layers if options.tuning == "pv" else 0  # what pulls at the codes
-        tables += int(1.55 * more)  # 1.6 and 1.8 GB were held for SmolLM2, and the sum says 1.3 and 1.5
+        tables += int(1.1 * more)  # 0.85 was held in a whole run of 0.5B (3.24 GB), with holes given back
     return _BASE + max(*peaks, tables)
 
 
